@@ -1,0 +1,1 @@
+"""From Parquet to the page. Loads neither torch nor Ray."""
