@@ -1,0 +1,80 @@
+"""Scores of a classifier from its logits: real counts, nothing averaged over batches.
+
+Definitions follow scikit-learn's: multi-class MCC is R_K, macro averages are unweighted over classes, a precision or
+recall without a denominator counts as 0. NumPy alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a classifier scores on one split; `auroc` is None where a class has no example or no counter-example."""
+
+    accuracy: float
+    loss: float
+    mcc: float
+    f1: float
+    precision: float
+    recall: float
+    auroc: float | None
+    confusion: list[list[int]]
+
+
+def score(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> Scores:
+    """Scores of `logits` [N, C] against `labels` [N]; N at least 1. The loss is the mean cross-entropy in nats."""
+    logits = np.asarray(logits, dtype=np.float64)
+    log_partition = np.logaddexp.reduce(logits, axis=1)
+    predicted = logits.argmax(axis=1)
+    counts = confusion_matrix(labels, predicted, logits.shape[1])
+    precision, recall = _ratio(np.diag(counts), counts.sum(axis=0)), _ratio(np.diag(counts), counts.sum(axis=1))
+    return Scores(
+        accuracy=float((predicted == labels).mean()),
+        loss=float((log_partition - logits[np.arange(len(labels)), labels]).mean()),
+        mcc=matthews(counts),
+        f1=float(_ratio(2 * precision * recall, precision + recall).mean()),
+        precision=float(precision.mean()),
+        recall=float(recall.mean()),
+        auroc=auroc(np.exp(logits - log_partition[:, None]), labels),
+        confusion=counts.tolist(),
+    )
+
+
+def confusion_matrix(labels: NDArray[np.integer], predicted: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
+    """Counts [true class, predicted class]."""
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def matthews(counts: NDArray[np.int64]) -> float:
+    """Matthews correlation coefficient R_K of a confusion matrix (Gorodkin 2004); 0 where it is undefined."""
+    total, right = float(counts.sum()), float(np.trace(counts))
+    true, predicted = counts.sum(axis=1).astype(float), counts.sum(axis=0).astype(float)
+    spread = (total**2 - predicted @ predicted) * (total**2 - true @ true)
+    return float((right * total - true @ predicted) / np.sqrt(spread)) if spread > 0 else 0.0
+
+
+def auroc(probability: NDArray[np.floating], labels: NDArray[np.integer]) -> float | None:
+    """Area under the ROC curve by ranks, ties counted half: of class 1 for two classes, else mean of one against rest.
+
+    None where a class has no example or no counter-example.
+    """
+    classes = [1] if probability.shape[1] == 2 else range(probability.shape[1])
+    areas = []
+    for number in classes:
+        positive = labels == number
+        n_positive, n_negative = int(positive.sum()), int((~positive).sum())
+        if n_positive == 0 or n_negative == 0:
+            return None
+        rank_sum = rankdata(probability[:, number])[positive].sum()
+        areas.append((rank_sum - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
+    return float(np.mean(areas))
+
+
+def _ratio(above: NDArray, below: NDArray) -> NDArray[np.float64]:
+    return np.divide(above, below, out=np.zeros(len(below)), where=below > 0)
