@@ -1,0 +1,197 @@
+"""From a data set's name to its tokens: where it lies, what reads it, and the cache between. Next: `training.py`.
+
+The names that other modules need stand here: the types and cuts from `sequences.py`, the rectangles from
+`batches.py`. Files are read by `readers.py`, official names and counts are in `catalogue.py`.
+"""
+
+import difflib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from hyena import readers
+from hyena.batches import padded, reverse_complement
+from hyena.catalogue import OFFICIAL
+from hyena.errors import InputError
+from hyena.sequences import (
+    Dataset,
+    Split,
+    assemble,
+    dataset_from_sequences,
+    pack,
+    training_subset,
+    with_validation,
+)
+from hyena.token_cache import cached, default_cache_dir
+
+__all__ = [
+    "OFFICIAL",
+    "Dataset",
+    "DatasetSource",
+    "Split",
+    "dataset_from_sequences",
+    "default_data_dir",
+    "is_present",
+    "load_dataset",
+    "padded",
+    "reverse_complement",
+    "training_subset",
+    "with_validation",
+]
+
+Format = Literal["genomic_benchmarks", "csv"]
+_STAT_LIMIT = 100_000
+
+
+@dataclass(frozen=True)
+class DatasetSource:
+    """Where a data set of the user's own lies: what a study file's `[datasets.NAME]` table holds.
+
+    Attributes:
+        format: "genomic_benchmarks": a folder with `{train,test}/CLASS/ID.txt`, or a zip archive of one;
+            "csv": a folder with train.csv, test.csv and, as validation split, dev.csv (the layout of GUE).
+        path: the folder or archive; None: `NAME` (or `NAME_v0.zip`) in the data folder.
+        sequence_column, label_column: names in the header of tables.
+    """
+
+    format: Format
+    path: Path | None = None
+    sequence_column: str = "sequence"
+    label_column: str = "label"
+
+    def __post_init__(self) -> None:
+        if self.format not in get_args(Format):
+            raise InputError(f"data set format {self.format!r}: must be one of {', '.join(get_args(Format))}")
+        if self.path is not None:
+            object.__setattr__(self, "path", Path(self.path).expanduser())
+        if self.sequence_column == self.label_column:
+            raise InputError(f"column {self.label_column!r} cannot hold both the sequence and the label")
+
+
+def default_data_dir() -> Path:
+    """Where the genomic_benchmarks package keeps its data sets."""
+    return Path.home() / ".genomic_benchmarks"
+
+
+def load_dataset(
+    name: str, source: DatasetSource | None = None, data_dir: Path | None = None, cache_dir: Path | None = None
+) -> Dataset:
+    """Read a data set, from the token cache where it was read before.
+
+    Args:
+        name: an official name (`OFFICIAL`) without `source`, any name with one.
+        source: None for an official data set, which is looked for in `data_dir` as folder `NAME` or archive
+            `NAME_v0.zip`, and else downloaded to it.
+        data_dir: default: the cache folder of the genomic_benchmarks package. It may be read-only.
+        cache_dir: where tokens are cached; default: `default_cache_dir()`.
+
+    Raises:
+        InputError: an unknown name, or data that cannot be used; one line says what and where.
+    """
+    path = _locate(name, source, data_dir)
+    if path is None:
+        raise InputError(f"data set {name!r}: not found in {data_dir or default_data_dir()}")
+    source = source or DatasetSource("genomic_benchmarks")
+    fingerprint = "\n".join([source.format, source.sequence_column, source.label_column, _fingerprint(path)])
+    dataset = cached(cache_dir or default_cache_dir(), fingerprint, lambda: _read(name, path, source))
+    return _named(dataset, name)
+
+
+def _named(dataset: Dataset, name: str) -> Dataset:
+    """The data set under its name, flagged official or noted where it differs from the official one of that name."""
+    if name not in OFFICIAL:
+        return replace(dataset, name=name)
+    difference = OFFICIAL[name].difference(dataset)
+    if not difference:
+        return replace(dataset, name=name, official=True)
+    note = f"not the official {name}: {difference}; its results compare with nothing published"
+    return replace(dataset, name=name, notes=(note, *dataset.notes))
+
+
+def is_present(name: str, source: DatasetSource | None = None, data_dir: Path | None = None) -> bool:
+    """Whether `load_dataset` could do without a download."""
+    path = _locate(name, source, data_dir)
+    return path is not None and path.exists()
+
+
+def _locate(name: str, source: DatasetSource | None, data_dir: Path | None) -> Path | None:
+    """Where the data lie; None: nowhere yet, to be downloaded."""
+    if source is None and name not in OFFICIAL:
+        near = difflib.get_close_matches(name, OFFICIAL, n=3) or sorted(OFFICIAL)
+        raise InputError(
+            f"data set {name!r} is unknown; did you mean {' or '.join(near)}? "
+            f"Data of your own need a [datasets.{name}] table in the study file"
+        )
+    if source is not None and source.path is not None:
+        return _inside(source.path, name)
+    folder = data_dir or default_data_dir()
+    for candidate in (folder / name, folder / f"{name}_v0.zip"):
+        if candidate.exists():
+            return candidate
+    return None if source is None else folder / name
+
+
+def _inside(path: Path, name: str) -> Path:
+    """`path` itself, or `path/NAME` where the splits lie there."""
+    return path / name if (path / name / "train").is_dir() and not (path / "train").exists() else path
+
+
+def _read(name: str, path: Path, source: DatasetSource) -> Dataset:
+    before = _fingerprint(path)
+    if source.format == "csv":
+        examples = readers.read_tables(path, source.sequence_column, source.label_column)
+    elif path.is_dir():
+        examples = readers.read_folder(path)
+    else:
+        examples = readers.read_archive(path)
+    classes = readers.class_names(examples)
+    number = {label: i for i, label in enumerate(classes)}
+    splits = {
+        split: pack(part.sequences, [number[label] for label in part.labels], part.place)
+        for split, part in examples.items()
+    }
+    dataset = assemble(name, classes, splits, place=str(path))
+    if _fingerprint(path) != before:
+        raise InputError(f"{path}: changed while it was being read; start again when it is complete")
+    return dataset
+
+
+def _fingerprint(path: Path) -> str:
+    """Text that changes when the file, or the folder's files, change: paths, sizes, times of change.
+
+    In a folder of more than 100,000 files only the folders' own times are looked at (which change with every file
+    that comes, goes or is replaced, though not with one that is overwritten in place): looking at each of 289,061
+    files takes a second, every time.
+    """
+    try:
+        state = path.stat()
+        if not path.is_dir():
+            return f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
+        files: list[str] = []
+        folders: list[str] = []
+        for entry in _walk(path):
+            info = entry.stat()
+            (folders if entry.is_dir() else files).append(f"{entry.path} {info.st_size} {info.st_mtime_ns}")
+            if len(files) > _STAT_LIMIT:
+                folders = [f"{folder} {folder.stat().st_mtime_ns}" for folder in sorted(path.glob("*/*"))]
+                files = []
+                break
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file or folder") from None
+    except PermissionError as error:
+        raise InputError(f"{error.filename}: permission denied") from None
+    return "\n".join([str(path.resolve()), *sorted(folders), *sorted(files)])
+
+
+def _walk(folder: Path | str) -> Iterator[os.DirEntry[str]]:
+    """Everything in a folder and up to two levels below it: the depth of `SPLIT/CLASS/ID.txt`."""
+    pending = [(folder, 0)]
+    while pending:
+        current, depth = pending.pop()
+        with os.scandir(current) as entries:
+            for entry in entries:
+                yield entry
+                if depth < 2 and entry.is_dir():
+                    pending.append((entry.path, depth + 1))

@@ -1,0 +1,113 @@
+"""Tokenised data sets on disk: NumPy files that all processes of a machine map and share. Next: `datasets.py`.
+
+One folder per (source, tokenizer version), named by a digest of both. It is written under a temporary name and
+renamed when whole, so that a reader finds all of it or nothing; a lock lets one process write while the others wait.
+No pickle is read or written.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from hyena.sequences import Dataset, Split
+from hyena.tokenizer import TOKENIZER_VERSION
+
+FORMAT_VERSION = 1  # raise it when the readers or the files below change meaning
+_ARRAYS = ("tokens", "offsets", "labels")
+_log = logging.getLogger(__name__)
+
+
+def default_cache_dir() -> Path:
+    """Where tokens are cached when nothing else is asked for: `hyenadna-sweep/tokens` in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "hyenadna-sweep" / "tokens"
+
+
+def cached(cache_dir: Path, fingerprint: str, build: Callable[[], Dataset]) -> Dataset:
+    """The data set that `build` makes, from the cache where it is there, else built and put there.
+
+    Safe with many processes at once. A damaged entry is built anew; a cache folder that cannot be written to costs
+    the caching and nothing else.
+
+    Args:
+        fingerprint: text that changes whenever what `build` would make changes.
+    """
+    versioned = f"{FORMAT_VERSION} {TOKENIZER_VERSION} {fingerprint}"
+    entry = cache_dir / hashlib.sha256(versioned.encode()).hexdigest()[:32]
+    if (dataset := _read(entry)) is not None:
+        return dataset
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        held = FileLock(entry.with_suffix(".lock")).acquire()
+    except (OSError, NotImplementedError) as error:
+        _log.warning("tokens are not cached: %s cannot be written to (%s)", cache_dir, error)
+        return build()
+    with held:
+        if (dataset := _read(entry)) is not None:
+            return dataset
+        dataset = build()
+        try:
+            _write(entry, dataset)
+        except OSError as error:
+            _log.warning("tokens are not cached: %s cannot be written to (%s)", entry, error)
+            return dataset
+    return _read(entry) or dataset
+
+
+def _write(entry: Path, dataset: Dataset) -> None:
+    """Put a data set in `entry`, whole or not at all; a damaged entry that stands there is replaced."""
+    temporary = Path(tempfile.mkdtemp(prefix=f"{entry.name}.writing-", dir=entry.parent))
+    try:
+        for name, split in dataset.splits.items():
+            for array in _ARRAYS:
+                np.save(temporary / f"{name}_{array}.npy", getattr(split, array), allow_pickle=False)
+        about = {
+            "classes": dataset.classes,
+            "splits": list(dataset.splits),
+            "digest": dataset.digest,
+            "notes": dataset.notes,
+        }
+        (temporary / "dataset.json").write_text(json.dumps(about, indent=1))
+        if entry.exists():
+            shutil.rmtree(entry)
+        temporary.rename(entry)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _read(entry: Path) -> Dataset | None:
+    """The data set in `entry`, memory-mapped; None when it is missing or damaged."""
+    try:
+        about = json.loads((entry / "dataset.json").read_text())
+        splits = {name: _read_split(entry, name) for name in about["splits"]}
+        return Dataset(
+            name="",
+            classes=tuple(about["classes"]),
+            train=splits["train"],
+            validation=splits.get("validation"),
+            test=splits["test"],
+            digest=about["digest"],
+            notes=tuple(about["notes"]),
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        _log.warning("%s: a damaged token cache is built anew (%s)", entry, error)
+        return None
+
+
+def _read_split(entry: Path, name: str) -> Split:
+    tokens, offsets, labels = (
+        np.load(entry / f"{name}_{array}.npy", mmap_mode="r", allow_pickle=False) for array in _ARRAYS
+    )
+    if tokens.dtype != np.uint8 or len(offsets) != len(labels) + 1 or offsets[-1] != len(tokens):
+        raise ValueError(f"the arrays of the {name} split do not fit together")
+    return Split(tokens, offsets, labels)
