@@ -1,0 +1,105 @@
+"""The 36 runs published in 2024, in this project's own tables: the reference that the report can re-analyse.
+
+Source: M. Badici, "Evaluation of the effect of pre-training on HyenaDNA models of varying sizes on genomic sequence
+classification tasks" (2024), repository marcobadici/hyenadna_pretraining_eval, its per-epoch accuracy files (not its
+metric tables, whose rows are swapped for three data sets). The numbers stand in `badici2024.csv`, one row a run.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Any
+
+import polars as pl
+
+from analysis.load import Results, ResultsError
+from sweep.schema import EPOCHS, PLAN, PRETRAINING, RUNS, SCHEMA_VERSION
+
+#: Names that `--published` takes.
+PUBLISHED = ("badici2024",)
+
+#: Trainable parameters with a head of two classes.
+_PARAMETERS = {"hyenadna-tiny-1k-seqlen": 436_354, "hyenadna-large-1m-seqlen": 6_551_042}
+
+#: Stands for "no seed was set": the pretrained runs. It matches no scratch seed (22, 42, 2222).
+NO_SEED = -1
+
+CAVEATS = (
+    "Each pretrained cell was run once, with no seed set: the spread of that arm is unknown and is assumed to equal "
+    "that of scratch.",
+    "Reverse-complement augmentation was applied, at random, to the test set too.",
+    "There was no validation split; best-epoch figures are chosen on the test set and flatter both arms (by 0.29 "
+    "points for pretrained and 0.07 for scratch at 15 epochs).",
+    "The optimiser stepped once more after each evaluation, with stale gradients.",
+    "Class numbers came from unsorted directory listings, separately for train and test.",
+    "Padding positions were averaged into the pooled vector.",
+    "Size is confounded with the context length of pretraining and with depth.",
+    "The 50-epoch runs (tiny-1k, pretrained only) have no scratch arm: nothing can be estimated from them.",
+)
+
+_PROTOCOL = {
+    "batch_size": 256, "learning_rate": 6e-4, "final_learning_rate": 6e-5, "warmup_learning_rate": 1e-6,
+    "warmup_fraction": 0.01, "weight_decay": 0.1, "gradient_clip": 1.0, "max_length": 500, "padding": "left",
+    "pooling": "all", "reverse_complement": 0.5, "validation_fraction": 0.0, "num_classes": 2,
+}  # fmt: skip
+
+
+def load(name: str = "badici2024") -> Results:
+    """The published runs as Results; unknown columns are null. Raises ResultsError for a name not in PUBLISHED.
+
+    `runs` carries one more column, `best_test_accuracy_of_any_epoch`: the figure as it was first reported, selected on
+    the test set.
+    """
+    if name not in PUBLISHED:
+        raise ResultsError(f"no published study {name!r}; there is: {', '.join(PUBLISHED)}")
+    records = list(_records())
+    plan = pl.DataFrame([{column: one[column] for column in PLAN.names} for one in records], schema=_schema(PLAN))
+    runs = pl.DataFrame(records, schema=_schema(RUNS) | {"best_test_accuracy_of_any_epoch": pl.Float64})
+    epochs = [
+        {"run_id": one["run_id"], "epoch": number, "test_accuracy": value / 100}
+        for one in records
+        for number, value in enumerate(one["_percent"], 1)
+    ]
+    return Results(
+        location=f"published: {name}",
+        study={
+            "name": "Badici 2024, re-analysed",
+            "description": "The published per-epoch accuracies of 36 runs: two sizes of HyenaDNA on four data sets.",
+            "source": "marcobadici/hyenadna_pretraining_eval",
+            "analysis": {"margin": 0.5, "epochs": 15},
+        },
+        plan=plan,
+        runs=runs,
+        epochs=pl.DataFrame(epochs, schema=_schema(EPOCHS)),
+        pretraining=pl.DataFrame(PRETRAINING.empty_table()),
+    )
+
+
+def _schema(schema: Any) -> dict[str, Any]:
+    return dict(pl.DataFrame(schema.empty_table()).schema)
+
+
+def _records() -> Iterator[dict[str, Any]]:
+    text = files("analysis").joinpath("badici2024.csv").read_text(encoding="utf-8")
+    for row in csv.DictReader(line for line in text.splitlines() if not line.startswith("#")):
+        seed, epochs = int(row["seed"] or NO_SEED), int(row["epochs"])
+        percent = [float(value) for value in row["test_accuracy_percent"].split()]
+        setting = f"{row['model']}, {row['dataset']}, {epochs} epochs"
+        yield _PROTOCOL | {
+            "run_id": f"{setting}, {row['init']} {seed}",
+            "setting_id": setting,
+            "study": "badici2024",
+            "model": row["model"],
+            "dataset": row["dataset"],
+            "init": row["init"],
+            "seed": seed,
+            "epochs": epochs,
+            "trainable_parameters": _PARAMETERS[row["model"]],
+            "schema_version": SCHEMA_VERSION,
+            "status": "done",
+            "test_accuracy": percent[-1] / 100,
+            "best_test_accuracy_of_any_epoch": max(percent) / 100,
+            "_percent": percent,
+        }
