@@ -14,6 +14,7 @@ from typing import Literal, get_args
 from hyena import readers
 from hyena.batches import padded, reverse_complement
 from hyena.catalogue import OFFICIAL
+from hyena.download import download
 from hyena.errors import InputError
 from hyena.sequences import (
     Dataset,
@@ -84,7 +85,10 @@ def load_dataset(
         name: an official name (`OFFICIAL`) without `source`, any name with one.
         source: None for an official data set, which is looked for in `data_dir` as folder `NAME` or archive
             `NAME_v0.zip`, and else downloaded to it.
-        data_dir: default: the cache folder of the genomic_benchmarks package. It may be read-only.
+        data_dir: default: the cache folder of the genomic_benchmarks package. It may be read-only. Official names
+            in a folder named here may hold other data (a part, another split): they are flagged, see
+            `Dataset.official`. In the default folder, where only downloads lie, a difference means a broken one and
+            is an error.
         cache_dir: where tokens are cached; default: `default_cache_dir()`.
 
     Raises:
@@ -92,11 +96,25 @@ def load_dataset(
     """
     path = _locate(name, source, data_dir)
     if path is None:
-        raise InputError(f"data set {name!r}: not found in {data_dir or default_data_dir()}")
-    source = source or DatasetSource("genomic_benchmarks")
-    fingerprint = "\n".join([source.format, source.sequence_column, source.label_column, _fingerprint(path)])
-    dataset = cached(cache_dir or default_cache_dir(), fingerprint, lambda: _read(name, path, source))
+        path = download(name, data_dir or default_data_dir(), lambda folder: _check_official(name, folder))
+    reader = source or DatasetSource("genomic_benchmarks")
+    fingerprint = "\n".join([reader.format, reader.sequence_column, reader.label_column, _fingerprint(path)])
+    dataset = cached(cache_dir or default_cache_dir(), fingerprint, lambda: _read(name, path, reader))
+    if source is None and data_dir is None and (difference := OFFICIAL[name].difference(dataset)):
+        raise InputError(
+            f"{path}: not the whole official data set ({difference}); remove it to have it fetched again, "
+            f"or name it as data of your own in a [datasets.{name}] table"
+        )
     return _named(dataset, name)
+
+
+def _check_official(name: str, folder: Path) -> None:
+    """Refuse a folder whose classes, counts or lengths are not those published."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    dataset = _read(name, folder, DatasetSource("genomic_benchmarks"))
+    if difference := OFFICIAL[name].difference(dataset):
+        raise InputError(f"{folder}: {difference}")
 
 
 def _named(dataset: Dataset, name: str) -> Dataset:

@@ -16,11 +16,15 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from hyena.errors import InputError
+from hyena.sequences import SPLIT_NAMES
+
+T = TypeVar("T")
 
 SPLIT_OF_STEM = {
     "train": "train",
@@ -38,6 +42,11 @@ class Examples:
     place: Callable[[int], str]
     sequences: list[bytes] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
+
+
+def in_order(splits: Mapping[str, T]) -> list[tuple[str, T]]:
+    """Train, validation, test: the order in which faults are looked for."""
+    return [(name, splits[name]) for name in SPLIT_NAMES if name in splits]
 
 
 def natural_key(text: str) -> tuple[list[str | int], str]:
@@ -61,7 +70,7 @@ def read_folder(folder: Path) -> dict[str, Examples]:
                 raise InputError(f"{class_dir.path}: expected a folder of sequences per class, found a file")
             found[split] += [(class_dir.name, file.name, file.path) for file in _visible(class_dir)]
     _require_train_and_test(found, folder, "folders")
-    return {split: _read_members(files, _read_file) for split, files in found.items()}
+    return {split: _read_members(files, _read_file) for split, files in in_order(found)}
 
 
 def _visible(folder: os.PathLike[str] | Path) -> Iterator[os.DirEntry[str]]:
@@ -104,7 +113,7 @@ def read_archive(path: Path) -> dict[str, Examples]:
             def read(member: str) -> bytes:
                 return archive.read(member)
 
-            return {split: _read_members(files, read, f"{path}: ") for split, files in members.items()}
+            return {split: _read_members(files, read, f"{path}: ") for split, files in in_order(members)}
     except InputError:
         raise
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
@@ -163,7 +172,7 @@ def read_tables(folder: Path, sequence_column: str, label_column: str) -> dict[s
             raise InputError(f"{path}: a second file for the {split} split, beside {found[split].name}; keep one")
         found[split] = path
     _require_train_and_test(found, folder, "files", ".csv")
-    return {split: _read_csv(path, sequence_column, label_column) for split, path in found.items()}
+    return {split: _read_csv(path, sequence_column, label_column) for split, path in in_order(found)}
 
 
 def _read_csv(path: Path, sequence_column: str, label_column: str) -> Examples:
