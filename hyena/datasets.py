@@ -25,6 +25,7 @@ from hyena.sequences import (
     training_subset,
     with_validation,
 )
+from hyena.tables import Columns, read_fasta, read_tables
 from hyena.token_cache import cached, default_cache_dir
 
 __all__ = [
@@ -42,7 +43,7 @@ __all__ = [
     "with_validation",
 ]
 
-Format = Literal["genomic_benchmarks", "csv"]
+Format = Literal["genomic_benchmarks", "csv", "tsv", "parquet", "fasta"]
 _STAT_LIMIT = 100_000
 
 
@@ -52,23 +53,33 @@ class DatasetSource:
 
     Attributes:
         format: "genomic_benchmarks": a folder with `{train,test}/CLASS/ID.txt`, or a zip archive of one;
-            "csv": a folder with train.csv, test.csv and, as validation split, dev.csv (the layout of GUE).
-        path: the folder or archive; None: `NAME` (or `NAME_v0.zip`) in the data folder.
-        sequence_column, label_column: names in the header of tables.
+            "csv", "tsv", "parquet": a folder with the tables train, test and, as validation split, dev (the layout
+            of GUE), or one table with a column that names the split; "fasta": the same with FASTA files, the label
+            in the header (`>ID label=CLASS`), or a folder per split with a file per class. See `tables.py`.
+        path: the folder, archive or file; None: `NAME` (or `NAME_v0.zip`) in the data folder.
+        sequence_column, label_column, split_column, id_column: names in the header of tables.
     """
 
     format: Format
     path: Path | None = None
     sequence_column: str = "sequence"
     label_column: str = "label"
+    split_column: str = "split"
+    id_column: str = "id"
 
     def __post_init__(self) -> None:
         if self.format not in get_args(Format):
             raise InputError(f"data set format {self.format!r}: must be one of {', '.join(get_args(Format))}")
         if self.path is not None:
             object.__setattr__(self, "path", Path(self.path).expanduser())
-        if self.sequence_column == self.label_column:
-            raise InputError(f"column {self.label_column!r} cannot hold both the sequence and the label")
+        names = [self.sequence_column, self.label_column, self.split_column, self.id_column]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"column {name!r} cannot play two parts (sequence, label, split, id)")
+
+    @property
+    def columns(self) -> Columns:
+        return Columns(self.sequence_column, self.label_column, self.split_column, self.id_column)
 
 
 def default_data_dir() -> Path:
@@ -98,7 +109,7 @@ def load_dataset(
     if path is None:
         path = download(name, data_dir or default_data_dir(), lambda folder: _check_official(name, folder))
     reader = source or DatasetSource("genomic_benchmarks")
-    fingerprint = "\n".join([reader.format, reader.sequence_column, reader.label_column, _fingerprint(path)])
+    fingerprint = f"{reader.format}\n{reader.columns}\n{_fingerprint(path)}"
     dataset = cached(cache_dir or default_cache_dir(), fingerprint, lambda: _read(name, path, reader))
     if source is None and data_dir is None and (difference := OFFICIAL[name].difference(dataset)):
         raise InputError(
@@ -158,12 +169,8 @@ def _inside(path: Path, name: str) -> Path:
 
 def _read(name: str, path: Path, source: DatasetSource) -> Dataset:
     before = _fingerprint(path)
-    if source.format == "csv":
-        examples = readers.read_tables(path, source.sequence_column, source.label_column)
-    elif path.is_dir():
-        examples = readers.read_folder(path)
-    else:
-        examples = readers.read_archive(path)
+    examples = _read_examples(path, source)
+    readers.require_train_and_test(examples, path, "splits")
     classes = readers.class_names(examples)
     number = {label: i for i, label in enumerate(classes)}
     splits = {
@@ -174,6 +181,14 @@ def _read(name: str, path: Path, source: DatasetSource) -> Dataset:
     if _fingerprint(path) != before:
         raise InputError(f"{path}: changed while it was being read; start again when it is complete")
     return dataset
+
+
+def _read_examples(path: Path, source: DatasetSource) -> dict[str, readers.Examples]:
+    if source.format == "genomic_benchmarks":
+        return readers.read_folder(path) if path.is_dir() else readers.read_archive(path)
+    if source.format == "fasta":
+        return read_fasta(path, source.columns)
+    return read_tables(path, source.format, source.columns)
 
 
 def _fingerprint(path: Path) -> str:

@@ -164,14 +164,14 @@ def test_a_folder_within_a_class_is_refused(tmp_path, load):
 
 BAD_TABLES = {
     "no label column": ("sequence,target\nACGT,1\n", r"train\.csv, line 1: no column 'label'; .*sequence, target"),
-    "no rows": ("sequence,label\n", r"no sequences in the train split"),
+    "no rows": ("sequence,label\n", r"train\.csv: no sequences in it"),
     "no header": ("", r"train\.csv, line 1: no column 'sequence'; the columns are none"),
-    "a short row": ("sequence,label\nACGT,1\nACGT\n", r"train\.csv, line 3: 1 columns where the header has 2"),
+    "a short row": ("sequence,label\nACGT,1\nACGT\n", r"train\.csv, line 3: 1 column where the header has 2"),
     "an empty sequence": ("sequence,label\nACGT,1\n,0\n", r"train\.csv, line 3: the sequence is empty"),
     "an empty label": ("sequence,label\nACGT,1\nAC,\n", r"train\.csv, line 3: the label is empty"),
     "not DNA": ("sequence,label\nACGT,1\nAC,0\nAPP,0\n", r"train\.csv, line 4: letter 'P' .*position 2"),
     "not UTF-8": (b"sequence,label\nACGT,1\nA\xe9,0\n", r"train\.csv, line 3: not UTF-8 text \(byte 0xE9\)"),
-    "an open quote": ('sequence,label\nACGT,1\n"AC,0\n', r"train\.csv, line \d: not a CSV row"),
+    "an open quote": ('sequence,label\nACGT,1\n"AC,0\n', r"train\.csv, line \d: not a table row"),
     "one class in train": ("sequence,label\nACGT,1\n", r"class '0' has no sequences in the train split"),
 }
 
@@ -241,9 +241,9 @@ def test_unknown_names_get_the_nearest_ones(tmp_path):
 
 
 def test_sources_are_checked():
-    with pytest.raises(InputError, match="must be one of genomic_benchmarks, csv"):
+    with pytest.raises(InputError, match="must be one of genomic_benchmarks, csv, tsv, parquet, fasta"):
         DatasetSource("fastq")
-    with pytest.raises(InputError, match="both the sequence and the label"):
+    with pytest.raises(InputError, match="cannot play two parts"):
         DatasetSource("csv", label_column="sequence")
     assert DatasetSource("csv", "~/x").path == Path.home() / "x"
 
