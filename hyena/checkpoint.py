@@ -1,0 +1,358 @@
+"""Weights in and out: every format a HyenaDNA has been published or saved in, by path or by published name.
+
+Read: Lightning's `weights.ckpt` (LongSafari/NAME), `model.safetensors` and `pytorch_model.bin` (LongSafari/NAME-hf)
+and plain state dicts. Written: `model.safetensors` and `config.json` in the names of -hf. Loading is strict both ways:
+each tensor of the model must be in the file with its exact shape, and each tensor of the file must be used or be one
+that a backbone does not need, by name. Next: `torchfile.py`, which reads torch's files without running them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HfHubHTTPError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from hyena.config import PUBLISHED, HyenaConfig, nearest
+from hyena.errors import InputError
+from hyena.torchfile import read_state_dict
+
+#: The file of a folder that is read, first one first, and where it lies on the hub.
+SAFETENSORS, TORCH_BIN, LIGHTNING = "model.safetensors", "pytorch_model.bin", "weights.ckpt"
+HUB_ORGANISATION = "LongSafari"
+HUB_FILES = [("-hf", SAFETENSORS), ("-hf", TORCH_BIN), ("", LIGHTNING)]
+SUFFIXES = (".safetensors", ".ckpt", ".bin", ".pt", ".pth")
+
+#: Tensors of a file that a backbone does not need: heads, the language model's tied output, counters of metrics.
+UNUSED = re.compile(
+    r"(lm_head|score)\.(weight|bias)"
+    r"|(head|decoder\.\d+)\.output_transform\.(weight|bias)"
+    r"|(train|val|test)_torchmetrics\..+"
+)
+
+
+# ------------------------------------------------------------------------------------------------------------- reading
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Every tensor of a weights file, or of a folder that holds one, on the CPU.
+
+    Names are the published ones of the standalone model: `backbone.…`, without the prefixes `model.` and `hyena.`, and
+    with `.mixer.` and `.mlp.` where gradient checkpointing wrote `.mixer.layer.` and `.mlp.layer.`. Tensors that shared
+    memory when they were saved may share it here. Nothing in the file is ever run.
+
+    Raises InputError, in one line, for a file that is missing, damaged, hostile or of another kind.
+    """
+    file = weights_file(path)
+    try:
+        stored = safetensors.torch.load_file(file) if file.suffix == ".safetensors" else read_state_dict(file)
+    except SafetensorError as error:
+        raise InputError(f"{file}: damaged, or not a safetensors file ({_one_line(error)})") from None
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror or _one_line(error)})") from None
+    tensors: dict[str, Tensor] = {}
+    for key, tensor in stored.items():
+        name = normalised(key)
+        if name in tensors:
+            raise InputError(f"{file}: holds {name} twice, the second time as {key}")
+        tensors[name] = tensor
+    return tensors
+
+
+def normalised(key: str) -> str:
+    """The standalone model's name of a tensor, from any published file's."""
+    key = re.sub(r"^(model|hyena)\.", "", key)
+    return re.sub(r"^(backbone\.layers\.\d+\.(?:mixer|mlp))\.layer\.", r"\1.", key)
+
+
+def weights_file(path: Path) -> Path:
+    """`path` itself if it is a file, else the weights in that folder; InputError where there are none or too many."""
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise InputError(f"{path}: no such file or folder of weights")
+    for name in (SAFETENSORS, TORCH_BIN, LIGHTNING):
+        if (path / name).is_file():
+            return path / name
+    found = sorted(file.name for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
+    if len(found) != 1:
+        what = f"several weights files ({', '.join(found)}): name one" if found else f"no {SAFETENSORS} or {LIGHTNING}"
+        raise InputError(f"{path}: holds {what}")
+    return path / found[0]
+
+
+def load_backbone(backbone: nn.Module, path: Path) -> str:
+    """Copy the weights at `path` into `backbone`, in place, and return the digest of its tensors.
+
+    Args:
+        backbone: `hyena.model.Backbone` on any device; its dtype must hold the file's numbers exactly. A classifier's
+            head is no part of it and stays as it is.
+        path: as for `read_tensors`.
+
+    Where the model shares one tensor under several names (the sine frequency of a filter, the position features), a
+    file may hold it once, as safetensors do, or several times but with equal values. Nothing is copied unless all fits.
+
+    Raises InputError that names what is missing, unexpected, misshapen or not a number.
+    """
+    tensors = read_tensors(path)
+    model = named_tensors(backbone)
+    problems = _problems(model, tensors)
+    if problems:
+        raise InputError(f"{path}: not the weights of this model: {'; '.join(problems)}")
+    with torch.no_grad():
+        for names in _shared_names(model):
+            source = next(tensors[name] for name in names if name in tensors)
+            model[names[0]].copy_(source)
+    return tensors_digest(model)
+
+
+def named_tensors(backbone: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers under their published names, `backbone.…`; aliases of the model's own memory."""
+    return {f"backbone.{name}": tensor for name, tensor in backbone.state_dict().items()}
+
+
+def _shared_names(model: Mapping[str, Tensor]) -> list[list[str]]:
+    """The names of each distinct tensor of the model."""
+    groups: dict[tuple[int, torch.Size], list[str]] = {}
+    for name, tensor in model.items():
+        groups.setdefault((tensor.data_ptr(), tensor.shape), []).append(name)
+    return list(groups.values())
+
+
+def _problems(model: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
+    groups = _shared_names(model)
+    missing = [names[0] for names in groups if not any(name in tensors for name in names)]
+    unexpected = [name for name in tensors if name not in model and not UNUSED.fullmatch(name)]
+    problems = [_list(missing, "is missing", "are missing"), _list(unexpected, "is unexpected", "are unexpected")]
+    for names in groups:
+        held = [name for name in names if name in tensors]
+        wrong = [reason for name in held if (reason := _misfit(name, tensors[name], model[name]))]
+        if not wrong and any(not tensors[name].double().equal(tensors[held[0]].double()) for name in held[1:]):
+            wrong = [f"{held[0]} and {held[-1]} differ, where the model has one tensor"]
+        problems += wrong[:1]
+    problems = [problem for problem in problems if problem]
+    return problems if len(problems) <= 4 else [*problems[:3], f"and {len(problems) - 3} more such tensors"]
+
+
+def _misfit(name: str, tensor: Tensor, wanted: Tensor) -> str | None:
+    if tensor.shape != wanted.shape:
+        return f"{name} has shape {tuple(tensor.shape)}, the model needs {tuple(wanted.shape)}"
+    if not tensor.is_floating_point() or torch.promote_types(tensor.dtype, wanted.dtype) != wanted.dtype:
+        return f"{name} is {tensor.dtype}, which {wanted.dtype} cannot hold exactly"
+    if not tensor.isfinite().all():
+        return f"{name} holds values that are not finite"
+    return None
+
+
+def _list(names: list[str], one: str, many: str) -> str:
+    if len(names) <= 2:
+        return f"{' and '.join(names)} {one if len(names) == 1 else many}" if names else ""
+    return f"{names[0]} and {len(names) - 1} more {many}"
+
+
+def _one_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256, in hexadecimal, over the sorted names with dtype, shape and bytes of each tensor.
+
+    It is the same on every device and for every memory layout, and differs with any bit of any tensor.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------------------- writing
+
+
+def save_weights(backbone: nn.Module, config: HyenaConfig, folder: Path) -> str:
+    """Write `model.safetensors` and `config.json` as LongSafari/NAME-hf has them; returns the digest.
+
+    Each file appears whole or not at all, the weights last: a folder that holds them is complete. They read back bit
+    for bit by `load_backbone`, and load on the hub's side with the code of the published -hf repositories.
+    """
+    model = named_tensors(backbone)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Copies, because safetensors refuses tensors that share memory, and the -hf code wants each under its own name.
+    tensors = {f"hyena.{name}": tensor.detach().cpu().contiguous().clone() for name, tensor in model.items()}
+    description = json.dumps(hub_config(config), indent=2, sort_keys=True) + "\n"
+    _write_whole(folder / "config.json", description.encode())
+    _write_whole(folder / SAFETENSORS, safetensors.torch.save(tensors, metadata={"format": "pt"}))
+    return tensors_digest(model)
+
+
+def hub_config(config: HyenaConfig) -> dict[str, object]:
+    """`config.json` of a -hf repository: the fields of its `HyenaConfig`, and where its code is found."""
+    code = f"{HUB_ORGANISATION}/hyenadna-small-32k-seqlen-hf--"
+    models = {
+        "AutoModel": "HyenaDNAModel",
+        "AutoModelForCausalLM": "HyenaDNAForCausalLM",
+        "AutoModelForSequenceClassification": "HyenaDNAForSequenceClassification",
+    }
+    return {
+        "model_type": "hyenadna",
+        "architectures": ["HyenaDNAModel"],
+        "auto_map": {
+            "AutoConfig": f"{code}configuration_hyena.HyenaConfig",
+            **{auto: f"{code}modeling_hyena.{name}" for auto, name in models.items()},
+        },
+        "vocab_size": 12,
+        "pad_vocab_size_multiple": 8,
+        "d_model": config.d_model,
+        "d_inner": config.d_inner,
+        "n_layer": config.n_layer,
+        "max_seq_len": config.l_max,
+        "emb_dim": config.emb_dim,
+        "filter_order": config.filter_order,
+        "num_inner_mlps": 2,
+        "hyena_order": 2,
+        "short_filter_order": 3,
+        "activation_freq": 10,
+        "train_freq": True,
+        "use_bias": True,
+        "embed_dropout": config.embed_dropout,
+        "resid_dropout": config.resid_dropout,
+        "hyena_dropout": 0.0,
+        "hyena_filter_dropout": 0.0,
+        "layer_norm_epsilon": config.layer_norm_eps,
+        "initializer_range": 0.02,
+    }
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write to a file beside it, then rename: readers and crashes see the old file or the new one, never a part."""
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with partial.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+# ------------------------------------------------------------------------------------------------------------- finding
+
+
+def find_weights(name: str, weights_dir: Path | None, revision: str | None = None, download: bool = True) -> Path:
+    """Where the weights called `name` lie on this disk, after a download if need be.
+
+    Args:
+        name: of a folder or file in `weights_dir`, or one of the seven published names.
+        weights_dir: looked at first, for NAME, NAME-hf and NAME with a usual suffix; also the cache of downloads, in
+            the hub's own layout. Where None, the hub's default cache.
+        revision: branch, tag or commit of the hub's repository; files put into `weights_dir` by hand go before it.
+        download: whether the hub may be asked; it locks, so that many processes may ask at once, and resumes.
+
+    Raises InputError that says where was looked.
+    """
+    if not name or name in {".", ".."} or Path(name).name != name:
+        raise InputError(f"weights '{name}': a name is wanted here, not a path")
+    local = _local_weights(name, weights_dir)
+    if local is not None:
+        return local
+    if name not in PUBLISHED:
+        where = f"not in {weights_dir} and " if weights_dir else ""
+        raise InputError(f"weights '{name}': {where}not published; {nearest(name, list(PUBLISHED))}")
+    for suffix, file in HUB_FILES:
+        cached = _hub_file(name + suffix, file, weights_dir, revision, local_files_only=True)
+        if cached is not None:
+            return cached
+    if download:
+        for suffix, file in HUB_FILES:
+            fetched = _hub_file(name + suffix, file, weights_dir, revision, local_files_only=False)
+            if fetched is not None:
+                return _verified(fetched)
+    asked = f"{HUB_ORGANISATION}/{name} and {name}-hf" if download else "(which was not asked)"
+    version = f" at revision {revision}" if revision else ""
+    put = f"; to work offline, put them at {weights_dir / name}" if weights_dir else "; see --weights"
+    raise InputError(f"weights '{name}'{version}: neither on this disk nor on the hub {asked}{put}")
+
+
+def weights_present(name: str, weights_dir: Path | None) -> bool:
+    """Whether `find_weights` would succeed without a download."""
+    try:
+        find_weights(name, weights_dir, download=False)
+    except InputError:
+        return False
+    return True
+
+
+def _local_weights(name: str, weights_dir: Path | None) -> Path | None:
+    if weights_dir is None:
+        return None
+    for candidate in (weights_dir / name, weights_dir / f"{name}-hf", *_with_suffixes(weights_dir, name)):
+        if candidate.is_file() or (candidate.is_dir() and _holds_weights(candidate)):
+            return candidate
+    return None
+
+
+def _with_suffixes(folder: Path, name: str) -> Iterable[Path]:
+    return (folder / f"{name}{suffix}" for suffix in SUFFIXES)
+
+
+def _holds_weights(folder: Path) -> bool:
+    return any(file.suffix in SUFFIXES for file in folder.iterdir())
+
+
+def _hub_file(
+    repository: str, file: str, cache: Path | None, revision: str | None, *, local_files_only: bool
+) -> Path | None:
+    """The file in the hub's cache, fetched if allowed; None where the hub, or the cache, does not have it."""
+    try:
+        found = hf_hub_download(
+            f"{HUB_ORGANISATION}/{repository}",
+            file,
+            revision=revision,
+            cache_dir=cache,
+            local_files_only=local_files_only,
+        )
+    except (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError) as error:
+        if local_files_only or isinstance(error, HfHubHTTPError):  # the second is the hub's own answer "not found"
+            return None
+        raise InputError(_unreachable(repository, cache, error)) from None
+    except Exception as error:  # of the HTTP library too, which changes with the version of huggingface_hub
+        raise InputError(_unreachable(repository, cache, error)) from None
+    return Path(found)
+
+
+def _unreachable(repository: str, cache: Path | None, error: Exception) -> str:
+    place = f"{cache / repository.removesuffix('-hf')}" if cache else "a folder NAME of the one given as --weights"
+    return (
+        f"weights {HUB_ORGANISATION}/{repository}: not on this disk, and not to be had from the hub "
+        f"({_one_line(error)}); to work offline, put them at {place}"
+    )
+
+
+def _verified(file: Path) -> Path:
+    """The cache names a large file by the SHA-256 that the hub announced; a file that is another is not kept."""
+    blob = file.resolve()
+    if re.fullmatch(r"[0-9a-f]{64}", blob.name):
+        with blob.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        if digest != blob.name:
+            file.unlink(missing_ok=True)
+            blob.unlink(missing_ok=True)
+            raise InputError(f"{file}: arrived damaged, SHA-256 {digest} instead of {blob.name}; removed, ask again")
+    return file
