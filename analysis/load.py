@@ -207,7 +207,7 @@ def _read_one(folder: Folder, path: str, empty: pl.DataFrame, problems: list[Pro
         if missing:
             problems.append(Problem(relative, f"lacks the column {missing[0]!r}"))
             return None
-        return _scan(folder.sources([path]), empty.columns).cast(dict(empty.schema))
+        return _scan(folder.sources([path]), empty.columns).cast(empty.schema)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         problems.append(Problem(relative, f"not a readable Parquet file ({_one_line(error)})"))
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
+from itertools import takewhile
 
 import polars as pl
 
@@ -17,10 +17,22 @@ from analysis.load import Results, ResultsError
 
 #: Columns of RUNS that tell two settings of one model, data set and number of epochs apart.
 HYPERPARAMETERS = (
-    "learning_rate", "final_learning_rate", "warmup_fraction", "weight_decay", "batch_size", "gradient_clip",
-    "max_length", "padding", "pooling", "reverse_complement", "validation_fraction", "train_examples", "precision",
-    "split_seed", "data_digest",
-)  # fmt: skip
+    "learning_rate",
+    "final_learning_rate",
+    "warmup_fraction",
+    "weight_decay",
+    "batch_size",
+    "gradient_clip",
+    "max_length",
+    "padding",
+    "pooling",
+    "reverse_complement",
+    "validation_fraction",
+    "train_examples",
+    "precision",
+    "split_seed",
+    "data_digest",
+)
 
 #: Outcome → (words, unit, factor from the table's unit to the page's).
 OUTCOMES = {
@@ -87,9 +99,17 @@ def compare(
     done = results.done.filter(pl.col("init").is_in(arms) & pl.col(outcome).is_not_null())
     done = done.join(settings.select("setting_id", "variant", "parameters", "size"), on="setting_id")
     done = done.select(
-        "run_id", "setting_id", "variant", "model", "size", "dataset", "parameters", "init", "seed",
+        "run_id",
+        "setting_id",
+        "variant",
+        "model",
+        "size",
+        "dataset",
+        "parameters",
+        "init",
+        "seed",
         (pl.col(outcome) * factor).alias("value"),
-    )  # fmt: skip
+    )
     pairs = _pairs(done, arms)
     variants = _order_variants(settings, pairs)
     if variant is None:
@@ -140,7 +160,9 @@ def label_settings(results: Results) -> pl.DataFrame:
     settings = results.plan.group_by("setting_id", maintain_order=True).agg(
         *(pl.col(name).first() for name in block), pl.col("trainable_parameters").max()
     )
-    per_model = settings.group_by("model").agg(pl.col("trainable_parameters").median().cast(pl.Int64).alias("parameters"))
+    per_model = settings.group_by("model").agg(
+        pl.col("trainable_parameters").median().cast(pl.Int64).alias("parameters")
+    )
     settings = settings.join(per_model, on="model", maintain_order="left")
     short = short_names(settings["model"].unique().sort().to_list())
     settings = settings.with_columns(pl.col("model").replace_strict(short, return_dtype=pl.String).alias("size"))
@@ -152,20 +174,26 @@ def label_settings(results: Results) -> pl.DataFrame:
     label = pl.concat_str(parts, separator=", ") if parts else pl.lit("")
     settings = settings.with_columns(label.fill_null("not run yet").alias("variant"))
     twice = pl.len().over([*block, "variant"]) > 1
-    own = pl.format("{}setting {}", pl.when(pl.col("variant") == "").then(pl.lit("")).otherwise(pl.col("variant") + ", "),
-                    pl.col("setting_id").str.slice(0, 12))  # fmt: skip
+    prefix = pl.when(pl.col("variant") == "").then(pl.lit("")).otherwise(pl.col("variant") + ", ")
+    own = pl.format("{}setting {}", prefix, pl.col("setting_id").str.slice(0, 12))
     return settings.with_columns(pl.when(twice).then(own).otherwise("variant").alias("variant"))
 
 
 def short_names(models: Sequence[str]) -> dict[str, str]:
-    """Names without the part that all share, cut at hyphens: hyenadna-tiny-1k-seqlen → tiny-1k."""
-    split = [name.split("-") for name in models]
+    """Names without the parts that all share, cut at hyphens: hyenadna-tiny-1k-seqlen → tiny-1k."""
     if len(models) < 2:
         return {name: name.removeprefix("hyenadna-").removesuffix("-seqlen") for name in models}
-    head = len(commonprefix(split))
-    tail = len(commonprefix([parts[head:][::-1] for parts in split]))
+    split = [name.split("-") for name in models]
+    head = _shared(split)
+    tail = _shared([parts[head:][::-1] for parts in split])
     short = ["-".join(parts[head : len(parts) - tail]) for parts in split]
     return dict(zip(models, short if all(short) else models, strict=True))
+
+
+def _shared(many: Sequence[Sequence[str]]) -> int:
+    """How many first parts all have in common."""
+    columns = takewhile(lambda column: len(set(column)) == 1, zip(*many, strict=False))
+    return len(list(columns))
 
 
 def _pairs(done: pl.DataFrame, arms: tuple[str, str]) -> pl.DataFrame:
@@ -196,9 +224,13 @@ def _pairing(done: pl.DataFrame, pairs: pl.DataFrame, arms: tuple[str, str]) -> 
         return True, f"Runs are paired by seed: every cell with both arms has seeds done in both.{extra}"
     if shared < both.height:
         return False, (
-            f"Arms are compared unpaired: in {both.height - shared} of {both.height} cells no seed is done in both arms."
+            f"Arms are compared unpaired: in {both.height - shared} of {both.height} cells no seed is done in both "
+            "arms."
         )
-    return False, "Arms are compared unpaired: no cell has two seeds done in both arms, so pairs have no spread to show."
+    return (
+        False,
+        "Arms are compared unpaired: no cell has two seeds done in both arms, so pairs have no spread to show.",
+    )
 
 
 def _cells(
@@ -217,11 +249,15 @@ def _cells(
     cells = cells.with_columns(pl.col("n_treated", "n_control", "n_pairs").fill_null(0))
     effect = pl.col("difference") if paired else pl.col("mean_treated") - pl.col("mean_control")
     reason = (
-        pl.when((pl.col("n_treated") == 0) & (pl.col("n_control") == 0)).then(pl.lit("no run done"))
-        .when(pl.col("n_treated") == 0).then(pl.lit(f"no {arms[0]} run done"))
-        .when(pl.col("n_control") == 0).then(pl.lit(f"no {arms[1]} run done"))
-        .when(effect.is_null()).then(pl.lit("no seed done in both arms"))
-    )  # fmt: skip
+        pl.when((pl.col("n_treated") == 0) & (pl.col("n_control") == 0))
+        .then(pl.lit("no run done"))
+        .when(pl.col("n_treated") == 0)
+        .then(pl.lit(f"no {arms[0]} run done"))
+        .when(pl.col("n_control") == 0)
+        .then(pl.lit(f"no {arms[1]} run done"))
+        .when(effect.is_null())
+        .then(pl.lit("no seed done in both arms"))
+    )
     cells = cells.with_columns(effect.alias("effect"), reason.alias("reason")).drop("difference")
     return cells.sort("dataset", "parameters", "model")
 

@@ -40,10 +40,20 @@ CAVEATS = (
 )
 
 _PROTOCOL = {
-    "batch_size": 256, "learning_rate": 6e-4, "final_learning_rate": 6e-5, "warmup_learning_rate": 1e-6,
-    "warmup_fraction": 0.01, "weight_decay": 0.1, "gradient_clip": 1.0, "max_length": 500, "padding": "left",
-    "pooling": "all", "reverse_complement": 0.5, "validation_fraction": 0.0, "num_classes": 2,
-}  # fmt: skip
+    "batch_size": 256,
+    "learning_rate": 6e-4,
+    "final_learning_rate": 6e-5,
+    "warmup_learning_rate": 1e-6,
+    "warmup_fraction": 0.01,
+    "weight_decay": 0.1,
+    "gradient_clip": 1.0,
+    "max_length": 500,
+    "padding": "left",
+    "pooling": "all",
+    "reverse_complement": 0.5,
+    "validation_fraction": 0.0,
+    "num_classes": 2,
+}
 
 
 def load(name: str = "badici2024") -> Results:

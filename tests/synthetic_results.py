@@ -102,7 +102,9 @@ def write_results(
                     "run_id": pa.array([row["run_id"]] * len(labels)),
                     "example": pa.array(np.arange(len(labels)), pa.int32()),
                     "label": pa.array(labels, pa.int16()),
-                    "logits": pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), 2).cast(pa.list_(pa.float32())),
+                    "logits": pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), 2).cast(
+                        pa.list_(pa.float32())
+                    ),
                 }
                 pq.write_table(pa.table(table, PREDICTIONS), folder / "predictions" / f"{row['run_id']}.parquet")
                 record["test_accuracy"] = float(correct.mean())
@@ -214,14 +216,18 @@ def _run(truth: Truth, row: dict[str, Any], accuracy: float, *, failed: bool) ->
         scores |= {f"{split}_{name}": accuracy for name in ("accuracy", "f1", "precision", "recall")}
         scores |= {f"{split}_mcc": 2 * accuracy - 1, f"{split}_loss": 1 - accuracy, f"{split}_auroc": accuracy + 0.005}
     train_s = 3.0 * row["epochs"] * (row["trainable_parameters"] / 436_000) ** 0.5
-    return record | scores | {
-        "best_epoch": row["epochs"],
-        "best_epoch_test_accuracy": accuracy,
-        "train_s": train_s,
-        "evaluate_s": 5.0,
-        "examples_per_s": 20_000 * row["epochs"] / train_s,
-        "peak_memory_bytes": 2_000_000_000,
-    }
+    return (
+        record
+        | scores
+        | {
+            "best_epoch": row["epochs"],
+            "best_epoch_test_accuracy": accuracy,
+            "train_s": train_s,
+            "evaluate_s": 5.0,
+            "examples_per_s": 20_000 * row["epochs"] / train_s,
+            "peak_memory_bytes": 2_000_000_000,
+        }
+    )
 
 
 def _pretraining(model: str) -> list[dict[str, Any]]:

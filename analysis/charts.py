@@ -1,0 +1,376 @@
+"""Estimates and runs as Altair charts. Each function takes typed records or a Polars frame and returns one chart.
+
+Colours are Okabe and Ito's, and nothing is told by colour alone: arms differ in dash and shape, verdicts in shape. The
+page swaps `LIGHT` for `DARK` colours. Charts are as wide as their container. Next: `analysis/page.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from analysis.contrasts import Estimate
+from analysis.estimates import Estimates
+from analysis.words import interval, verdict
+
+BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE, GREY = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#e69f00",
+    "#6b7280",
+)
+INK, LINE = "#1f2328", "#d0d4da"
+
+#: Light colour → the one to draw with on a dark page.
+DARK = {BLUE: "#62b6f0", VERMILION: "#f28e2b", GREEN: "#35c79b", GREY: "#9aa3af", INK: "#e6e8eb", LINE: "#3a4048"}
+
+VERDICTS = {
+    "helps": (GREEN, "triangle-up"),
+    "hurts": (PURPLE, "triangle-down"),
+    "equivalent": (SKY, "square"),
+    "unresolved": (GREY, "circle"),
+    "not estimable": (GREY, "cross"),
+}
+DATASET_COLOURS = [BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE, GREY]
+SHAPES = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right"]
+
+#: Separates the group from the label in a row's key; no name may hold it.
+_CUT = "\u001f"
+
+#: Tick labels with a sign, and a bare 0.
+_SIGNED = "datum.value == 0 ? '0' : format(datum.value, '+~g')"
+
+Chart = alt.LayerChart | alt.FacetChart | alt.Chart
+
+
+def _arms(arms: tuple[str, str]) -> tuple[alt.Color, alt.StrokeDash, alt.Shape]:
+    """Colour, dash and shape of the two arms; the page shows one key for all panels of a figure."""
+    domain = list(arms)
+    return (
+        alt.Color("init:N", scale=alt.Scale(domain=domain, range=[BLUE, VERMILION]), legend=None),
+        alt.StrokeDash("init:N", scale=alt.Scale(domain=domain, range=[[1, 0], [5, 3]]), legend=None),
+        alt.Shape("init:N", scale=alt.Scale(domain=domain, range=["circle", "square"]), legend=None),
+    )
+
+
+def forest_rows(estimates: Estimates) -> pl.DataFrame:
+    """Rows of the forest plot from top to bottom: a header per data set, its sizes, then the means over data sets."""
+    rows: list[dict[str, Any]] = []
+
+    def add(group: str, label: str, kind: str, one: Estimate | None = None) -> None:
+        word = "" if one is None else verdict(one, estimates.margin)
+        rows.append(
+            {
+                "key": f"{group}{_CUT}{label}",
+                "group": group if one is None else None,
+                "name": f"{group}, {label}".strip(", "),
+                "kind": kind,
+                "verdict": word,
+                "effect": one and one.effect,
+                "low": one and one.low,
+                "high": one and one.high,
+                "shown": "" if one is None else interval(one),
+                "n": one and one.n,
+            }
+        )
+
+    for dataset in dict.fromkeys(one.dataset or "" for one in estimates.cells):
+        add(dataset, "", "header")
+        for one in estimates.cells:
+            if one.dataset == dataset:
+                add(dataset, one.size or "", "cell", one)
+    if not rows:
+        return pl.DataFrame(rows)
+    everywhere = "Mean over these data sets"
+    elsewhere = "Mean over data sets like these"
+    for title, members, total in (
+        (everywhere, estimates.sizes, estimates.overall),
+        (elsewhere, estimates.sizes_random, estimates.overall_random),
+    ):
+        add(title, "", "header")
+        for one in members:
+            add(title, one.size or "", "fixed" if title == everywhere else "random", one)
+        if len(members) > 1:
+            add(title, "all sizes", "fixed" if title == everywhere else "random", total)
+    spread = estimates.heterogeneity
+    if spread and spread.prediction_low is not None:
+        one = Estimate("prediction", effect=estimates.overall_random.effect, n=len(estimates.datasets))
+        add(elsewhere, "one new data set", "prediction", one)
+        rows[-1] |= {
+            "low": spread.prediction_low,
+            "high": spread.prediction_high,
+            "verdict": "",
+            "shown": f"[{spread.prediction_low:+.2f}, {spread.prediction_high:+.2f}]",
+        }
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def forest(estimates: Estimates) -> Chart:
+    """Benefit of each cell with its 95 % interval and its single pairs, then means with fixed and random data sets."""
+    rows = forest_rows(estimates)
+    unit = estimates.comparison.unit
+    order = rows["key"].to_list()
+    y = alt.Y(
+        "key:N",
+        sort=order,
+        title=None,
+        scale=alt.Scale(domain=order),
+        axis=alt.Axis(labelExpr=f"split(datum.value, '{_CUT}')[1]", ticks=False, domain=False, labelLimit=130),
+    )
+    tip = [
+        alt.Tooltip("name:N", title="where"),
+        alt.Tooltip("effect:Q", title=f"Δ, {unit}", format="+.2f"),
+        alt.Tooltip("shown:N", title="95 % interval"),
+        alt.Tooltip("verdict:N"),
+        alt.Tooltip("n:Q"),
+    ]
+    words = [word for word in VERDICTS if word in set(rows["verdict"])]
+    legend = alt.Legend(title=None, orient="top", symbolSize=90)
+    colour = alt.Color("verdict:N", legend=legend, scale=alt.Scale(domain=words, range=[VERDICTS[w][0] for w in words]))
+    shape = alt.Shape("verdict:N", legend=legend, scale=alt.Scale(domain=words, range=[VERDICTS[w][1] for w in words]))
+    drawn = rows.filter(pl.col("effect").is_not_null())
+    points = drawn.filter(pl.col("kind") != "prediction")
+    base = alt.Chart(points).encode(y=y, tooltip=tip)
+    bars = base.mark_rule(strokeWidth=2.2).encode(x=alt.X("low:Q"), x2="high:Q", color=colour)
+    marks = base.mark_point(filled=True, size=95, opacity=1).encode(
+        x=alt.X(
+            "effect:Q",
+            title=f"Δ accuracy, pretrained − scratch ({unit})",
+            axis=alt.Axis(tickCount=7, labelExpr=_SIGNED),
+        ),
+        color=colour,
+        shape=shape,
+    )
+    layers = [_margin_band(estimates.margin), _zero_line()]
+    if estimates.comparison.paired and estimates.comparison.pairs.height:
+        layers.append(_pair_dots(estimates, y))
+    layers += [bars, marks]
+    prediction = drawn.filter(pl.col("kind") == "prediction")
+    if prediction.height:
+        dotted = alt.Chart(prediction).mark_rule(strokeWidth=2, strokeDash=[2, 3], color=GREY)
+        layers.append(dotted.encode(y=y, tooltip=tip, x=alt.X("low:Q"), x2="high:Q"))
+    headers = alt.Chart(rows.filter(pl.col("kind") == "header"))
+    layers.append(
+        headers.mark_text(align="left", baseline="middle", fontWeight=600, fontSize=12.5, color=INK).encode(
+            y=y, x=alt.value(4), text="group:N"
+        )
+    )
+    count = estimates.comparison.estimable.height
+    return alt.layer(*layers).properties(
+        width="container",
+        height=len(order) * (25 if len(order) <= 60 else 16),
+        description=f"Forest plot: benefit of pretraining with 95 % intervals for {count} cells of size and data set, "
+        "and means over data sets. The table below holds the same numbers.",
+    )
+
+
+def _margin_band(margin: float) -> alt.Chart:
+    frame = pl.DataFrame({"from": [-margin], "to": [margin]})
+    return alt.Chart(frame).mark_rect(color=GREY, opacity=0.13).encode(x=alt.X("from:Q"), x2="to:Q")
+
+
+def _zero_line() -> alt.Chart:
+    return alt.Chart(pl.DataFrame({"zero": [0.0]})).mark_rule(color=INK, strokeWidth=1).encode(x=alt.X("zero:Q"))
+
+
+def _pair_dots(estimates: Estimates, y: alt.Y) -> alt.Chart:
+    """Each pair's own difference, faint."""
+    frame = estimates.comparison.pairs.select(
+        pl.concat_str("dataset", "size", separator=_CUT).alias("key"), "seed", pl.col("difference").alias("effect")
+    )
+    tip = [alt.Tooltip("seed:Q"), alt.Tooltip("effect:Q", title="Δ of this pair", format="+.2f")]
+    dots = alt.Chart(frame).mark_circle(size=22, opacity=0.45, color=GREY, yOffset=7)
+    return dots.encode(y=y, x=alt.X("effect:Q"), tooltip=tip)
+
+
+def scaling(estimates: Estimates) -> Chart:
+    """Benefit against trainable parameters: a thin line per data set, the mean with its interval on top."""
+    unit = estimates.comparison.unit
+    cells = estimates.frame("cells").select("dataset", "size", "parameters", "effect", "low", "high")
+    sizes = estimates.frame("sizes").select("size", "parameters", "effect", "low", "high")
+    datasets = cells["dataset"].unique(maintain_order=True).to_list()
+    x = alt.X(
+        "parameters:Q",
+        title="trainable parameters",
+        scale=alt.Scale(type="log", nice=False, padding=24),
+        axis=alt.Axis(format="~s", values=sorted(set(sizes["parameters"])), labelOverlap=True),
+    )
+    y = alt.Y("effect:Q", title=f"Δ accuracy ({unit})", axis=alt.Axis(tickCount=6, labelExpr=_SIGNED))
+    pick = alt.selection_point(fields=["dataset"], bind="legend", name="pick_dataset")
+    legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=260, direction="vertical")
+    repeat = -(-len(datasets) // len(SHAPES))
+    scale = alt.Scale(domain=datasets, range=(DATASET_COLOURS * repeat)[: len(datasets)])
+    shapes = alt.Scale(domain=datasets, range=(SHAPES * repeat)[: len(datasets)])
+    base = alt.Chart(cells).encode(
+        x=x,
+        y=y,
+        color=alt.Color("dataset:N", scale=scale, legend=legend),
+        opacity=alt.condition(pick, alt.value(0.85), alt.value(0.12)),
+        tooltip=["dataset:N", "size:N", alt.Tooltip("effect:Q", format="+.2f", title=f"Δ, {unit}")],
+    )
+    lines = base.mark_line(strokeWidth=1.2)
+    dots = base.mark_point(filled=True, size=45).encode(shape=alt.Shape("dataset:N", scale=shapes, legend=legend))
+    mean = alt.Chart(sizes).encode(
+        x=x,
+        y=y,
+        tooltip=[
+            alt.Tooltip("size:N"),
+            alt.Tooltip("effect:Q", title="mean Δ", format="+.2f"),
+            alt.Tooltip("low:Q", format="+.2f"),
+            alt.Tooltip("high:Q", format="+.2f"),
+        ],
+    )
+    zero = alt.Chart(pl.DataFrame({"effect": [0.0]})).mark_rule(color=INK, strokeWidth=1).encode(y="effect:Q")
+    layers = [
+        zero,
+        lines,
+        dots.add_params(pick),
+        mean.mark_line(color=INK, strokeWidth=3),
+        mean.mark_rule(color=INK, strokeWidth=2.5).encode(y=alt.Y("low:Q"), y2="high:Q"),
+        mean.mark_point(color=INK, filled=True, size=110, shape="diamond", opacity=1),
+    ]
+    shown = ", ".join(f"{row['size']} {row['effect']:+.2f}" for row in sizes.iter_rows(named=True))
+    return alt.layer(*layers).properties(
+        width="container",
+        height=360,
+        description=f"Benefit of pretraining against trainable parameters, a line per data set. Mean by size: {shown}.",
+    )
+
+
+def _accuracy(field: str, padding: int = 0) -> alt.Y:
+    scale = alt.Scale(zero=False, nice=True, padding=padding)
+    return alt.Y(field, title="test accuracy (%)", scale=scale, axis=alt.Axis(tickCount=5))
+
+
+def learning_curve(
+    data: pl.DataFrame | alt.NamedData, arms: tuple[str, str], *, bands: bool = True, raw_lines: bool = True
+) -> Chart:
+    """Test accuracy after each epoch of both arms. Rows: init, epoch; mean, low, high, n (bands); run, value (lines).
+
+    `bands`, `raw_lines`: whether the rows hold any; a layer without rows would leave its axis without an extent.
+    """
+    colour, dash, _ = _arms(arms)
+    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, tickCount=6, format="d"))
+    base = alt.Chart(data).encode(x=x, color=colour)
+    tip = [
+        alt.Tooltip("init:N"),
+        alt.Tooltip("epoch:Q"),
+        alt.Tooltip("mean:Q", format=".2f"),
+        alt.Tooltip("low:Q", format=".2f"),
+        alt.Tooltip("high:Q", format=".2f"),
+        alt.Tooltip("n:Q", title="runs"),
+    ]
+    band = base.transform_filter("isValid(datum.low)").mark_area(opacity=0.2).encode(y=_accuracy("low:Q"), y2="high:Q")
+    raw = base.transform_filter("isValid(datum.value)").mark_line(strokeWidth=0.9, opacity=0.5)
+    mean = base.transform_filter("isValid(datum.mean)").mark_line(strokeWidth=2.2, point=alt.OverlayMarkDef(size=14))
+    layers = [band] if bands else []
+    layers += [raw.encode(y=_accuracy("value:Q"), detail="run:N")] if raw_lines else []
+    layers.append(mean.encode(y=_accuracy("mean:Q"), strokeDash=dash, tooltip=tip))
+    return alt.layer(*layers).properties(width="container", height=180, description="Learning curves of both arms")
+
+
+def paired_runs(data: pl.DataFrame | alt.NamedData, arms: tuple[str, str], sizes: list[str]) -> Chart:
+    """Every run's accuracy by size and arm; a line joins the two runs of one seed. Rows: size, init, seed, value."""
+    colour, _, shape = _arms(arms)
+    x = alt.X(
+        "size:N", sort=sizes, title=None, scale=alt.Scale(domain=sizes), axis=alt.Axis(labelAngle=0, labelLimit=90)
+    )
+    offset = alt.XOffset(
+        "init:N", sort=[arms[1], arms[0]], scale=alt.Scale(domain=[arms[1], arms[0]], paddingOuter=0.3)
+    )
+    y = _accuracy("value:Q")
+    base = alt.Chart(data).encode(x=x, xOffset=offset, y=y)
+    lines = base.mark_line(strokeWidth=0.9, opacity=0.6, color=GREY).encode(detail=["seed:N", "size:N"])
+    dots = base.mark_point(filled=True, size=34, opacity=0.8).encode(
+        color=colour,
+        shape=shape,
+        tooltip=["size:N", "init:N", "seed:Q", alt.Tooltip("value:Q", format=".2f", title="accuracy, %")],
+    )
+    return alt.layer(lines, dots).properties(width="container", height=220, description="Every run, paired by seed")
+
+
+def cost(data: pl.DataFrame | alt.NamedData, arms: tuple[str, str]) -> Chart:
+    """Mean accuracy against mean training time, a point per size and arm. Rows: size, init, minutes, accuracy."""
+    colour, dash, shape = _arms(arms)
+    x = alt.X(
+        "minutes:Q",
+        title="training time of one run (minutes)",
+        scale=alt.Scale(type="log", padding=18),
+        axis=alt.Axis(format="~g", tickCount=4, labelOverlap=True),
+    )
+    y = _accuracy("accuracy:Q", padding=14)
+    base = alt.Chart(data).encode(x=x, y=y, color=colour)
+    lines = base.mark_line(strokeWidth=1.4).encode(strokeDash=dash)
+    dots = base.mark_point(filled=True, size=70, opacity=1).encode(
+        shape=shape,
+        tooltip=["size:N", "init:N", alt.Tooltip("minutes:Q", format=".3g"), alt.Tooltip("accuracy:Q", format=".2f")],
+    )
+    labels = base.mark_text(dy=-11, fontSize=10.5).encode(text="size:N")
+    return alt.layer(lines, dots, labels).properties(
+        width="container", height=230, description="Accuracy against training time"
+    )
+
+
+def half_widths(frame: pl.DataFrame, margin: float, now: int) -> Chart:
+    """Half-width of the growth interval as seeds (or data sets) are added. Rows: count, half_width, basis."""
+    basis = frame["basis"].unique(maintain_order=True).to_list()
+    legend = alt.Legend(title=None, orient="top", labelLimit=320, direction="vertical")
+    colour = alt.Color("basis:N", scale=alt.Scale(domain=basis, range=[BLUE, VERMILION][: len(basis)]), legend=legend)
+    dash = alt.StrokeDash("basis:N", scale=alt.Scale(domain=basis, range=[[1, 0], [5, 3]][: len(basis)]), legend=legend)
+    lines = (
+        alt.Chart(frame)
+        .mark_line(strokeWidth=2.2, point=alt.OverlayMarkDef(size=30))
+        .encode(
+            x=alt.X(
+                "count:Q", title=frame["axis"][0], axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(zero=False)
+            ),
+            y=alt.Y("half_width:Q", title="half-width of the 95 % interval (points)", scale=alt.Scale(domainMin=0)),
+            color=colour,
+            strokeDash=dash,
+            tooltip=["basis:N", alt.Tooltip("count:Q"), alt.Tooltip("half_width:Q", format=".2f")],
+        )
+    )
+    target = alt.Chart(pl.DataFrame({"margin": [margin]})).mark_rule(color=INK, strokeDash=[3, 3]).encode(y="margin:Q")
+    today = alt.Chart(pl.DataFrame({"count": [now]})).mark_rule(color=GREY, strokeWidth=1).encode(x="count:Q")
+    return alt.layer(target, today, lines).properties(
+        width="container",
+        height=260,
+        description=f"Half-width of the growth interval against {frame['axis'][0]}; dashed: margin {margin:g}.",
+    )
+
+
+def pretraining(frame: pl.DataFrame) -> Chart:
+    """Next-nucleotide loss in bits per base against nucleotides seen, a line per model."""
+    models = frame["model"].unique(maintain_order=True).to_list()
+    repeat = -(-len(models) // len(DATASET_COLOURS))
+    legend = alt.Legend(title=None, orient="top", labelLimit=260)
+    colour = alt.Color(
+        "model:N", legend=legend, scale=alt.Scale(domain=models, range=(DATASET_COLOURS * repeat)[: len(models)])
+    )
+    x = alt.X("tokens:Q", title="nucleotides seen", axis=alt.Axis(format="~s"))
+    y = alt.Y("train_bits_per_base:Q", title="bits per base", scale=alt.Scale(zero=False))
+    base = alt.Chart(frame).encode(x=x, color=colour)
+    train = base.mark_line(strokeWidth=1.4, opacity=0.8).encode(
+        y=y, tooltip=["model:N", "tokens:Q", "train_bits_per_base:Q"]
+    )
+    held_out = (
+        base.transform_filter("isValid(datum.validation_bits_per_base)")
+        .mark_point(filled=True, size=45)
+        .encode(
+            y="validation_bits_per_base:Q",
+            shape=alt.Shape(
+                "model:N", legend=legend, scale=alt.Scale(domain=models, range=(SHAPES * repeat)[: len(models)])
+            ),
+            tooltip=["model:N", "tokens:Q", alt.Tooltip("validation_bits_per_base:Q", format=".4f")],
+        )
+    )
+    return alt.layer(train, held_out).properties(
+        width="container",
+        height=280,
+        description="Pretraining: bits per base against nucleotides seen; lines: training, points: held-out sequence.",
+    )

@@ -1,0 +1,97 @@
+(function () {
+  "use strict";
+  const payload = JSON.parse(document.getElementById("payload").textContent);
+  const night = window.matchMedia("(prefers-color-scheme: dark)");
+  const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
+  const store = new Map();
+
+  // Columns (strings as words and codes) back to rows; each dataset once.
+  function rows(name) {
+    if (store.has(name)) return store.get(name);
+    const columns = Object.entries(payload.datasets[name] || {}).map(([key, column]) =>
+      [key, Array.isArray(column) ? column : column.codes.map((code) => (code === null ? null : column.words[code]))]);
+    const count = columns.length ? columns[0][1].length : 0;
+    const made = Array.from({ length: count }, (_, i) => Object.fromEntries(columns.map(([key, column]) => [key, column[i]])));
+    store.set(name, made);
+    return made;
+  }
+
+  function namesIn(spec, found = new Set()) {
+    if (Array.isArray(spec)) spec.forEach((one) => namesIn(one, found));
+    else if (spec && typeof spec === "object") {
+      if (spec.data && typeof spec.data.name === "string") found.add(spec.data.name);
+      Object.values(spec).forEach((one) => namesIn(one, found));
+    }
+    return found;
+  }
+
+  function config(dark) {
+    const ink = dark ? "#e6e8eb" : "#1f2328", soft = dark ? "#a0a8b2" : "#57606a", line = dark ? "#333a42" : "#e3e6ea";
+    const font = getComputedStyle(document.body).fontFamily;
+    return {
+      background: "transparent", font, view: { stroke: null },
+      axis: { labelColor: soft, titleColor: soft, gridColor: line, domainColor: line, tickColor: line, labelFontSize: 11.5, titleFontSize: 12, titleFontWeight: 500, titlePadding: 9, labelPadding: 5 },
+      axisX: { grid: true }, legend: { labelColor: ink, titleColor: soft, labelFontSize: 12, symbolSize: 80, rowPadding: 4, columnPadding: 18 },
+      text: { color: ink }, header: { labelColor: ink }, line: { strokeCap: "round", strokeJoin: "round" },
+    };
+  }
+
+  function draw(element) {
+    const entry = payload.charts[element.dataset.chart];
+    const dark = night.matches;
+    let source = JSON.stringify(entry.spec || payload.templates[entry.template]);
+    if (dark) for (const [from, to] of Object.entries(payload.dark)) source = source.replaceAll(from, to);
+    const spec = JSON.parse(source);
+    if (entry.description) spec.description = entry.description;
+    spec.autosize = { type: "fit-x", contains: "padding" };
+    spec.datasets = {};
+    for (const name of namesIn(spec)) spec.datasets[name] = rows(name === "panel" ? entry.data : name).map((row) => ({ ...row }));
+    element.dataset.state = "drawing";
+    return vegaEmbed(element, spec, {
+      renderer: "svg", config: config(dark), tooltip: { theme: dark ? "dark" : "light" }, downloadFileName: element.dataset.chart,
+      actions: { export: true, source: false, compiled: false, editor: false },
+    }).then(() => { element.dataset.state = "drawn"; })
+      .catch((error) => { element.dataset.state = "failed"; element.textContent = "This figure could not be drawn; its numbers stand in the table."; console.error(error); });
+  }
+
+  const charts = Array.from(document.querySelectorAll("[data-chart]"));
+  const visible = (element) => !element.closest("details:not([open])");
+  function drawAll() { return Promise.all(charts.filter(visible).map(draw)); }
+  document.querySelectorAll("main details").forEach((fold) => fold.addEventListener("toggle", () => {
+    if (fold.open) fold.querySelectorAll("[data-chart]:not([data-state])").forEach(draw);
+  }));
+  night.addEventListener("change", drawAll);
+  window.addEventListener("beforeprint", () => charts.filter((one) => !one.dataset.state && visible(one)).forEach(draw));
+
+  function save(name, parts, type) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob(parts, { type }));
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+  const quote = (value) => (value === null || value === undefined ? "" : /[",\n\r]/.test(String(value)) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
+  function csv(columns, table) {
+    return [columns, ...table.map((row) => columns.map((name) => row[name]))].map((line) => line.map(quote).join(",")).join("\n") + "\n";
+  }
+  const list = document.getElementById("downloads");
+  if (list) payload.downloads.forEach((one) => {
+    const item = document.createElement("li"), button = document.createElement("button"), what = document.createElement("small");
+    button.type = "button"; button.textContent = one.name; what.textContent = one.what; button.append(what); item.append(button); list.append(item);
+    button.addEventListener("click", () => one.base64
+      ? save(one.name, [Uint8Array.from(atob(one.base64), (c) => c.charCodeAt(0))], "application/octet-stream")
+      : save(one.name, [csv(one.columns, rows(one.data))], "text/csv"));
+  });
+
+  const contents = document.querySelector(".contents details");
+  if (contents && window.innerWidth < 1120) contents.open = false;
+  if (!calm.matches) document.documentElement.classList.add("motion");
+  drawAll().then(() => { document.documentElement.dataset.ready = "true"; });
+
+  if (payload.reload_s) {
+    const kept = "report-scroll";
+    const place = sessionStorage.getItem(kept);
+    if (place !== null) window.scrollTo(0, Number(place));
+    setTimeout(() => { sessionStorage.setItem(kept, String(window.scrollY)); location.reload(); }, payload.reload_s * 1000);
+  }
+})();
