@@ -58,8 +58,12 @@ def _scores(split: str) -> list[pa.Field]:
 
 _IDENTITY = [
     _field("run_id", pa.string(), "digest of all that determines the run's result"),
-    _field("setting_id", pa.string(), "digest of the same less initialisation, weights and seed: the runs of one "
-           "setting are the two arms of a comparison, paired by seed"),
+    _field(
+        "setting_id",
+        pa.string(),
+        "digest of the same less initialisation, weights and seed: the runs of one "
+        "setting are the two arms of a comparison, paired by seed",
+    ),
     _field("study", pa.string(), "name of the study"),
     _field("model", pa.string(), "name of the model size"),
     _field("dataset", pa.string(), "name of the data set"),
@@ -73,92 +77,126 @@ _IDENTITY = [
 PLAN = pa.schema(_IDENTITY)
 
 #: One row a run that ended.
-RUNS = pa.schema([
-    *_IDENTITY,
-    _field("schema_version", pa.int32(), "version of these tables"),
-    _field("status", pa.string(), f"one of {', '.join(STATUSES)}"),
-    _field("failure", pa.string(), "why the run failed; null when it is done", nullable=True),
-    # what determines the result
-    _field("d_model", pa.int32(), "width of the model", "channels"),
-    _field("n_layer", pa.int32(), "depth of the model", "layers"),
-    _field("l_max", pa.int32(), "longest input the filters are defined for", "positions"),
-    _field("data_digest", pa.string(), "SHA-256 of the data set's tokens and labels"),
-    _field("num_classes", pa.int32(), "classes of the data set"),
-    _field("train_examples", pa.int64(), "examples trained on", "examples"),
-    _field("validation_examples", pa.int64(), "examples held out of training for choices", "examples"),
-    _field("test_examples", pa.int64(), "examples of the test split", "examples"),
-    _field("weights_digest", pa.string(), "SHA-256 of the pretrained tensors; null for scratch", nullable=True),
-    _field("split_seed", pa.int64(), "seed of the cut between training and validation"),
-    _field("batch_size", pa.int32(), "sequences per optimisation step", "sequences"),
-    _field("learning_rate", pa.float64(), "peak learning rate"),
-    _field("final_learning_rate", pa.float64(), "learning rate at the end of the cosine"),
-    _field("warmup_learning_rate", pa.float64(), "learning rate of the first step"),
-    _field("warmup_fraction", pa.float64(), "share of all steps spent in the linear warm-up", "fraction"),
-    _field("weight_decay", pa.float64(), "AdamW weight decay (0 on the implicit filter's parameters)"),
-    _field("gradient_clip", pa.float64(), "largest gradient norm; larger ones are scaled down to it"),
-    _field("max_length", pa.int32(), "length that every sequence is padded or cut to", "positions"),
-    _field("padding", pa.string(), "side of the padding: left (as published) or right"),
-    _field("pooling", pa.string(), "positions that the head averages: all (as published) or real"),
-    _field("reverse_complement", pa.float64(), "probability of reverse-complementing a training sequence", "fraction"),
-    _field("validation_fraction", pa.float64(), "share of the training split cut off for validation", "fraction"),
-    _field("precision", pa.string(), "arithmetic of matrix products: float32 or bfloat16"),
-    # what came out
-    *_scores("validation"),
-    *_scores("test"),
-    _measure("best_epoch", "epoch with the highest validation accuracy (the first of equals), from 1", "epoch",
-             pa.int32()),
-    _measure("best_epoch_test_accuracy", "test accuracy at best_epoch: never chosen on the test split", "fraction"),
-    # what it cost and where
-    _measure("train_s", "time in training epochs, evaluation not included", "s"),
-    _measure("evaluate_s", "time in evaluation", "s"),
-    _measure("examples_per_s", "training examples per second of train_s", "examples/s"),
-    _measure("peak_memory_bytes", "peak memory of the accelerator's allocator, or on a CPU the resident memory of the "
-             "worker process", "bytes", pa.int64()),
-    _field("gpu_fraction", pa.float64(), "share of one GPU given to the run; 0 on a CPU", "fraction"),
-    _field("cpus", pa.float64(), "CPU cores given to the run", "cores"),
-    _field("concurrent_runs", pa.int32(), "runs that the same accelerator (on a CPU: the same node) could hold at once",
-           "runs"),
-    _field("device", pa.string(), "name of the accelerator or the CPU"),
-    _field("host", pa.string(), "name of the node"),
-    _field("versions", pa.map_(pa.string(), pa.string()), "versions of Python and of the packages that matter"),
-    _field("commit", pa.string(), "commit of the project's code; null where it is unknown", nullable=True),
-    _field("started_at", pa.timestamp("ms", tz="UTC"), "when the run started (or was last taken up again)"),
-    _field("finished_at", pa.timestamp("ms", tz="UTC"), "when the run ended"),
-])
+RUNS = pa.schema(
+    [
+        *_IDENTITY,
+        _field("schema_version", pa.int32(), "version of these tables"),
+        _field("status", pa.string(), f"one of {', '.join(STATUSES)}"),
+        _field("failure", pa.string(), "why the run failed; null when it is done", nullable=True),
+        # what determines the result
+        _field("d_model", pa.int32(), "width of the model", "channels"),
+        _field("n_layer", pa.int32(), "depth of the model", "layers"),
+        _field("l_max", pa.int32(), "longest input the filters are defined for", "positions"),
+        _field("data_digest", pa.string(), "SHA-256 of the data set's tokens and labels"),
+        _field("num_classes", pa.int32(), "classes of the data set"),
+        _field("train_examples", pa.int64(), "examples trained on", "examples"),
+        _field("validation_examples", pa.int64(), "examples held out of training for choices", "examples"),
+        _field("test_examples", pa.int64(), "examples of the test split", "examples"),
+        _field("weights_digest", pa.string(), "SHA-256 of the pretrained tensors; null for scratch", nullable=True),
+        _field("split_seed", pa.int64(), "seed of the cut between training and validation"),
+        _field("batch_size", pa.int32(), "sequences per optimisation step", "sequences"),
+        _field("learning_rate", pa.float64(), "peak learning rate"),
+        _field("final_learning_rate", pa.float64(), "learning rate at the end of the cosine"),
+        _field("warmup_learning_rate", pa.float64(), "learning rate of the first step"),
+        _field("warmup_fraction", pa.float64(), "share of all steps spent in the linear warm-up", "fraction"),
+        _field("weight_decay", pa.float64(), "AdamW weight decay (0 on the implicit filter's parameters)"),
+        _field("gradient_clip", pa.float64(), "largest gradient norm; larger ones are scaled down to it"),
+        _field("max_length", pa.int32(), "length that every sequence is padded or cut to", "positions"),
+        _field("padding", pa.string(), "side of the padding: left (as published) or right"),
+        _field("pooling", pa.string(), "positions that the head averages: all (as published) or real"),
+        _field(
+            "reverse_complement", pa.float64(), "probability of reverse-complementing a training sequence", "fraction"
+        ),
+        _field("validation_fraction", pa.float64(), "share of the training split cut off for validation", "fraction"),
+        _field("precision", pa.string(), "arithmetic of matrix products: float32 or bfloat16"),
+        # what came out
+        *_scores("validation"),
+        *_scores("test"),
+        _measure(
+            "best_epoch",
+            "epoch with the highest validation accuracy (the first of equals), from 1",
+            "epoch",
+            pa.int32(),
+        ),
+        _measure("best_epoch_test_accuracy", "test accuracy at best_epoch: never chosen on the test split", "fraction"),
+        # what it cost and where
+        _measure("train_s", "time in training epochs, evaluation not included", "s"),
+        _measure("evaluate_s", "time in evaluation", "s"),
+        _measure("examples_per_s", "training examples per second of train_s", "examples/s"),
+        _measure(
+            "peak_memory_bytes",
+            "peak memory of the accelerator's allocator, or on a CPU the resident memory of the worker process",
+            "bytes",
+            pa.int64(),
+        ),
+        _field("gpu_fraction", pa.float64(), "share of one GPU given to the run; 0 on a CPU", "fraction"),
+        _field("cpus", pa.float64(), "CPU cores given to the run", "cores"),
+        _field(
+            "concurrent_runs",
+            pa.int32(),
+            "runs that the same accelerator (on a CPU: the same node) could hold at once",
+            "runs",
+        ),
+        _field("device", pa.string(), "name of the accelerator or the CPU"),
+        _field("host", pa.string(), "name of the node"),
+        _field("versions", pa.map_(pa.string(), pa.string()), "versions of Python and of the packages that matter"),
+        _field("commit", pa.string(), "commit of the project's code; null where it is unknown", nullable=True),
+        _field("started_at", pa.timestamp("ms", tz="UTC"), "when the run started (or was last taken up again)"),
+        _field("finished_at", pa.timestamp("ms", tz="UTC"), "when the run ended"),
+    ]
+)
 
 #: One row per run and epoch.
-EPOCHS = pa.schema([
-    _field("run_id", pa.string(), "the run"),
-    _field("epoch", pa.int32(), "epoch, from 1", "epoch"),
-    _field("learning_rate", pa.float64(), "learning rate of the epoch's last step"),
-    _field("train_loss", pa.float64(), "mean cross-entropy over the epoch's own training batches (dropout and "
-           "augmentation on)", "nats"),
-    _field("train_accuracy", pa.float64(), "accuracy over the same batches", "fraction"),
-    _measure("validation_loss", "mean cross-entropy on validation after the epoch; null without a validation split",
-             "nats"),
-    _measure("validation_accuracy", "accuracy on validation after the epoch", "fraction"),
-    _field("test_loss", pa.float64(), "mean cross-entropy on test after the epoch", "nats"),
-    _field("test_accuracy", pa.float64(), "accuracy on test after the epoch", "fraction"),
-    _field("train_s", pa.float64(), "time in training steps", "s"),
-    _field("evaluate_s", pa.float64(), "time in evaluation", "s"),
-])
+EPOCHS = pa.schema(
+    [
+        _field("run_id", pa.string(), "the run"),
+        _field("epoch", pa.int32(), "epoch, from 1", "epoch"),
+        _field("learning_rate", pa.float64(), "learning rate of the epoch's last step"),
+        _field(
+            "train_loss",
+            pa.float64(),
+            "mean cross-entropy over the epoch's own training batches (dropout and augmentation on)",
+            "nats",
+        ),
+        _field("train_accuracy", pa.float64(), "accuracy over the same batches", "fraction"),
+        _measure(
+            "validation_loss",
+            "mean cross-entropy on validation after the epoch; null without a validation split",
+            "nats",
+        ),
+        _measure("validation_accuracy", "accuracy on validation after the epoch", "fraction"),
+        _field("test_loss", pa.float64(), "mean cross-entropy on test after the epoch", "nats"),
+        _field("test_accuracy", pa.float64(), "accuracy on test after the epoch", "fraction"),
+        _field("train_s", pa.float64(), "time in training steps", "s"),
+        _field("evaluate_s", pa.float64(), "time in evaluation", "s"),
+    ]
+)
 
 #: One row per run and test example, after the last epoch.
-PREDICTIONS = pa.schema([
-    _field("run_id", pa.string(), "the run"),
-    _field("example", pa.int32(), "index into the test split"),
-    _field("label", pa.int16(), "true class"),
-    _field("logits", pa.list_(pa.float32()), "one logit a class"),
-])
+PREDICTIONS = pa.schema(
+    [
+        _field("run_id", pa.string(), "the run"),
+        _field("example", pa.int32(), "index into the test split"),
+        _field("label", pa.int16(), "true class"),
+        _field("logits", pa.list_(pa.float32()), "one logit a class"),
+    ]
+)
 
 #: One row per logged step of a pretraining.
-PRETRAINING = pa.schema([
-    _field("model", pa.string(), "name of the model size"),
-    _field("weights_key", pa.string(), "digest of all that determines the weights"),
-    _field("step", pa.int32(), "optimisation steps done", "steps"),
-    _field("tokens", pa.int64(), "nucleotides seen", "tokens"),
-    _field("train_bits_per_base", pa.float64(), "mean next-nucleotide loss since the last logged step", "bits/base"),
-    _measure("validation_bits_per_base", "next-nucleotide loss on held-out sequence; null between evaluations",
-             "bits/base"),
-    _field("seconds", pa.float64(), "time since the start of the pretraining", "s"),
-])
+PRETRAINING = pa.schema(
+    [
+        _field("model", pa.string(), "name of the model size"),
+        _field("weights_key", pa.string(), "digest of all that determines the weights"),
+        _field("step", pa.int32(), "optimisation steps done", "steps"),
+        _field("tokens", pa.int64(), "nucleotides seen", "tokens"),
+        _field(
+            "train_bits_per_base", pa.float64(), "mean next-nucleotide loss since the last logged step", "bits/base"
+        ),
+        _measure(
+            "validation_bits_per_base",
+            "next-nucleotide loss on held-out sequence; null between evaluations",
+            "bits/base",
+        ),
+        _field("seconds", pa.float64(), "time since the start of the pretraining", "s"),
+    ]
+)

@@ -1,0 +1,36 @@
+# Everything a new user types. `make install` is implied by the rest; it makes .venv, and does nothing when it is up to date.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Where pip finds torch: by default the index that pip is set to. See README.md, "Installation", for a chosen CUDA build.
+TORCH_INDEX ?=
+
+.PHONY: quickstart test lint format install clean
+
+quickstart: install ## run the embedded study, write and name the report
+	$(BIN)/python -m sweep.run
+	$(BIN)/python -m analysis.report results/quickstart -o report.html
+
+test: install ## run the tests that need neither GPU nor network nor much time
+	$(BIN)/python -m pytest
+
+lint: install ## style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+install: $(VENV)/.installed
+
+# torch comes first and by itself: with it in place, no other package's open range fetches another build.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -r constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

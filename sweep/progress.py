@@ -1,0 +1,143 @@
+"""What a sweep looks like while it runs: a live display on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from ray import tune
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from hyena.pretraining import PretrainingRecord
+from sweep.trials import RunSpec
+
+SECONDS_BETWEEN_LINES = 15.0
+RECENT = 6
+
+
+def duration(seconds: float) -> str:
+    """2:05 or 1:02:05."""
+    minutes, s = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{s:02}" if hours else f"{minutes}:{s:02}"
+
+
+class Progress(tune.Callback):
+    """Counts of runs done, running and failed, the time left, and the latest results.
+
+    A context manager around the whole sweep, and a Tune callback within it.
+    """
+
+    def __init__(self, runs: Sequence[RunSpec], already_done: int, console: Console) -> None:
+        self.runs = {run.run_id: run for run in runs}
+        self.already_done, self.console = already_done, console
+        self.pretraining: dict[str, tuple[int, PretrainingRecord | None]] = {}
+        self.running: dict[str, int] = {}
+        self.done: list[RunSpec] = []
+        self.failed: list[tuple[RunSpec, str]] = []
+        self.recent: list[Text] = []
+        self.started = self.runs_started = self.last_line = time.monotonic()
+        self.live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Progress:
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        if self.console.is_terminal:
+            self.live.stop()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks into a state of its own, from which no sweep resumes."""
+        return {}
+
+    def pretrained(self, model: str, steps: int, record: PretrainingRecord | None) -> None:
+        """A pretraining was started (no record yet) or has advanced."""
+        self.pretraining[model] = steps, record
+        finished = record is not None and record.step >= steps
+        self._line(self._pretraining_line(model), now=finished)
+        self.runs_started = time.monotonic()
+
+    def failed_early(self, run: RunSpec, reason: str) -> None:
+        """A run that cannot start."""
+        self._ended(run, reason)
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.running[trial.config["run_id"]] = 0
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        run_id = trial.config["run_id"]
+        self.running[run_id] = result.get("epoch", 0)
+        if result.get("done"):
+            self._ended(self.runs[run_id], result.get("reason"), result.get("test_accuracy"))
+        else:
+            self._line(self._summary())
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._ended(self.runs[trial.config["run_id"]], "its worker died too often")
+
+    def _ended(self, run: RunSpec, reason: str | None, accuracy: float | None = None) -> None:
+        self.running.pop(run.run_id, None)
+        what = f"{run.model}  {run.data.name}  {run.init}  seed {run.seed}  {run.training.epochs} epochs"
+        if reason is None:
+            self.done.append(run)
+            self.recent.append(Text.assemble(("done    ", "green"), what, f"  accuracy {accuracy:.3f}"))
+        else:
+            self.failed.append((run, reason))
+            self.recent.append(Text.assemble(("failed  ", "bold red"), what, f"  {reason}"))
+        del self.recent[:-RECENT]
+        if reason is not None and not self.console.is_terminal:
+            self.console.print(self.recent[-1], soft_wrap=True)
+        self._line(self._summary())
+
+    def _time_left(self) -> float | None:
+        """From the work done since the first run started; None before there is any."""
+        finished = sum(run.work for run in self.done)
+        under_way = sum(self.runs[i].work * epoch / self.runs[i].training.epochs for i, epoch in self.running.items())
+        if finished + under_way == 0:
+            return None
+        failed = sum(run.work for run, _ in self.failed)
+        rest = sum(run.work for run in self.runs.values()) - failed - finished - under_way
+        return rest * (time.monotonic() - self.runs_started) / (finished + under_way)
+
+    def _summary(self) -> str:
+        left = self._time_left()
+        parts = [
+            f"{self.already_done + len(self.done)}/{self.already_done + len(self.runs)} runs done",
+            f"{len(self.running)} running",
+            f"{len(self.failed)} failed",
+            f"{duration(time.monotonic() - self.started)} elapsed",
+        ]
+        return " · ".join([*parts, f"{duration(left)} left"] if left is not None else parts)
+
+    def _pretraining_line(self, model: str) -> str:
+        steps, record = self.pretraining[model]
+        if record is None:
+            return f"pretraining {model}: starting"
+        return f"pretraining {model}: step {record.step}/{steps}, {record.train_bits_per_base:.3f} bits per base"
+
+    def _line(self, text: str, now: bool = False) -> None:
+        """A plain line, where there is no terminal and none was printed for a while."""
+        if self.console.is_terminal or (not now and time.monotonic() - self.last_line < SECONDS_BETWEEN_LINES):
+            return
+        self.last_line = time.monotonic()
+        self.console.print(text, soft_wrap=True, highlight=False)
+
+    def _render(self) -> RenderableType:
+        total = self.already_done + len(self.runs)
+        grid = Table.grid(padding=(0, 2))
+        for model, (steps, record) in self.pretraining.items():
+            bar = ProgressBar(total=steps, completed=record.step if record else 0, width=30)
+            grid.add_row(Text(self._pretraining_line(model)), bar)
+        bar = ProgressBar(total=total, completed=self.already_done + len(self.done) + len(self.failed), width=30)
+        grid.add_row(Text(self._summary()), bar)
+        return Group(grid, *(Text("  ").append_text(line) for line in self.recent))

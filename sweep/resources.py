@@ -1,0 +1,55 @@
+"""What the cluster has, and what one run gets of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from sweep.study import Resources
+
+
+@dataclass(frozen=True)
+class Share:
+    """One run's part of a node.
+
+    Attributes:
+        cpus: whole cores, as many torch threads.
+        gpus: fraction of one GPU; 0 on a CPU.
+        concurrent_runs: runs that fit beside each other on one GPU (on a CPU: on the cluster's cores).
+    """
+
+    cpus: int
+    gpus: float
+    concurrent_runs: int
+
+    @classmethod
+    def of(cls, wanted: Resources, cluster: Mapping[str, float]) -> Share:
+        """`wanted` on a cluster with these Ray resources: GPUs where it has any, CPU cores alone where not."""
+        if cluster.get("GPU", 0) > 0:
+            return cls(wanted.cpus, wanted.gpus, int(1 / wanted.gpus))
+        return cls(wanted.cpus, 0.0, max(1, int(cluster.get("CPU", 1) // wanted.cpus)))
+
+    def request(self) -> dict[str, float]:
+        """In Ray's words."""
+        return {"cpu": self.cpus, **({"gpu": self.gpus} if self.gpus else {})}
+
+    def parallel(self, cluster: Mapping[str, float]) -> int:
+        """Runs that the whole cluster holds at once."""
+        by_cpu = int(cluster.get("CPU", 1) // self.cpus)
+        by_gpu = int(cluster.get("GPU", 0)) * self.concurrent_runs if self.gpus else by_cpu
+        return max(1, min(by_cpu, by_gpu))
+
+    def occupy(self) -> torch.device:
+        """Hold this process to its share, and return its device.
+
+        Ray only admits by fractions. So that a run which is too big fails alone and not its neighbours, the
+        allocator is capped here; threads are set because Ray's own default is one whatever was asked for.
+        """
+        torch.set_num_threads(self.cpus)
+        if not self.gpus:
+            return torch.device("cpu")
+        device = torch.device("cuda", 0)  # Ray shows a worker its own GPU only
+        torch.cuda.set_per_process_memory_fraction(self.gpus, device)
+        return device

@@ -1,0 +1,274 @@
+"""`python -m sweep.run [STUDY.toml]`: run what a study asks for and the results folder lacks.
+
+The steps, in order: read the study, find its data, make its weights, plan, run on Ray Tune, say what came of it.
+Killed at any moment and called again, it goes on: the plan less what the store holds is what runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+# Before Ray is imported: it reads these once.
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "auto",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+for _name, _value in QUIET.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402
+import torch  # noqa: E402
+from ray import tune  # noqa: E402
+from ray._private import ray_constants  # noqa: E402
+from rich.console import Console  # noqa: E402
+
+from hyena.datasets import is_present  # noqa: E402
+from hyena.errors import InputError  # noqa: E402
+from sweep import provenance, weights  # noqa: E402
+from sweep.progress import Progress, duration  # noqa: E402
+from sweep.resources import Share  # noqa: E402
+from sweep.store import Store  # noqa: E402
+from sweep.study import Study, load_study  # noqa: E402
+from sweep.trainable import Assignment, RunTrainable, failed_row  # noqa: E402
+from sweep.trials import DataFacts, DataSpec, RunSpec, data_spec, facts_of, load_data, plan  # noqa: E402
+
+QUICKSTART = Path(__file__).resolve().parent.parent / "studies" / "quickstart.toml"
+DONE, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
+WORKER_DEATHS = 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line. Returns the exit code: 0 all there, 1 some runs failed, 2 wrong request, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(words)
+    console = Console(highlight=False)
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        study = load_study(options.study, tuple(options.set))
+        sweep = Sweep(study, options, console)
+        return sweep.show_plan() if options.plan else sweep.run()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WRONG_REQUEST
+    except KeyboardInterrupt:
+        console.print(
+            f"\ninterrupted; what is done is kept. Go on with: python -m sweep.run {' '.join(words)}".rstrip()
+        )
+        return INTERRUPTED
+    finally:
+        ray.shutdown()
+
+
+def _as_interrupt(signum: int, frame: FrameType | None) -> None:
+    """SIGTERM ends a sweep as Ctrl-C does: Tune by itself would not keep anything."""
+    signal.raise_signal(signal.SIGINT)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sweep.run", description="Run what a study asks for and is not there."
+    )
+    parser.add_argument(
+        "study",
+        nargs="?",
+        type=Path,
+        default=QUICKSTART,
+        metavar="STUDY.toml",
+        help="default: studies/quickstart.toml, which needs no download",
+    )
+    parser.add_argument("--plan", action="store_true", help="print what would run, and run nothing")
+    parser.add_argument("--results", metavar="URI", help="folder, s3:// or gs:// (default: results/NAME_OF_STUDY)")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="where data sets are (default: ~/.genomic_benchmarks)")
+    parser.add_argument("--weights", type=Path, metavar="DIR", help="where pretrained weights are cached")
+    parser.add_argument("--address", metavar="ADDR", help="a running Ray cluster (default: start Ray here)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a value of the study, as in --set grid.seeds=[1,2,3]; repeatable",
+    )
+    return parser  # fmt: skip
+
+
+class Sweep:
+    """One call of the command: a study, a store, and what lies between them."""
+
+    def __init__(self, study: Study, options: argparse.Namespace, console: Console) -> None:
+        self.study, self.options, self.console = study, options, console
+        self.store = Store(options.results or f"results/{study.name}")
+        self.store.claim(study.resolved())
+
+    def show_plan(self) -> int:
+        """Print trials, runs, what is done already, shares and sizes, and what is missing; start nothing."""
+        data, missing = self._data(download=False)
+        keys, absent = weights.known_keys(self.study, self.store, self.options.weights)
+        runs = plan(self.study, data, keys)
+        done = self._done(runs)
+        gpus = torch.cuda.device_count()
+        share = Share.of(self.study.resources, {"CPU": os.cpu_count() or 1, "GPU": gpus})
+        what = f"{share.gpus:g} of a GPU" if share.gpus else "no GPU"
+        say = self.console.print
+        say(f"study      {self.study.name}: {self.study.description}".rstrip(": "), soft_wrap=True)
+        say(f"results    {self.store.uri}", soft_wrap=True)
+        say(f"runs       {len(runs)} planned, {len(done)} done already, {len(runs) - len(done)} to do")
+        say(
+            f"each run   {share.cpus} CPU core(s), {what}; {share.parallel({'CPU': os.cpu_count() or 1, 'GPU': gpus})}"
+            " at once on this machine"
+        )
+        for name, (_, facts) in data.items():
+            say(
+                f"data set   {name}: {facts.train_examples} training sequences, {facts.num_classes} classes, "
+                f"longest {facts.longest}"
+            )
+        for name in missing:
+            say(f"missing    data set {name}: would be downloaded")
+        for name in absent:
+            say(f"missing    weights of {name}: would be made or downloaded")
+        return DONE  # fmt: skip
+
+    def run(self) -> int:
+        """Run what is missing, then say what is there."""
+        data, _ = self._data(download=True)
+        self._connect()
+        keys = weights.prepared_keys(self.study, self.store, self.options.weights)
+        runs = plan(self.study, data, keys)
+        done = self._done(runs)
+        resolved = {**self.study.resolved(), "data": {name: _data_note(spec) for name, (spec, _) in data.items()}}
+        self.store.write_plan(resolved, [run.identity() for run in runs])
+        to_do = [run for run in runs if run.run_id not in done]
+        if to_do:
+            self._execute(to_do, len(done), keys)
+        return self._conclude(runs)
+
+    def _data(self, download: bool) -> tuple[dict[str, tuple[DataSpec, DataFacts]], list[str]]:
+        """Each data set's specification and facts; and the names that are not on this machine yet."""
+        found, missing = {}, []
+        for name in self.study.grid.datasets:
+            spec = data_spec(self.study, name, self.options.data)
+            if not download and spec.synthetic is None and not is_present(name, spec.source, spec.data_dir):
+                missing.append(name)
+            else:
+                found[name] = spec, facts_of(load_data(spec))
+        return found, missing
+
+    def _done(self, runs: Sequence[RunSpec]) -> set[str]:
+        """Runs of the plan that the store holds. One that failed is not done: it is tried again."""
+        planned = {run.run_id for run in runs}
+        stored = self.store.runs(["run_id", "status"])
+        return {row["run_id"] for row in stored if row["status"] == "done"} & planned
+
+    def _connect(self) -> None:
+        self._start_ray()
+        signal.signal(signal.SIGTERM, _as_interrupt)  # Ray has put its own handler there
+
+    def _start_ray(self) -> None:
+        if self.options.address:
+            ray.init(address=self.options.address, log_to_driver=False, logging_level=logging.ERROR)
+            return
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else a token file of another session is demanded
+        # Ray's own switch for "loopback only" is named after the systems where it is the default.
+        os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+        ray_constants.ENABLE_RAY_CLUSTER = False
+        ray.init(
+            address="local",  # never a stale record of a former cluster
+            num_cpus=os.cpu_count(),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+
+    def _execute(self, to_do: Sequence[RunSpec], already_done: int, keys: Mapping[str, str]) -> None:
+        cluster = ray.cluster_resources()
+        share = Share.of(self.study.resources, cluster)
+        assignment = Assignment({run.run_id: run for run in to_do}, self.store.uri, share, provenance.commit())
+        with Progress(to_do, already_done, self.console) as progress:
+            broken = weights.make(self.study, self.store, keys, to_do, share, progress)
+            ready = []
+            for run in to_do:
+                if run.init == "pretrained" and run.model in broken:
+                    now, device = datetime.now(UTC), torch.device("cpu")
+                    self.store.write_run(failed_row(run, broken[run.model], assignment, now, device))
+                    progress.failed_early(run, broken[run.model])
+                else:
+                    ready.append(run)
+            if ready:
+                self._tune(ready, assignment, share, progress)
+
+    def _tune(self, runs: Sequence[RunSpec], assignment: Assignment, share: Share, progress: Progress) -> None:
+        trainable = tune.with_resources(tune.with_parameters(RunTrainable, assignment=assignment), share.request())
+        with tempfile.TemporaryDirectory(prefix="sweep-") as scratch:  # Tune's own state: nothing resumes from it
+            tuner = tune.Tuner(
+                trainable,
+                param_space={"run_id": tune.grid_search([run.run_id for run in runs])},
+                tune_config=tune.TuneConfig(reuse_actors=True),
+                run_config=tune.RunConfig(
+                    name=self.study.name,
+                    storage_path=scratch,
+                    failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+                    callbacks=[progress],
+                    verbose=0,
+                ),
+            )
+            results = tuner.fit()
+        stored = {row["run_id"] for row in self.store.runs(["run_id"])}
+        for result in (results[n] for n in range(len(results))):
+            run = assignment.runs.get((result.config or {}).get("run_id", ""))
+            if run is not None and result.error is not None and run.run_id not in stored:
+                reason = f"its worker died {WORKER_DEATHS + 1} times: {type(result.error).__name__}"
+                now, device = datetime.now(UTC), torch.device("cpu")
+                self.store.write_run(failed_row(run, reason, assignment, now, device))
+
+    def _conclude(self, runs: Sequence[RunSpec]) -> int:
+        """Say what is there, and return the exit code. Runs without a row mean that Tune was interrupted."""
+        rows = {row["run_id"]: row for row in self.store.runs(["run_id", "status", "failure", "train_s"])}
+        rows = {run.run_id: rows[run.run_id] for run in runs if run.run_id in rows}
+        failed = [run for run in runs if run.run_id in rows and rows[run.run_id]["status"] == "failed"]
+        if len(rows) < len(runs):
+            raise KeyboardInterrupt
+        seconds = sum(row["train_s"] or 0.0 for row in rows.values())
+        self.console.print(
+            f"{len(runs) - len(failed)} of {len(runs)} runs done ({duration(seconds)} of training) in {self.store.uri}",
+            soft_wrap=True,
+        )
+        for run in failed:
+            self.console.print(
+                f"failed: {run.model}, {run.data.name}, {run.init}, seed {run.seed}, {run.training.epochs} epochs: "
+                f"{rows[run.run_id]['failure']}",
+                soft_wrap=True,
+            )
+        return SOME_FAILED if failed else DONE
+
+
+def _data_note(spec: DataSpec) -> dict[str, Any]:
+    """What the report should say of a data set."""
+    dataset = load_data(spec)
+    return {
+        "digest": dataset.digest,
+        "classes": list(dataset.classes),
+        "train": len(dataset.train),
+        "validation": len(dataset.validation) if dataset.validation else None,
+        "test": len(dataset.test),
+        "longest": dataset.longest,
+        "official": dataset.official,
+        "notes": list(dataset.notes),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

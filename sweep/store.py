@@ -1,0 +1,143 @@
+"""Where results live: one folder, on a local disk, S3 or GCS, through pyarrow's file systems.
+
+Files are named by run, written whole or not at all, and never changed after: a local file is written under a
+temporary name and renamed, an object appears when its upload is complete. The row in `runs/` is written last, so it
+vouches for the rest. `sweep/schema.py` says what the files hold.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from hyena.errors import InputError
+from sweep.schema import EPOCHS, PLAN, PREDICTIONS, PRETRAINING, RUNS
+
+STUDY, PLAN_FILE = "study.json", "plan.parquet"
+
+
+class Store:
+    """A results folder. Cheap to open; every worker opens its own."""
+
+    def __init__(self, uri: str) -> None:
+        """`uri`: a path, `file://…`, `s3://bucket/prefix` or `gs://bucket/prefix`; InputError for anything else."""
+        self.uri = uri if "://" in uri else str(Path(uri).resolve())
+        try:
+            self.files, self.root = fs.FileSystem.from_uri(self.uri)
+        except (pa.ArrowInvalid, OSError, ValueError) as error:
+            raise InputError(f"results '{uri}': not a folder, s3:// or gs:// address: {error}") from None
+        self.local = isinstance(self.files, fs.LocalFileSystem)
+
+    def claim(self, study: Mapping[str, Any]) -> None:
+        """Make this the results folder of a study. InputError where it belongs to another, or holds something else."""
+        owner = self.study()
+        if owner is not None and owner["name"] != study["name"]:
+            raise InputError(
+                f"results '{self.uri}' belong to the study '{owner['name']}', not to '{study['name']}': "
+                "choose another folder with --results"
+            )
+        if owner is None and self.names(""):
+            raise InputError(f"results '{self.uri}': the folder holds other files; choose an empty or a new one")
+
+    def write_plan(self, study: Mapping[str, Any], plan: Sequence[Mapping[str, Any]]) -> None:
+        """Store the resolved study and the plan, in place of those of an earlier call."""
+        self.write(STUDY, json.dumps(study, indent=2).encode())
+        self.write(PLAN_FILE, _parquet(plan, PLAN))
+
+    def study(self) -> dict[str, Any] | None:
+        """The resolved study, or None in a new folder."""
+        data = self.read(STUDY)
+        return json.loads(data) if data is not None else None
+
+    def plan(self) -> list[dict[str, Any]]:
+        """Rows of the plan; empty in a new folder."""
+        data = self.read(PLAN_FILE)
+        return pq.read_table(io.BytesIO(data)).to_pylist() if data is not None else []
+
+    def runs(self, columns: Sequence[str]) -> list[dict[str, Any]]:
+        """The given columns of all runs that ended. An unreadable file counts as missing, so its run runs again."""
+        rows = []
+        for name in self.names("runs"):
+            data = self.read(f"runs/{name}")
+            try:
+                rows += pq.read_table(io.BytesIO(data or b""), columns=list(columns)).to_pylist()
+            except (pa.ArrowInvalid, OSError, KeyError):
+                continue
+        return rows
+
+    def write_run(
+        self,
+        row: Mapping[str, Any],
+        epochs: Sequence[Mapping[str, Any]] = (),
+        predictions: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Store a run that ended, its row last; then drop its checkpoint. Writing it twice leaves it there once."""
+        run_id = row["run_id"]
+        if epochs:
+            self.write(f"epochs/{run_id}.parquet", _parquet(epochs, EPOCHS))
+        if predictions is not None:
+            self.write(f"predictions/{run_id}.parquet", _parquet(predictions, PREDICTIONS))
+        self.write(f"runs/{run_id}.parquet", _parquet([row], RUNS))
+        self.delete(f"checkpoints/{run_id}.pt")
+
+    def write_pretraining(self, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.write(f"pretraining/{key}.parquet", _parquet(rows, PRETRAINING))
+
+    def write(self, name: str, data: bytes) -> None:
+        """A whole file or none."""
+        path = f"{self.root}/{name}"
+        target = path
+        if self.local:
+            self.files.create_dir(str(Path(path).parent), recursive=True)
+            target = f"{path}.{uuid.uuid4().hex}.tmp"
+        try:
+            with self.files.open_output_stream(target) as sink:
+                sink.write(data)
+            if target != path:
+                self.files.move(target, path)
+        except BaseException:
+            if target != path and self.files.get_file_info(target).type == fs.FileType.File:
+                self.files.delete_file(target)
+            raise
+
+    def read(self, name: str) -> bytes | None:
+        """A file's bytes, or None where it does not exist."""
+        try:
+            with self.files.open_input_stream(f"{self.root}/{name}") as source:
+                return source.read()
+        except FileNotFoundError:
+            return None
+
+    def delete(self, name: str) -> None:
+        """Delete a file, if it is there."""
+        path = f"{self.root}/{name}"
+        if self.files.get_file_info(path).type == fs.FileType.File:
+            self.files.delete_file(path)
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the whole files in a folder (and, at the top, of the folders), sorted."""
+        selector = fs.FileSelector(f"{self.root}/{folder}".rstrip("/"), allow_not_found=True)
+        return sorted(i.base_name for i in self.files.get_file_info(selector) if not i.base_name.endswith(".tmp"))
+
+
+def _parquet(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], schema: pa.Schema) -> bytes:
+    """Rows, or columns by name, as a Parquet file of that schema; a missing or unknown column is an error."""
+    if isinstance(rows, Mapping):
+        table = pa.table(dict(rows), schema=schema)
+    else:
+        wanted, given = set(schema.names), {key for row in rows for key in row}
+        if rows and wanted != given:
+            raise KeyError(f"columns {sorted(wanted ^ given)} are not both in the row and in the schema")
+        table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+    table.validate(full=True)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue().to_pybytes()

@@ -1,0 +1,303 @@
+"""The study file: TOML in, one frozen `Study` out, every mistake named in one line.
+
+    name, description, split_seed
+    [grid]          models, datasets, init, seeds, epochs; any [training] value may stand here as a list, too
+    [training]      the values of hyena.training.TrainingConfig but epochs
+    [models.NAME]   a size of one's own: hyena.config.HyenaConfig
+    [datasets.NAME] a data set of one's own: hyena.readers.DatasetSource
+    [synthetic]     the embedded genome and tasks: hyena.synthetic.SyntheticConfig
+    [pretraining]   corpus = "synthetic" or FASTA files, and hyena.pretraining.PretrainingConfig; without this table
+                    the pretrained arm takes the published weights of its name
+    [resources]     cpus and gpus of one run
+    [analysis]      margin, epochs: what the report asks
+
+Relative paths count from the folder of the study file. Next: `trials.py`, the runs that a study asks for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from hyena.config import PUBLISHED, HyenaConfig, nearest
+from hyena.datasets import OFFICIAL, DatasetSource
+from hyena.errors import InputError
+from hyena.pretraining import PretrainingConfig
+from hyena.synthetic import TASKS, SyntheticConfig
+from hyena.training import TrainingConfig
+from sweep.schema import INITIALISATIONS
+
+T = TypeVar("T")
+
+#: TrainingConfig fields that a study sets outside [training].
+GRID_ONLY = ("epochs",)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is crossed with what. Every combination is a run."""
+
+    models: tuple[str, ...]
+    datasets: tuple[str, ...]
+    seeds: tuple[int, ...]
+    epochs: tuple[int, ...]
+    init: tuple[str, ...] = ("pretrained", "scratch")
+
+    def __post_init__(self) -> None:
+        for axis in dataclasses.fields(self):
+            values = getattr(self, axis.name)
+            if not values:
+                raise InputError(f"{axis.name} is empty: it must hold at least one value")
+            if len(set(values)) < len(values):
+                raise InputError(f"{axis.name} names a value twice: {list(values)}")
+        for init in self.init:
+            if init not in INITIALISATIONS:
+                raise InputError(f"unknown init '{init}'; {nearest(init, INITIALISATIONS)}")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one run gets. `gpus` counts where the cluster has GPUs; there, several runs share one."""
+
+    cpus: int = 1
+    gpus: float = 0.25
+
+    def __post_init__(self) -> None:
+        if self.cpus < 1:
+            raise InputError(
+                f"cpus = {self.cpus}: it must be at least 1 (whole cores; a fraction would throttle torch)"
+            )
+        if not (0 < self.gpus <= 1):
+            raise InputError(f"gpus = {self.gpus}: it must be more than 0 and at most 1")
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What the report asks: the margin of equivalence in percentage points, and which epochs setting comes first."""
+
+    margin: float = 0.5
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.margin > 0 and math.isfinite(self.margin)):
+            raise InputError(f"margin = {self.margin}: it must be more than 0 percentage points")
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """How the study makes its own weights: from which corpus ("synthetic" or FASTA paths), and how."""
+
+    corpus: str | tuple[str, ...]
+    config: PretrainingConfig
+
+
+@dataclass(frozen=True)
+class Study:
+    """A validated study. `vary` holds the training values that are crossed like the grid's axes."""
+
+    name: str
+    description: str
+    split_seed: int
+    grid: Grid
+    vary: dict[str, tuple[Any, ...]]
+    training: dict[str, Any]
+    models: dict[str, HyenaConfig]
+    datasets: dict[str, DatasetSource]
+    synthetic: SyntheticConfig
+    pretraining: Pretraining | None
+    resources: Resources
+    analysis: Analysis
+    folder: Path = field(compare=False)
+
+    def model(self, name: str) -> HyenaConfig:
+        return self.models.get(name) or PUBLISHED[name]
+
+    def resolved(self) -> dict[str, Any]:
+        """Every value written out, as plain JSON: what is stored beside the results."""
+        values = dataclasses.asdict(self)
+        del values["folder"]
+        return json.loads(json.dumps(values, default=str))
+
+
+TABLES = ("grid", "training", "models", "datasets", "synthetic", "pretraining", "resources", "analysis")
+TOP_LEVEL = ("name", "description", "split_seed", *TABLES)
+
+
+def load_study(path: Path, overrides: tuple[str, ...] = ()) -> Study:
+    """Read and validate a study file; `overrides` are KEY=VALUE with dotted keys and TOML values.
+
+    Raises InputError with one line: the file, the key, and what would be right.
+    """
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"no study file '{path}'") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: not a readable TOML file: {error}") from None
+    for override in overrides:
+        _override(table, override)
+    try:
+        return _study(table, path.resolve().parent, default_name=path.stem)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _override(table: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise InputError(f"--set {override}: it must be KEY=VALUE, as in --set grid.seeds=[1,2,3]")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # a bare word is a string, so that no shell quoting is needed
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise InputError(f"--set {override}: '{part}' is no table")
+    table[parts[-1]] = value
+
+
+def _study(table: dict[str, Any], folder: Path, default_name: str) -> Study:
+    _known_keys(table, TOP_LEVEL, "the study")
+    for name in TABLES:
+        if not isinstance(table.get(name, {}), dict):
+            raise InputError(f"{name} must be a table: [{name}]")
+    name = _checked(str, table.get("name", default_name), "name")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise InputError(f"name = '{name}': letters, digits, '_', '.' and '-' only, for it names a folder")
+    grid, vary = _grid(table.get("grid", {}))
+    models = {key: build(HyenaConfig, value, f"models.{key}") for key, value in table.get("models", {}).items()}
+    study = Study(
+        name=name,
+        description=_checked(str, table.get("description", ""), "description"),
+        split_seed=_checked(int, table.get("split_seed", 0), "split_seed"),
+        grid=grid,
+        vary=vary,
+        training=_training(table.get("training", {}), vary),
+        models=models,
+        datasets={key: _source(key, value, folder) for key, value in table.get("datasets", {}).items()},
+        synthetic=build(SyntheticConfig, table.get("synthetic", {}), "synthetic"),
+        pretraining=_pretraining(table["pretraining"], folder) if "pretraining" in table else None,
+        resources=build(Resources, table.get("resources", {}), "resources"),
+        analysis=build(Analysis, table.get("analysis", {}), "analysis"),
+        folder=folder,
+    )
+    _names_are_known(study)
+    return study
+
+
+def _grid(table: dict[str, Any]) -> tuple[Grid, dict[str, tuple[Any, ...]]]:
+    """The grid proper, and the training values that stand in it as lists."""
+    axes = [axis.name for axis in dataclasses.fields(Grid)]
+    training = get_type_hints(TrainingConfig)
+    _known_keys(table, [*axes, *(key for key in training if key not in GRID_ONLY)], "grid")
+    grid = build(Grid, {key: value for key, value in table.items() if key in axes}, "grid")
+    vary = {}
+    for key in table.keys() - set(axes):
+        vary[key] = _checked(tuple[training[key], ...], table[key], f"grid.{key}")  # type: ignore[valid-type]
+        if not vary[key] or len(set(vary[key])) < len(vary[key]):
+            raise InputError(f"grid.{key}: it must hold at least one value, and none twice")
+    return grid, dict(sorted(vary.items()))
+
+
+def _training(table: dict[str, Any], vary: dict[str, tuple[Any, ...]]) -> dict[str, Any]:
+    """All training values but epochs, those left out at their defaults."""
+    if "epochs" in table:
+        raise InputError("training: unknown key 'epochs'; epochs are an axis: write [grid] epochs = [...]")
+    for key in table.keys() & vary.keys():
+        raise InputError(f"training.{key} stands in [grid], too: keep one of them")
+    values = dataclasses.asdict(build(TrainingConfig, {**table, "epochs": 1}, "training"))
+    for key, choices in vary.items():
+        for choice in choices:  # each value is validated where it stands
+            build(TrainingConfig, {**values, key: choice}, "grid")
+    return {key: value for key, value in values.items() if key not in GRID_ONLY}
+
+
+def _source(name: str, table: dict[str, Any], folder: Path) -> DatasetSource:
+    source = build(DatasetSource, table, f"datasets.{name}")
+    if source.path is None:
+        return source
+    return dataclasses.replace(source, path=_resolved(source.path, folder))
+
+
+def _pretraining(table: dict[str, Any], folder: Path) -> Pretraining:
+    if "corpus" not in table:
+        raise InputError('pretraining: corpus is missing: "synthetic", or a list of FASTA files')
+    corpus = table["corpus"]
+    if isinstance(corpus, list):
+        paths = _checked(tuple[str, ...], corpus, "pretraining.corpus")
+        corpus = tuple(str(_resolved(Path(path), folder)) for path in paths)
+        for path in corpus:
+            if not Path(path).is_file():
+                raise InputError(f"pretraining.corpus: no file '{path}'")
+    elif corpus != "synthetic":
+        raise InputError(f'pretraining.corpus = {corpus!r}: it must be "synthetic", or a list of FASTA files')
+    rest = {key: value for key, value in table.items() if key != "corpus"}
+    return Pretraining(corpus, build(PretrainingConfig, rest, "pretraining"))
+
+
+def _names_are_known(study: Study) -> None:
+    known_models = [*study.models, *PUBLISHED]
+    for name in study.grid.models:
+        if name not in known_models:
+            raise InputError(f"grid.models: unknown model '{name}'; {nearest(name, known_models)}")
+        if "pretrained" in study.grid.init and study.pretraining is None and name in study.models:
+            raise InputError(
+                f"grid.init: the model '{name}' is the study's own, so no published weights exist: "
+                "add a [pretraining] table, or leave 'pretrained' out"
+            )
+        length = study.pretraining.config.length if study.pretraining else 0
+        if length > study.model(name).l_max:
+            raise InputError(f"pretraining.length = {length}: '{name}' takes at most {study.model(name).l_max}")
+    known_datasets = [*study.datasets, *TASKS, *OFFICIAL]
+    for name in study.grid.datasets:
+        if name not in known_datasets:
+            raise InputError(f"grid.datasets: unknown data set '{name}'; {nearest(name, known_datasets)}")
+    if study.analysis.epochs is not None and study.analysis.epochs not in study.grid.epochs:
+        raise InputError(f"analysis.epochs = {study.analysis.epochs}: it must be one of {list(study.grid.epochs)}")
+
+
+def build(kind: type[T], table: Any, where: str) -> T:
+    """A dataclass from a TOML table: unknown keys, missing keys and wrong types are InputErrors that name `where`."""
+    if not isinstance(table, dict):
+        raise InputError(f"{where} must be a table: [{where}]")
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    _known_keys(table, [f.name for f in fields], where)
+    for f in fields:
+        if f.name not in table and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            raise InputError(f"{where}: {f.name} is missing")
+    hints = get_type_hints(kind)
+    values = {key: _checked(hints[key], value, f"{where}.{key}") for key, value in table.items()}
+    try:
+        return kind(**values)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _checked(kind: Any, value: Any, where: str) -> Any:
+    """`value` as `kind`, without coercion (JSON's strict rules: a list may become a tuple, "3" never 3)."""
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(value, default=str), strict=True)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join([where, *(str(part) for part in fault["loc"] if isinstance(part, int))])
+        raise InputError(f"{place} = {value!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}") from None
+
+
+def _known_keys(table: dict[str, Any], known: list[str] | tuple[str, ...], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise InputError(f"{where}: unknown key '{key}'; {nearest(key, known)}")
+
+
+def _resolved(path: Path, folder: Path) -> Path:
+    return (folder / path.expanduser()).resolve()

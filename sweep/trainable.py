@@ -1,0 +1,228 @@
+"""One run on one worker: the Tune trainable that wraps HyenaDNA training.
+
+A worker (an actor that Tune reuses) takes run after run: it trains an epoch a step, keeps a checkpoint in the store
+while the run is unfinished, and writes the run's rows itself before it reports the run as done. What goes wrong inside
+a run becomes a failed row with its reason; a worker that dies is Tune's to replace, and the run goes on from its
+checkpoint. Next: `store.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import socket
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from ray import tune
+
+from hyena.checkpoint import load_backbone
+from hyena.metrics import Scores
+from hyena.model import Classifier, initialise
+from hyena.training import PreparedData, Run, RunResult
+from sweep import provenance
+from sweep.resources import Share
+from sweep.schema import RUNS, SCHEMA_VERSION
+from sweep.store import Store
+from sweep.trials import RunSpec, load_data
+
+
+@dataclasses.dataclass(frozen=True)
+class Assignment:
+    """What every worker of a sweep gets once: all runs by id, where results go, and what one run may use."""
+
+    runs: Mapping[str, RunSpec]
+    results: str
+    share: Share
+    commit: str | None
+
+
+class RunTrainable(tune.Trainable):
+    """Tune's view of a run: `config` holds only its id; everything else is in the assignment."""
+
+    run: Run | None  # None until its first epoch, and after its rows are written
+
+    def setup(self, config: dict[str, Any], assignment: Assignment | None = None) -> None:
+        assert assignment is not None
+        self.assignment = assignment
+        self.store = Store(assignment.results)
+        self.device = assignment.share.occupy()
+        self.prepared: tuple[Any, PreparedData] | None = None
+        self._take(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next run in the same process. Nothing of the last one is left but data that both use."""
+        self._take(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """One epoch. The last one writes the rows before Tune hears of it."""
+        try:
+            return self._advance()
+        except Exception as error:
+            self.run = None
+            reason = f"{type(error).__name__}: {error}".strip().splitlines()[0][:500]
+            self.store.write_run(failed_row(self.spec, reason, self.assignment, self.started, self.device))
+            return {"done": True, "failed": True, "reason": reason}
+        finally:
+            if self.device.type == "cuda" and self.run is None:
+                torch.cuda.empty_cache()
+
+    def _take(self, config: dict[str, Any]) -> None:
+        self.spec = self.assignment.runs[config["run_id"]]
+        self.run = None
+        self.started = datetime.now(UTC)
+
+    def _advance(self) -> dict[str, Any]:
+        if self.run is None:
+            self.run = self._begin()
+        if not self.run.finished:
+            self.run.advance()
+        last = self.run.history[-1]
+        report = {"epoch": last.epoch, "test_accuracy": last.test_accuracy, "failed": False, "done": self.run.finished}
+        if self.run.finished:
+            self._write(self.run.result())
+            self.run = None
+        else:
+            buffer = io.BytesIO()
+            torch.save(self.run.state(), buffer)
+            self.store.write(f"checkpoints/{self.spec.run_id}.pt", buffer.getvalue())
+        return report
+
+    def _begin(self) -> Run:
+        """Model, data and streams as the specification says; then, if the run was begun before, where it was left."""
+        spec = self.spec
+        self.started = datetime.now(UTC)
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        data = self._data()
+        model = Classifier(spec.config, spec.facts.num_classes, spec.training.pooling, spec.training.padding)
+        initialise(model, spec.seed)
+        self.weights_digest = None
+        if spec.weights_key is not None:
+            self.weights_digest = load_backbone(model.backbone, fetched_weights(self.store, spec.weights_key))
+        run = Run(model.to(self.device), data, spec.training, spec.seed)
+        saved = self.store.read(f"checkpoints/{spec.run_id}.pt")
+        if saved is not None:
+            run.resume(torch.load(io.BytesIO(saved), map_location=self.device, weights_only=True))
+        return run
+
+    def _data(self) -> PreparedData:
+        """The run's data on the device, kept for the next run that needs the same."""
+        spec, training = self.spec, self.spec.training
+        key = (spec.data, spec.split_seed, training.validation_fraction, training.max_length, training.padding)
+        if self.prepared is None or self.prepared[0] != key:
+            self.prepared = None  # let go of the old data before the new is made
+            dataset = load_data(spec.data)
+            if dataset.digest != spec.facts.digest:
+                raise RuntimeError(
+                    f"data set '{spec.data.name}' on {socket.gethostname()} is not the planned one: "
+                    f"digest {dataset.digest[:12]}, planned {spec.facts.digest[:12]}"
+                )
+            self.prepared = key, PreparedData.of(dataset, training, spec.split_seed, self.device)
+        return self.prepared[1]
+
+    def _write(self, result: RunResult) -> None:
+        spec, data = self.spec, self._data()
+        epochs = [{"run_id": spec.run_id, **dataclasses.asdict(record)} for record in result.epochs]
+        number = len(result.test_labels)
+        predictions = {
+            "run_id": [spec.run_id] * number,
+            "example": np.arange(number, dtype=np.int32),
+            "label": result.test_labels.astype(np.int16),
+            "logits": pa.array(list(result.test_logits.astype(np.float32)), pa.list_(pa.float32())),
+        }
+        train_s = sum(record.train_s for record in result.epochs)
+        row = {
+            **_row(spec, self.assignment, self.started, self.device),
+            "status": "done",
+            "failure": None,
+            "train_examples": len(data.train.labels),
+            "validation_examples": len(data.validation.labels) if data.validation else 0,
+            "test_examples": number,
+            "weights_digest": self.weights_digest,
+            **_scores("validation", result.validation),
+            **_scores("test", result.test),
+            "best_epoch": result.best_epoch,
+            "best_epoch_test_accuracy": result.best_epoch_test_accuracy,
+            "train_s": train_s,
+            "evaluate_s": sum(record.evaluate_s for record in result.epochs),
+            "examples_per_s": len(data.train.labels) * spec.training.epochs / train_s,
+        }
+        self.store.write_run(row, epochs, predictions)
+
+
+def failed_row(
+    spec: RunSpec, reason: str, assignment: Assignment, started: datetime, device: torch.device
+) -> dict[str, Any]:
+    """The row of a run that failed: what it was and why it failed, every measure null."""
+    return {
+        **_row(spec, assignment, started, device),
+        "status": "failed",
+        "failure": reason,
+        "train_examples": spec.facts.train_examples,
+        "validation_examples": 0,
+        "test_examples": 0,
+        "weights_digest": None,
+        **{field.name: None for field in RUNS if field.name.startswith(("validation_", "test_", "best_"))
+           and field.nullable},
+        "train_s": None,
+        "evaluate_s": None,
+        "examples_per_s": None,
+    }  # fmt: skip
+
+
+def _row(spec: RunSpec, assignment: Assignment, started: datetime, device: torch.device) -> dict[str, Any]:
+    """The columns that every row has."""
+    return {
+        **spec.identity(),
+        **dataclasses.asdict(spec.training),
+        "schema_version": SCHEMA_VERSION,
+        "d_model": spec.config.d_model,
+        "n_layer": spec.config.n_layer,
+        "l_max": spec.config.l_max,
+        "data_digest": spec.facts.digest,
+        "num_classes": spec.facts.num_classes,
+        "split_seed": spec.split_seed,
+        "peak_memory_bytes": provenance.peak_memory_bytes(device),
+        "gpu_fraction": assignment.share.gpus,
+        "cpus": float(assignment.share.cpus),
+        "concurrent_runs": assignment.share.concurrent_runs,
+        "device": provenance.device_name(device),
+        "host": socket.gethostname(),
+        "versions": list(provenance.versions().items()),
+        "commit": assignment.commit,
+        "started_at": started,
+        "finished_at": datetime.now(UTC),
+    }
+
+
+def _scores(split: str, scores: Scores | None) -> dict[str, Any]:
+    return {
+        f"{split}_{field.name}": getattr(scores, field.name) if scores is not None else None
+        for field in dataclasses.fields(Scores)
+    }
+
+
+def fetched_weights(store: Store, key: str) -> Path:
+    """The folder of pretrained weights on this node: the store's own if it is local, else a copy made once."""
+    if store.local:
+        return Path(store.root) / "weights" / key
+    folder = Path(gettempdir()) / f"hyenadna-sweep-{os.getuid()}" / "weights" / key
+    for name in ("config.json", "model.safetensors"):
+        if not (folder / name).exists():
+            data = store.read(f"weights/{key}/{name}")
+            if data is None:
+                raise FileNotFoundError(f"{store.uri}/weights/{key}/{name} is missing")
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            partial = folder / f"{name}.{os.getpid()}"
+            partial.write_bytes(data)
+            partial.replace(folder / name)
+    return folder

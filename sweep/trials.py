@@ -1,0 +1,207 @@
+"""From a study to its runs: the plan, with an identity for every run.
+
+Two runs have the same `run_id` exactly when nothing that determines the result differs; so what a store holds
+already is never run again, and a study that grows runs only what is new. Next: `run.py`, which executes a plan.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hyena.config import HyenaConfig
+from hyena.datasets import DatasetSource, load_dataset
+from hyena.errors import InputError
+from hyena.model import Classifier, trainable_parameters
+from hyena.pretraining import Corpus, read_corpus
+from hyena.sequences import Dataset
+from hyena.synthetic import TASKS, SyntheticConfig, synthetic_dataset, synthetic_genome
+from hyena.tokenizer import encode
+from hyena.training import TrainingConfig
+from sweep.study import Study
+
+#: Raised with every change of `hyena` that changes the result of a run: results of other versions are run anew.
+RESULT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Where a worker finds a data set: made from a seed, described in the study, or official."""
+
+    name: str
+    source: DatasetSource | None
+    synthetic: SyntheticConfig | None
+    data_dir: Path | None
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the plan needs to know of a data set without holding it."""
+
+    digest: str
+    num_classes: int
+    longest: int
+    train_examples: int
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run: all that a worker needs to know. `weights_key` names the pretrained weights; None for scratch."""
+
+    run_id: str
+    setting_id: str
+    study: str
+    model: str
+    config: HyenaConfig
+    data: DataSpec
+    facts: DataFacts
+    init: str
+    weights_key: str | None
+    seed: int
+    split_seed: int
+    training: TrainingConfig
+    trainable_parameters: int
+
+    @property
+    def work(self) -> float:
+        """Relative cost: parameters times positions trained on. For the estimate of the time left only."""
+        positions = (self.training.max_length or 0) * self.facts.train_examples * self.training.epochs
+        return self.trainable_parameters * positions
+
+    def identity(self) -> dict[str, Any]:
+        """The columns that plan and runs share, by name."""
+        return {
+            "run_id": self.run_id,
+            "setting_id": self.setting_id,
+            "study": self.study,
+            "model": self.model,
+            "dataset": self.data.name,
+            "init": self.init,
+            "seed": self.seed,
+            "epochs": self.training.epochs,
+            "trainable_parameters": self.trainable_parameters,
+        }
+
+
+def data_spec(study: Study, name: str, data_dir: Path | None) -> DataSpec:
+    """A name of the study's own comes first, then the synthetic tasks, then the official data sets."""
+    source = study.datasets.get(name)
+    synthetic = study.synthetic if source is None and name in TASKS else None
+    return DataSpec(name, source, synthetic, data_dir)
+
+
+@lru_cache(maxsize=4)
+def load_data(spec: DataSpec) -> Dataset:
+    """The data set of a specification; the last few stay in memory, those on disk as memory maps."""
+    if spec.synthetic is not None:
+        return synthetic_dataset(spec.name, spec.synthetic)
+    return load_dataset(spec.name, spec.source, spec.data_dir)
+
+
+def facts_of(dataset: Dataset) -> DataFacts:
+    return DataFacts(dataset.digest, len(dataset.classes), dataset.longest, len(dataset.train))
+
+
+def corpus_of(study: Study) -> Corpus:
+    """The corpus that the study pretrains on. Raises InputError where a file is no FASTA."""
+    assert study.pretraining is not None
+    if study.pretraining.corpus == "synthetic":
+        return Corpus([encode(synthetic_genome(study.synthetic))])
+    return read_corpus(Path(path) for path in study.pretraining.corpus)
+
+
+def weights_keys(study: Study, corpus_digest: str) -> dict[str, str]:
+    """For each size that the study pretrains, the digest of all that determines its weights."""
+    assert study.pretraining is not None
+    recipe = dataclasses.asdict(study.pretraining.config)
+    recipe = {key: value for key, value in recipe.items() if key != "log_every"}  # changes what is seen, not what is
+    return {
+        name: _digest(
+            {"model": name, "config": dataclasses.asdict(study.model(name)), "corpus": corpus_digest, **recipe}
+        )
+        for name in study.grid.models
+    }
+
+
+def plan(study: Study, data: Mapping[str, tuple[DataSpec, DataFacts]], weights: Mapping[str, str]) -> list[RunSpec]:
+    """All runs of a study whose data sets are known, cheapest epochs first, the arms of a pair side by side.
+
+    Args:
+        data: specification and facts of each data set; a grid data set that is missing here is left out.
+        weights: key of the pretrained weights of each model; needed where the study has a pretrained arm.
+
+    Raises InputError where a model is too short for its input.
+    """
+    runs = []
+    for training in _training_values(study):
+        for model, (spec, facts) in itertools.product(
+            study.grid.models, (data[name] for name in study.grid.datasets if name in data)
+        ):
+            config = study.model(model)
+            resolved = dataclasses.replace(training, max_length=training.max_length or facts.longest)
+            if (resolved.max_length or 0) > config.l_max:
+                raise InputError(
+                    f"data set '{spec.name}': its sequences are padded to {resolved.max_length}, but the model "
+                    f"'{model}' takes at most {config.l_max}; set training.max_length"
+                )
+            setting = _setting(model, config, spec, facts, resolved, study.split_seed)
+            for seed, init in itertools.product(study.grid.seeds, study.grid.init):
+                key = weights[model] if init == "pretrained" else None
+                runs.append(
+                    RunSpec(
+                        run_id=_digest({**setting, "init": init, "weights": key, "seed": seed}),
+                        setting_id=_digest(setting),
+                        study=study.name,
+                        model=model,
+                        config=config,
+                        data=spec,
+                        facts=facts,
+                        init=init,
+                        weights_key=key,
+                        seed=seed,
+                        split_seed=study.split_seed,
+                        training=resolved,
+                        trainable_parameters=_parameters(config, facts.num_classes),
+                    )
+                )
+    return runs
+
+
+def _training_values(study: Study) -> Iterator[TrainingConfig]:
+    for epochs, *choice in itertools.product(sorted(study.grid.epochs), *study.vary.values()):
+        varied = dict(zip(study.vary, choice, strict=True))
+        yield TrainingConfig(**{**study.training, **varied, "epochs": epochs})
+
+
+def _setting(
+    model: str, config: HyenaConfig, spec: DataSpec, facts: DataFacts, training: TrainingConfig, split_seed: int
+) -> dict[str, Any]:
+    return {
+        "result_version": RESULT_VERSION,
+        "model": model,
+        "config": dataclasses.asdict(config),
+        "dataset": spec.name,
+        "data": facts.digest,
+        "training": dataclasses.asdict(training),
+        "split_seed": split_seed,
+    }
+
+
+def _digest(values: dict[str, Any]) -> str:
+    """16 hexadecimal digits of the SHA-256 of canonical JSON."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@cache
+def _parameters(config: HyenaConfig, num_classes: int) -> int:
+    with torch.device("meta"):  # shapes without memory
+        return trainable_parameters(Classifier(config, num_classes))

@@ -1,0 +1,135 @@
+"""Pretraining and its corpus: what is read, what is held out, what is learnt."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hyena.config import HyenaConfig
+from hyena.errors import InputError
+from hyena.pretraining import Corpus, Pretraining, PretrainingConfig, read_corpus
+from hyena.synthetic import SyntheticConfig, synthetic_dataset, synthetic_genome
+from hyena.tokenizer import encode
+
+MODEL = HyenaConfig(d_model=16, n_layer=1, l_max=64)
+CPU = torch.device("cpu")
+
+
+def corpus_of(*records: bytes) -> Corpus:
+    return Corpus(encode(record) for record in records)
+
+
+def test_fasta_is_read_plain_and_gzipped(tmp_path: Path) -> None:
+    text = b">one\nACGT\nacg\n>two\nNNNT\n"
+    plain, packed = tmp_path / "a.fa", tmp_path / "b.fa.gz"
+    plain.write_bytes(text)
+    packed.write_bytes(gzip.compress(text))
+    corpus = read_corpus([plain, packed])
+    assert corpus.offsets.tolist() == [0, 7, 11, 18, 22]
+    assert corpus.tokens[:7].tolist() == [7, 8, 9, 10, 7, 8, 9]
+    assert corpus.tokens[7:11].tolist() == [11, 11, 11, 10]
+    assert read_corpus([plain]).digest != corpus.digest
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"", "empty"),
+        (b"ACGT\n", "line 1: a FASTA file begins with '>'"),
+        (b">x\nAC!T\n", "record 'x', position 3: letter '!'"),
+    ],
+)
+def test_a_file_that_is_no_fasta_is_refused_by_name(tmp_path: Path, content: bytes, fault: str) -> None:
+    path = tmp_path / "genome.fa"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=fault) as error:
+        read_corpus([path])
+    assert "genome.fa" in str(error.value)
+
+
+def test_a_broken_gzip_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "genome.fa.gz"
+    path.write_bytes(gzip.compress(b">x\n" + b"ACGT" * 1000)[:-20])
+    with pytest.raises(InputError, match=r"genome\.fa\.gz: cannot be read"):
+        read_corpus([path])
+
+
+def test_windows_never_touch_the_held_out_part() -> None:
+    corpus = corpus_of(b"A" * 500 + b"C" * 500, b"G" * 30, b"T" * 400)
+    config = PretrainingConfig(steps=1, length=50, batch_size=512, validation_fraction=0.5)
+    run = Pretraining(MODEL, corpus, config, CPU)
+    first, counts, _ = run.starts.tolist()
+    assert first == [0, 1030]  # the record of 30 holds no window
+    assert counts == [450, 150]
+    held_out = run._windows(torch.from_numpy(run.held_out))
+    assert set(held_out[:9].flatten().tolist()) == {8}  # C: the second half of the first record
+
+
+def test_draws_are_uniform_over_the_allowed_starts() -> None:
+    run = Pretraining(
+        MODEL, corpus_of(b"A" * 230, b"C" * 130), PretrainingConfig(1, length=10, validation_fraction=0.5), CPU
+    )
+    from hyena.pretraining import _draw_starts
+
+    first, counts, _ = run.starts.tolist()
+    total = sum(counts)
+    drawn = _draw_starts(run.starts, (torch.arange(total, dtype=torch.float64) + 0.5) / total).tolist()
+    assert drawn == [f + k for f, c in zip(first, counts, strict=True) for k in range(c)]
+
+
+def test_unknown_letters_count_nothing() -> None:
+    rng = np.random.default_rng(0)
+    letters = bytearray(np.frombuffer(b"ACGT", np.uint8)[rng.integers(0, 4, 4000)].tobytes())
+    run = Pretraining(MODEL, corpus_of(bytes(letters)), PretrainingConfig(steps=1, length=60), CPU)
+    clean, _ = run._loss(run._windows(torch.tensor([0])), None, "sum")
+    letters[30:32] = b"NN"
+    holed = Pretraining(MODEL, corpus_of(bytes(letters)), PretrainingConfig(steps=1, length=60), CPU)
+    _, counted = holed._loss(holed._windows(torch.tensor([0])), None, "sum")
+    assert int(counted) == 58
+    assert clean.item() > 0
+
+
+def test_a_corpus_of_one_period_is_learnt() -> None:
+    corpus = corpus_of(b"ACGTTGCA" * 500)
+    config = PretrainingConfig(
+        steps=60, length=32, batch_size=8, learning_rate=1e-2, reverse_complement=0, log_every=20
+    )
+    records = list(Pretraining(MODEL, corpus, config, CPU).records())
+    assert [record.step for record in records] == [20, 40, 60]
+    assert records[-1].tokens == 60 * 8 * 32
+    assert records[-1].validation_bits_per_base is not None
+    assert records[-1].validation_bits_per_base < 1.0 < records[0].train_bits_per_base
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    corpus = corpus_of(synthetic_genome(SyntheticConfig(genome_bases=10_000)))
+
+    def weights(seed: int) -> torch.Tensor:
+        run = Pretraining(MODEL, corpus, PretrainingConfig(steps=3, length=32, batch_size=4, seed=seed), CPU)
+        list(run.records())
+        return torch.nn.utils.parameters_to_vector(run.model.parameters())
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+def test_a_corpus_shorter_than_a_window_is_refused() -> None:
+    with pytest.raises(InputError, match="no record is long enough"):
+        Pretraining(MODEL, corpus_of(b"ACGT" * 5), PretrainingConfig(steps=1, length=50), CPU)
+    with pytest.raises(InputError, match="the model takes at most 64"):
+        Pretraining(MODEL, corpus_of(b"ACGT" * 500), PretrainingConfig(steps=1, length=65), CPU)
+
+
+def test_synthetic_classes_are_balanced_and_differ_in_order_not_in_composition() -> None:
+    config = SyntheticConfig(train_examples=400, test_examples=100)
+    for task in ("synthetic_enhancers", "synthetic_genes"):
+        dataset = synthetic_dataset(task, config)
+        labels = np.array(dataset.train.labels)
+        assert labels.mean() == 0.5
+        tokens = np.array(dataset.train.tokens).reshape(400, -1)
+        share = [np.bincount(tokens[labels == k].ravel(), minlength=11)[7:] / tokens[labels == k].size for k in (0, 1)]
+        assert np.abs(share[0] - share[1]).max() < 0.02
+        assert synthetic_dataset(task, config).digest == dataset.digest
+        assert synthetic_dataset(task, SyntheticConfig(seed=1, train_examples=400)).digest != dataset.digest

@@ -1,0 +1,147 @@
+"""Training: the schedule, the parameter groups, and a run that survives its process bit for bit."""
+
+import io
+import math
+
+import pytest
+import torch
+
+from hyena.config import HyenaConfig
+from hyena.errors import InputError
+from hyena.model import Classifier, initialise
+from hyena.sequences import Dataset, dataset_from_sequences
+from hyena.synthetic import SyntheticConfig, synthetic_dataset
+from hyena.training import PreparedData, Run, TrainingConfig, TrainingError, learning_rate, optimizer_for
+
+MODEL = HyenaConfig(d_model=8, n_layer=1, l_max=64)
+CONFIG = TrainingConfig(epochs=3, batch_size=16, learning_rate=3e-3, validation_fraction=0.2)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return synthetic_dataset(
+        "synthetic_genes", SyntheticConfig(sequence_length=40, train_examples=60, test_examples=20)
+    )
+
+
+def new_run(dataset: Dataset, seed: int = 1, config: TrainingConfig = CONFIG) -> Run:
+    torch.set_num_threads(1)
+    model = Classifier(MODEL, 2, config.pooling, config.padding)
+    initialise(model, seed)
+    return Run(model, PreparedData.of(dataset, config, 0, CPU), config, seed)
+
+
+def finished(run: Run) -> Run:
+    while not run.finished:
+        run.advance()
+    return run
+
+
+def losses(run: Run) -> list[float]:
+    return [record.train_loss for record in run.history]
+
+
+def test_schedule_warms_up_linearly_and_falls_as_a_cosine() -> None:
+    config = TrainingConfig(epochs=1)
+    assert learning_rate(0, 1000, config) == 1e-6
+    assert learning_rate(5, 1000, config) == pytest.approx((1e-6 + 6e-4) / 2)
+    assert learning_rate(10, 1000, config) == 6e-4
+    assert learning_rate(505, 1000, config) == pytest.approx((6e-4 + 6e-5) / 2)
+    assert learning_rate(999, 1000, config) == pytest.approx(6e-5, rel=1e-3)
+    assert learning_rate(0, 50, config) == 6e-4  # 1 % of 50 steps is none
+
+
+def test_weight_decay_spares_the_implicit_filter_alone() -> None:
+    decay = {}
+    model = Classifier(MODEL, 2)
+    for group in optimizer_for(model, CONFIG).param_groups:
+        decay |= {id(p): group["weight_decay"] for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        assert decay[id(parameter)] == (0.0 if "filter_fn" in name else 0.1), name
+
+
+def test_a_run_learns_and_records_every_epoch() -> None:
+    examples = [(b"ATTA" * 10, 0), (b"GCCG" * 10, 1)] * 10
+    easy = dataset_from_sequences("easy", ("at", "gc"), examples, examples)
+    run = finished(new_run(easy, config=TrainingConfig(epochs=12, batch_size=4, learning_rate=1e-2)))
+    assert [record.epoch for record in run.history] == list(range(1, 13))
+    assert run.history[-1].train_loss < 0.2 < run.history[0].train_loss
+    result = run.result()
+    assert result.test.accuracy == 1.0
+    assert result.test.accuracy == pytest.approx(run.history[-1].test_accuracy)
+    assert result.test.loss == pytest.approx(run.history[-1].test_loss, rel=1e-5)
+    assert sum(map(sum, result.test.confusion)) == 20
+
+
+def test_the_best_epoch_is_chosen_on_validation(dataset: Dataset) -> None:
+    run = finished(new_run(dataset))
+    result = run.result()
+    by_validation = [record.validation_accuracy for record in run.history]
+    assert result.best_epoch == by_validation.index(max(by_validation)) + 1
+    assert result.best_epoch_test_accuracy == run.history[result.best_epoch - 1].test_accuracy
+
+
+def test_without_validation_nothing_is_chosen(dataset: Dataset) -> None:
+    run = finished(new_run(dataset, config=TrainingConfig(epochs=1, validation_fraction=0)))
+    assert run.result().validation is None
+    assert run.result().best_epoch is None
+
+
+@pytest.mark.parametrize("interrupted_after", [1, 2])
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(dataset: Dataset, interrupted_after: int) -> None:
+    whole = finished(new_run(dataset))
+    first = new_run(dataset)
+    for _ in range(interrupted_after):
+        first.advance()
+    buffer = io.BytesIO()
+    torch.save(first.state(), buffer)
+    buffer.seek(0)
+    second = new_run(dataset, seed=99)  # every stream of this seed is another one; the state brings them back
+    second.resume(torch.load(buffer, weights_only=True))
+    finished(second)
+    assert losses(second) == losses(whole)
+    assert (second.result().test_logits == whole.result().test_logits).all()
+
+
+def test_loading_a_backbone_shifts_no_stream(dataset: Dataset) -> None:
+    scratch, pretrained = new_run(dataset), new_run(dataset)
+    with torch.no_grad():
+        for parameter in pretrained.model.backbone.parameters():
+            parameter.add_(0.01)
+    for one, other in zip(scratch._batches(), pretrained._batches(), strict=True):
+        assert torch.equal(one.tokens, other.tokens)
+        assert torch.equal(one.labels, other.labels)
+    assert torch.equal(scratch.model.head.output_transform.weight, pretrained.model.head.output_transform.weight)
+    draw = [torch.rand(3, generator=run.streams["dropout"]).tolist() for run in (scratch, pretrained)]
+    assert draw[0] == draw[1]
+
+
+def test_every_training_sequence_is_seen_once_an_epoch_on_one_strand_or_the_other(dataset: Dataset) -> None:
+    run = new_run(dataset)
+    complement = torch.tensor([0, 1, 2, 3, 4, 5, 6, 10, 9, 8, 7])
+    expected = sorted(min(t, complement[torch.tensor(t)].flip(0).tolist()) for t in run.data.train.tokens.tolist())
+    batches = list(run._batches())
+    seen = [t for batch in batches for t in batch.tokens.tolist()]
+    assert sorted(min(t, complement[torch.tensor(t)].flip(0).tolist()) for t in seen) == expected
+    originals = {tuple(t) for t in run.data.train.tokens.tolist()}
+    turned = sum(tuple(t) not in originals for t in seen)
+    assert 0 < turned < len(seen)
+
+
+def test_a_loss_that_is_no_number_ends_the_run(dataset: Dataset) -> None:
+    run = new_run(dataset)
+    with torch.no_grad():
+        run.model.head.output_transform.bias.fill_(math.inf)
+    with pytest.raises(TrainingError, match="nan in epoch 1 of 3"):
+        run.advance()
+    assert run.history == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"epochs": 0}, {"learning_rate": 0.0}, {"warmup_fraction": 2}, {"validation_fraction": 1}, {"max_length": 0}],
+)
+def test_impossible_values_are_refused_by_name(values: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=next(iter(values))):
+        TrainingConfig(**{"epochs": 1, **values})  # type: ignore[arg-type]
