@@ -197,7 +197,12 @@ def test_a_node_is_set_up_as_the_file_says(kind: str, machine: Machine) -> None:
     assert "--runtime=nvidia" in run["words"]  # the pretended machine has a GPU; a CPU-only head has no such runtime
 
     project = home / "hyenadna-sweep"
-    assert sorted(path.name for path in project.iterdir()) == ["constraints.txt", "hyena", "pyproject.toml"]
+    assert sorted(path.name for path in project.iterdir()) == [
+        ".git",
+        "constraints.txt",
+        "hyena",
+        "pyproject.toml",
+    ]
     assert (home / ".ray" / "auth_token").read_text() == "secret"
     installed = machine.calls("pip", "install")
     assert installed[0]["words"] == ["pip", "install", "--quiet", "-e", ".", "-c", "constraints.txt"]

@@ -216,9 +216,10 @@ def lint_setup(config: Config) -> list[str]:
         install = rf"cd {re.escape(folders[0])} && pip install .*-e \.( |$)"
         if not any(re.match(install, c) and "-c constraints.txt" in c for c in commands):
             problems.append(f"{kind}: the project is not installed from {folders[0]}")
-    for heavy in (".venv", ".git", "results"):
-        if heavy not in config.get("rsync_exclude", []):
-            problems.append(f"{heavy} is copied to every node")
+    excluded = config.get("rsync_exclude", [])
+    problems += [f"{heavy} is copied to every node" for heavy in (".venv", "results") if heavy not in excluded]
+    if ".git" in excluded:
+        problems.append("no row of results could name its commit")
     return problems
 
 
@@ -451,6 +452,7 @@ BREAKAGES: dict[str, tuple[Callable[[Config], list[str]], Callable[[Config], Any
         "the project is copied to [], not to one folder",
     ),
     "environment copied": (lint_setup, lambda c: c["rsync_exclude"].remove(".venv"), ".venv is copied to every node"),
+    "no commit": (lint_setup, lambda c: c["rsync_exclude"].append(".git"), "no row of results could name its commit"),
 }
 
 
@@ -458,6 +460,10 @@ BREAKAGES: dict[str, tuple[Callable[[Config], list[str]], Callable[[Config], Any
 def test_each_lint_fails_on_a_broken_copy(name: str, committed: Config) -> None:
     lint, break_it, message = BREAKAGES[name]
     broken = copy.deepcopy(committed)
+    # What a user may change without breaking the tests: the place and the size.
+    broken["provider"].update(region="us-west-2", availability_zone="us-west-2a,us-west-2b,us-west-2c")
+    broken["max_workers"] = worker(broken)["max_workers"] = 2
+    assert lint(broken) == []
     break_it(broken)
     assert message in lint(broken)
 
@@ -476,10 +482,12 @@ def test_every_lint_has_a_breakage() -> None:
     assert {lint for lint, _, _ in BREAKAGES.values()} == set(LINTS)
 
 
-def test_placeholders_are_marked_and_few() -> None:
-    """An image number that was not looked up must not start: no other value stands for one, and the page says how."""
+def test_the_one_placeholder_is_marked_and_explained(committed: Config) -> None:
+    """An image number that was not looked up must not start; once it is, the same stands for head and worker."""
     text = (ROOT / "cluster.yaml").read_text()
-    assert text.count("ami-CHANGE-ME") == 2
+    images = [node_type["node_config"]["ImageId"] for node_type in (head(committed), worker(committed))]
+    assert images[0] == images[1]
+    assert re.fullmatch("ami-(CHANGE-ME|[0-9a-f]{8,17})", images[0])
     assert len(re.findall(r"# CHANGE\b", text)) == 2
     page = (ROOT / "docs" / "cluster.md").read_text()
     assert "ami-CHANGE-ME" in page
