@@ -1,0 +1,118 @@
+"""Study files: what is accepted, what is refused, and in which words."""
+
+from pathlib import Path
+
+import pytest
+
+from hyena.errors import InputError
+from sweep.study import load_study
+
+STUDIES = Path(__file__).resolve().parents[2] / "studies"
+MINIMAL = """
+[grid]
+models = ["hyenadna-tiny-1k-seqlen"]
+datasets = ["human_enhancers_cohn"]
+seeds = [1, 2]
+epochs = [3]
+"""
+
+
+@pytest.fixture
+def minimal(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text(MINIMAL)
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(STUDIES.glob("*.toml")), ids=lambda path: path.stem)
+def test_shipped_studies_are_valid(path: Path) -> None:
+    assert load_study(path).name == path.stem
+
+
+def test_what_is_left_out_has_its_default(minimal: Path) -> None:
+    study = load_study(minimal)
+    assert study.name == "mine"
+    assert study.grid.init == ("pretrained", "scratch")
+    assert study.training["batch_size"] == 256
+    assert "epochs" not in study.training
+    assert study.analysis.margin == 0.5
+    assert study.resolved()["training"]["learning_rate"] == 6e-4
+
+
+def test_overrides_take_toml_values_and_bare_words(minimal: Path) -> None:
+    study = load_study(minimal, ("grid.seeds=[7]", "training.padding=left", "name=other", "analysis.margin = 1"))
+    assert (study.grid.seeds, study.training["padding"], study.name) == ((7,), "left", "other")
+    assert study.analysis.margin == 1.0
+
+
+def test_a_training_value_in_the_grid_is_an_axis(minimal: Path) -> None:
+    study = load_study(minimal, ("grid.learning_rate=[1e-4, 6e-4]",))
+    assert study.vary == {"learning_rate": (1e-4, 6e-4)}
+
+
+def test_relative_paths_count_from_the_study_file(minimal: Path) -> None:
+    (minimal.parent / "genome.fa").write_text(">x\nACGT\n")
+    study = load_study(
+        minimal,
+        ('datasets.own={format="csv", path="data/own"}', 'pretraining={corpus=["genome.fa"], steps=1}'),
+    )
+    assert study.datasets["own"].path == minimal.parent / "data" / "own"
+    assert study.pretraining is not None
+    assert study.pretraining.corpus == (str(minimal.parent / "genome.fa"),)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("grid.seedz=[1]", "grid: unknown key 'seedz'; did you mean 'seeds'?"),
+        ("grids=3", "unknown key 'grids'; did you mean 'grid'?"),
+        ("grid.models=[]", "models is empty"),
+        ("grid.seeds=[1, 1]", "names a value twice"),
+        ('grid.models=["hyenadna-tiny-1k"]', "unknown model 'hyenadna-tiny-1k'; did you mean 'hyenadna-tiny-1k-seqlen"),
+        (
+            'grid.datasets=["human_enhancer_cohn"]',
+            "unknown data set 'human_enhancer_cohn'; did you mean 'human_enhancers_cohn'?",
+        ),
+        ('grid.init=["scrath"]', "unknown init 'scrath'; did you mean 'scratch'?"),
+        ('grid.seeds=["1"]', "grid.seeds.0 = ['1']: input should be a valid integer"),
+        ("training.learning_rate=-1", "learning_rate = -1.0: it must be more than 0"),
+        ("training.batch_size=1.5", "training.batch_size = 1.5"),
+        ("training.padding=up", "training.padding = 'up': input should be 'left' or 'right'"),
+        ("training.epochs=3", "epochs are an axis"),
+        ("models.m={d_model=8, n_layer=1}", "models.m: l_max is missing"),
+        ("models.m={d_model=8, n_layer=1, l_max=9, emb_dim=4}", "models.m: emb_dim = 4"),
+        ("datasets.d={format=xml}", "datasets.d"),
+        ("pretraining.steps=3", "corpus is missing"),
+        ('pretraining={corpus=["none.fa"], steps=1}', "no file"),
+        ("pretraining={corpus=synthetic, steps=1}", "pretraining.length"),
+        ("resources.cpus=0", "cpus = 0"),
+        ("resources.gpus=1.5", "gpus = 1.5"),
+        ("analysis.epochs=9", "analysis.epochs = 9: it must be one of [3]"),
+        ("name=a/b", "name = 'a/b'"),
+        ("nonsense", "--set nonsense: it must be KEY=VALUE"),
+    ],
+)
+def test_a_mistake_is_named_in_one_line(minimal: Path, override: str, words: str) -> None:
+    overrides = (override,)
+    if "pretraining={corpus=synthetic" in override:  # a model too short for the default window of 1,000
+        overrides = ("models.m={d_model=8, n_layer=1, l_max=9}", 'grid.models=["m"]',
+                     'pretraining={corpus="synthetic", steps=1}')  # fmt: skip
+    with pytest.raises(InputError) as error:
+        load_study(minimal, overrides)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_own_size_has_no_published_weights(minimal: Path) -> None:
+    with pytest.raises(InputError, match="no published weights exist"):
+        load_study(minimal, ("models.m={d_model=8, n_layer=1, l_max=64}", 'grid.models=["m"]'))
+
+
+@pytest.mark.parametrize("content", [b"[grid\n", b"\xff\xfe", b"grid = 3\n"])
+def test_a_file_that_is_no_study_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "study.toml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"study\.toml: "):
+        load_study(path)
+    with pytest.raises(InputError, match="no study file"):
+        load_study(tmp_path / "absent.toml")
