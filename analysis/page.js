@@ -74,7 +74,7 @@
   function csv(columns, table) {
     return [columns, ...table.map((row) => columns.map((name) => row[name]))].map((line) => line.map(quote).join(",")).join("\n") + "\n";
   }
-  const list = document.getElementById("downloads");
+  const list = document.getElementById("download-list");
   if (list) payload.downloads.forEach((one) => {
     const item = document.createElement("li"), button = document.createElement("button"), what = document.createElement("small");
     button.type = "button"; button.textContent = one.name; what.textContent = one.what; button.append(what); item.append(button); list.append(item);

@@ -115,7 +115,7 @@ def downloads(page: Page, results: Results, estimates: Estimates, curves: pl.Dat
     if curves.height <= 20_000:
         page.csv_download("curves.csv", curves.drop("setting_id"), "learning curves")
     page.file_download("runs.parquet", parquet_base64(results.runs), "one row a run, as recorded")
-    return '<ul class="buttons" id="downloads"></ul>'
+    return '<ul class="buttons" id="download-list"></ul>'
 
 
 def parquet_base64(runs: pl.DataFrame) -> str:

@@ -1,0 +1,100 @@
+"""Which runs are compared, paired or not, and which hyperparameters stand together."""
+
+import pytest
+from synthetic_results import Truth, write_results
+
+from analysis.load import ResultsError, load
+from analysis.pairs import compare, primary_epochs, short_names
+
+TWO = Truth(models={"net-a-x": 1_000, "net-b-x": 10_000}, datasets={"alpha": 0.7}, seeds=(1, 2, 3), epochs=(2,))
+
+
+def study(tmp_path, truth=TWO, **changes):
+    return load(write_results(tmp_path, truth, predictions=False, **changes))
+
+
+def test_every_seed_of_both_arms_makes_a_pair(tmp_path):
+    comparison = compare(study(tmp_path))
+    assert comparison.paired
+    assert comparison.pairs.height == 6
+    row = comparison.pairs.row(0, named=True)
+    assert row["difference"] == pytest.approx(row["treated"] - row["control"])
+    assert comparison.cells["reason"].null_count() == 2
+
+
+def test_differences_are_percentage_points(tmp_path):
+    def changes(row):
+        return {"test_accuracy": 0.75 if row["init"] == "pretrained" else 0.72}
+
+    comparison = compare(study(tmp_path, changes=changes))
+    assert comparison.cells["effect"].to_list() == pytest.approx([3.0, 3.0])
+
+
+def test_unmatched_seeds_are_left_out_of_a_paired_comparison_and_counted(tmp_path):
+    comparison = compare(study(tmp_path, missing=lambda row: row["seed"] == 3 and row["init"] == "scratch"))
+    assert comparison.paired
+    assert comparison.pairs.height == 4
+    assert "2 runs" in comparison.why
+
+
+def test_without_shared_seeds_the_comparison_is_unpaired_and_says_so(tmp_path):
+    comparison = compare(study(tmp_path, missing=lambda row: (row["seed"] == 1) == (row["init"] == "scratch")))
+    assert not comparison.paired
+    assert "unpaired" in comparison.why
+    assert comparison.correlation is None
+    assert comparison.estimable.height == 2
+
+
+def test_a_cell_with_one_arm_says_which_is_lacking(tmp_path):
+    results = study(tmp_path, missing=lambda row: row["model"] == "net-b-x" and row["init"] == "scratch")
+    reasons = dict(compare(results).cells.select("size", "reason").iter_rows())
+    assert reasons == {"a": None, "b": "no scratch run done"}
+
+
+def test_the_largest_number_of_epochs_with_both_arms_is_primary(tmp_path):
+    truth = Truth(models={"tiny": 1_000}, datasets={"alpha": 0.7}, seeds=(1,), epochs=(2, 4))
+    results = study(tmp_path, truth)
+    assert primary_epochs(results) == 4
+    only_short = results.plan.filter((results.plan["epochs"] == 2) | (results.plan["init"] == "pretrained"))
+    assert primary_epochs(type(results)(**{**vars(results), "plan": only_short})) == 2
+
+
+def test_the_study_may_choose_the_primary_epochs(tmp_path):
+    truth = Truth(models={"tiny": 1_000}, datasets={"alpha": 0.7}, epochs=(2, 4), analysis={"epochs": 2})
+    comparison = compare(study(tmp_path, truth))
+    assert comparison.epochs == 2
+    assert set(comparison.cells["epochs"]) == {2}
+
+
+def test_unlike_hyperparameters_are_never_averaged(tmp_path):
+    truth = Truth(
+        models={"tiny": 1_000}, datasets={"alpha": 0.7}, seeds=(1, 2), epochs=(2,), learning_rates=(1e-3, 1e-4)
+    )
+    results = study(tmp_path, truth, missing=lambda row: row["_learning_rate"] == 1e-3 and row["seed"] == 2)
+    comparison = compare(results)
+    assert comparison.variants == ("learning_rate 0.0001", "learning_rate 0.001")
+    assert comparison.variant == "learning_rate 0.0001", "the group with the most pairs comes first"
+    assert comparison.pairs.height == 2
+    assert compare(results, variant="learning_rate 0.001").pairs.height == 1
+    with pytest.raises(ResultsError, match="no group of hyperparameters"):
+        compare(results, variant="learning_rate 7")
+
+
+def test_correlation_of_the_arms_is_found_where_seeds_share_an_effect(tmp_path):
+    truth = Truth(models={"tiny": 1_000}, datasets={"alpha": 0.7}, seeds=tuple(range(40)), epochs=(1,),
+                  shared_sd=3.0, noise_sd=0.3)  # fmt: skip
+    assert compare(study(tmp_path, truth)).correlation > 0.9
+
+
+@pytest.mark.parametrize(
+    ("names", "short"),
+    [
+        (["hyenadna-tiny-1k-seqlen", "hyenadna-large-1m-seqlen"], ["tiny-1k", "large-1m"]),
+        (["hyenadna-tiny-1k-seqlen"], ["tiny-1k"]),
+        (["a", "b"], ["a", "b"]),
+        (["tiny-1k", "tiny-1k-d256"], ["tiny-1k", "tiny-1k-d256"]),
+        ([], []),
+    ],
+)
+def test_short_names(names, short):
+    assert short_names(names) == dict(zip(names, short, strict=True))

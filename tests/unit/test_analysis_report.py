@@ -1,0 +1,221 @@
+"""The command: what it prints, writes and refuses; and what the page says of results that warrant little."""
+
+import html
+import json
+import re
+from html.parser import HTMLParser
+
+import polars as pl
+import pytest
+from synthetic_results import Truth, write_results
+
+from analysis import report
+from analysis.estimates import estimate
+from analysis.load import load
+from analysis.pairs import compare
+
+SMALL = Truth(models={"tiny": 1_000, "big": 10_000}, datasets={"alpha": 0.7, "beta": 0.8}, seeds=(1, 2, 3), epochs=(3,),
+              test_examples=100)  # fmt: skip
+
+
+def page_of(folder, tmp_path, capsys):
+    """The page's visible text (scripts left out), its source, and what the command printed."""
+    output = tmp_path / "page.html"
+    code = report.main([str(folder), "-o", str(output)])
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    assert "Traceback" not in printed.err
+    source = output.read_text(encoding="utf-8")
+    body = re.sub(r"<(script|style|pre)\b.*?</\1>", " ", source, flags=re.S)
+    visible = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
+    for wrong in ("nan", "inf", "None", "null", "Infinity"):
+        assert not re.search(rf"(?<![\w.]){wrong}(?![\w])", visible), wrong
+    payload = json.loads(re.search(r'id="payload">(.*?)</script>', source, re.S).group(1), parse_constant=pytest.fail)
+    assert list(tmp_path.glob(".*tmp")) == []
+    return visible, source, payload, printed.out
+
+
+def test_the_page_opens_with_the_headline_that_is_printed(tmp_path, capsys):
+    folder = write_results(tmp_path / "results", SMALL)
+    visible, source, payload, printed = page_of(folder, tmp_path, capsys)
+    headline, path = printed.strip().splitlines()
+    assert headline in visible
+    assert path == str(tmp_path / "page.html")
+    assert not re.search(r"https?://", json.dumps(payload))
+    found = estimate(compare(load(folder)), 0.5)
+    for key, one in (("overall-effect", found.overall), ("growth-effect", found.growth)):
+        value = re.search(rf'<data value="([^"]+)" id="{key}"', source).group(1)
+        assert float(value) == pytest.approx(one.effect, abs=1e-8)
+
+
+def test_the_page_is_well_formed_and_has_landmarks(tmp_path, capsys):
+    _, source, _, _ = page_of(write_results(tmp_path / "results", SMALL), tmp_path, capsys)
+    void = {"meta", "link", "br", "path", "circle", "rect", "hr", "img"}
+
+    class Checker(HTMLParser):
+        def __init__(self):
+            super().__init__()
+            self.open_tags, self.seen, self.identities = [], set(), []
+
+        def handle_starttag(self, tag, attributes):
+            self.seen.add(tag)
+            self.identities += [value for name, value in attributes if name == "id"]
+            if tag not in void:
+                self.open_tags.append(tag)
+
+        def handle_endtag(self, tag):
+            assert self.open_tags.pop() == tag
+
+        def handle_startendtag(self, tag, attributes):
+            pass
+
+    checker = Checker()
+    checker.feed(source)
+    assert checker.open_tags == []
+    assert {"main", "nav", "header", "footer", "h1", "h2", "figure", "figcaption", "section"} <= checker.seen
+    assert len(set(checker.identities)) == len(checker.identities)
+
+
+def test_markup_in_data_stays_text(tmp_path, capsys):
+    evil = "<script>alert(1)</script>&\"'"
+    truth = Truth(
+        models={f"tiny{evil}".replace("/", "|"): 1_000},
+        datasets={evil.replace("/", "|"): 0.7},
+        seeds=(1, 2),
+        epochs=(2,),
+    )
+    folder = write_results(
+        tmp_path / "results", truth, predictions=False, fails=lambda row: row["seed"] == 2,
+        changes=lambda row: {"failure": evil, "host": evil, "device": evil} if row["seed"] == 2 else {},
+    )  # fmt: skip
+    (folder / "study.json").write_text(json.dumps({"name": evil, "description": evil, "more": evil}))
+    visible, source, _, _ = page_of(folder, tmp_path, capsys)
+    assert "alert(1)" in visible
+    assert "<script>alert" not in source
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("no runs yet", {"missing": lambda row: True}, "No run has ended yet: 24 runs planned"),
+        ("failed runs only", {"fails": lambda row: True}, "Every run that ended has failed (24 of 24 planned)"),
+        ("one arm", {"missing": lambda row: row["init"] == "scratch"}, "Only the pretrained arm has results"),
+        ("one seed", {"missing": lambda row: row["seed"] > 1}, "the spread between runs is unknown"),
+        ("one data set", {"missing": lambda row: row["dataset"] == "beta"}, "the spread between data sets is unknown"),
+        ("one size", {"missing": lambda row: row["model"] == "big"}, "One model size has results"),
+        (
+            "no setting with both arms",
+            {"missing": lambda row: (row["model"] == "big") == (row["init"] == "scratch")},
+            "No setting has both a pretrained and a scratch run",
+        ),
+        (
+            "one run in all",
+            {"missing": lambda row: row["run_id"] != "tiny-alpha-3-0.0006-scratch-1"},
+            "Only the scratch arm",
+        ),
+    ],
+)
+def test_what_cannot_be_concluded_is_said(name, options, says, tmp_path, capsys):
+    folder = write_results(tmp_path / "results", SMALL, **options)
+    visible, _, _, printed = page_of(folder, tmp_path, capsys)
+    assert says in visible, name
+    if name in ("no runs yet", "failed runs only", "one arm", "no setting with both arms", "one run in all"):
+        assert "95 % interval +" not in visible
+        assert not re.search(r"[+−]\d", printed), "no effect is printed where none can be estimated"
+
+
+def test_one_seed_gives_no_interval_for_these_data_sets(tmp_path, capsys):
+    folder = write_results(tmp_path / "results", SMALL, missing=lambda row: row["seed"] > 1)
+    visible, _, _, printed = page_of(folder, tmp_path, capsys)
+    assert "95 % interval" not in printed
+    assert "not estimable" in visible
+
+
+def test_failures_and_missing_runs_are_seen_with_their_reasons(tmp_path, capsys):
+    folder = write_results(
+        tmp_path / "results", SMALL, predictions=False,
+        fails=lambda row: row["seed"] == 2 and row["model"] == "big" and row["init"] == "scratch",
+        missing=lambda row: row["seed"] == 3 and row["dataset"] == "beta",
+    )  # fmt: skip
+    visible, source, _, _ = page_of(folder, tmp_path, capsys)
+    assert "out of memory: 2.1 GiB asked for" in visible
+    assert source.count('class="failed" title') == 2
+    assert source.count('class="missing" title') == 4
+    assert source.count('class="done" title') == 18
+
+
+def test_a_truncated_file_is_named_on_the_page(tmp_path, capsys):
+    folder = write_results(tmp_path / "results", SMALL)
+    victim = sorted((folder / "runs").iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:100])
+    visible, *_ = page_of(folder, tmp_path, capsys)
+    assert f"runs/{victim.name}" in visible
+    assert "could not be used and count nowhere" in visible
+
+
+def test_runs_of_another_plan_are_mentioned(tmp_path, capsys):
+    folder = write_results(tmp_path / "results", SMALL)
+    plan = pl.read_parquet(folder / "plan.parquet").filter(pl.col("seed") < 3)
+    plan.write_parquet(folder / "plan.parquet")
+    visible, *_ = page_of(folder, tmp_path, capsys)
+    assert "8 runs in the folder are not part of the present plan" in visible
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["nowhere"], "no such folder"),
+        ([], "give either a results folder or --published"),
+        (["somewhere", "--published", "badici2024"], "give either"),
+        (["--published", "unheard"], "there is: badici2024"),
+        (["--published", "badici2024", "-o", "no/such/folder/page.html"], "does not exist"),
+    ],
+)
+def test_a_wrong_request_is_one_line_and_code_2(arguments, complaint, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert report.main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ")
+    assert complaint in printed.err
+    assert len(printed.err.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_older_page_survives_a_request_that_fails(tmp_path, capsys):
+    folder = write_results(tmp_path / "results", SMALL, changes=lambda row: {"schema_version": 7})
+    page = tmp_path / "page.html"
+    page.write_text("older")
+    assert report.main([str(folder), "-o", str(page)]) == 2
+    assert page.read_text() == "older"
+    assert "version 7" in capsys.readouterr().err
+
+
+def test_the_published_study_shows_its_numbers_and_its_faults(tmp_path, capsys):
+    output = tmp_path / "page.html"
+    assert report.main(["--published", "badici2024", "-o", str(output)]) == 0
+    assert "−1.24" in capsys.readouterr().out
+    source = html.unescape(output.read_text(encoding="utf-8"))
+    for shown in (
+        "[−2.01, −0.46]",
+        "[−3.81, +1.33]",
+        "assumed, not measured",
+        "50-epoch runs",
+        "unpaired",
+        "no scratch",
+    ):
+        assert shown in source
+
+
+def test_a_page_of_500_runs_stays_under_3_megabytes(tmp_path, capsys):
+    truth = Truth(
+        models={f"size-{index}": 100_000 * 3**index for index in range(5)},
+        datasets={f"data-{index}": 0.7 for index in range(5)},
+        seeds=tuple(range(10)),
+        epochs=(50,),
+    )
+    folder = write_results(tmp_path / "results", truth, predictions=False)
+    _, source, payload, _ = page_of(folder, tmp_path, capsys)
+    assert load(folder).runs.height == 500
+    assert len(source.encode()) < 3_000_000
+    assert len(payload["charts"]) > 25
