@@ -283,7 +283,7 @@ def paired_runs(data: pl.DataFrame | alt.NamedData, arms: tuple[str, str], sizes
     offset = alt.XOffset(
         "init:N", sort=[arms[1], arms[0]], scale=alt.Scale(domain=[arms[1], arms[0]], paddingOuter=0.3)
     )
-    y = _accuracy("value:Q")
+    y = _accuracy("value:Q", padding=8)
     base = alt.Chart(data).encode(x=x, xOffset=offset, y=y)
     lines = base.mark_line(strokeWidth=0.9, opacity=0.6, color=GREY).encode(detail=["seed:N", "size:N"])
     dots = base.mark_point(filled=True, size=34, opacity=0.8).encode(

@@ -44,6 +44,11 @@ OUTCOMES = {
     "test_recall": ("recall on test", "points", 100.0),
     "test_auroc": ("area under the ROC curve on test", "points", 100.0),
     "test_loss": ("cross-entropy on test (lower is better)", "nats", 1.0),
+    "best_test_accuracy_of_any_epoch": (
+        "test accuracy at its best epoch (flattering: chosen on test)",
+        "points",
+        100.0,
+    ),
     "validation_accuracy": ("validation accuracy after the last epoch", "points", 100.0),
 }
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from analysis import published, run_sections, sections
+from analysis import published, robustness_section, run_sections, sections
 from analysis.completeness import completeness
 from analysis.curves import curve_table
 from analysis.estimates import Estimates, estimate
@@ -59,6 +59,10 @@ def _add_sections(page: Page, results: Results, comparison: Comparison, estimate
     page.section("curves", "How do the two arms learn?", run_sections.learning_curves(page, results, comparison))
     page.section("pairs", "Every run, seed by seed", run_sections.every_run(page, comparison))
     page.section("cost", "Was it worth the compute?", run_sections.worth_the_compute(page, results, comparison))
+    page.section("next", "What would settle it?", robustness_section.what_would_settle_it(page, estimates))
+    depends, _ = robustness_section.does_it_depend(results, estimates)
+    page.section("robustness", "Does the answer depend on how one asks?", depends)
+    page.section("confusion", "Which classes are confused?", robustness_section.confusions(results, estimates))
     page.section("runs", "Which runs are there?", completeness(results))
     page.section("methods", "Methods", sections.methods_list(methods(results, estimates)))
     page.section("provenance", "Provenance", provenance(results, datetime.now(UTC)))

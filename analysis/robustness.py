@@ -1,0 +1,227 @@
+"""The same question asked in other ways, to see whether the answer depends on the way.
+
+Per-example tests take the test examples as the sample, rather than the seeds; the sign-flip test and the probability of
+improvement need no normal distribution; Welch's contrast does not assume equal spread. None of them is primary. Next:
+`analysis/robustness_section.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy import stats
+
+from analysis.contrasts import CellModel, Estimate
+from analysis.estimates import Estimates, estimate, growth_weights, mean_weights
+from analysis.load import Problem, Results
+from analysis.pairs import OUTCOMES, Comparison, compare
+
+#: Seed of the Monte Carlo draw, used only where not every sign pattern can be tried.
+PERMUTATION_SEED = 20_260_101
+#: Sign patterns tried where there are too many for all.
+PERMUTATIONS = 9_999
+#: Rows of predictions held in memory at once.
+_BATCH_ROWS = 2_000_000
+
+
+@dataclass(frozen=True)
+class SignFlip:
+    """Two-sided sign-flip test of "no effect in any pair"; `smallest` is the least p that n pairs can give."""
+
+    p_value: float
+    n: int
+    smallest: float
+    is_exact: bool
+
+
+def sign_flip(comparison: Comparison) -> SignFlip | None:
+    """Permutation test of the mean over cells, flipping the sign of whole pairs.
+
+    Estimand: the mean over cells of Δ. Resampling unit: the pair. Assumes that without an effect a pair's difference is
+    as likely positive as negative, and nothing about its distribution. None without pairs.
+    """
+    pairs = comparison.pairs
+    if not comparison.paired or pairs.height < 2:
+        return None
+    sizes = pairs.select(pl.len().over("setting_id"))["len"].to_numpy()
+    contributions = pairs["difference"].to_numpy() / (sizes * pairs["setting_id"].n_unique())
+    exact = len(contributions) <= 13
+    found = stats.permutation_test(
+        (contributions,),
+        lambda values, axis: np.sum(values, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=2 ** len(contributions) if exact else PERMUTATIONS,
+        batch=1_000,
+        rng=np.random.default_rng(PERMUTATION_SEED),
+    )
+    smallest = 2.0 ** (1 - len(contributions)) if exact else 2 / (PERMUTATIONS + 1)
+    return SignFlip(float(found.pvalue), len(contributions), smallest, exact)
+
+
+def probability_of_improvement(comparison: Comparison) -> pl.DataFrame:
+    """Per cell, the share of couples (treated, control) in which treated is better; ties count half.
+
+    """Per cell, the share of couples (treated run, control run) in which treated is better; ties count half.
+    n_treated, n_control.
+    """
+    treated, control = comparison.arms
+    rows = []
+    for (setting,), runs in comparison.runs.group_by("setting_id", maintain_order=True):
+        ours = runs.filter(pl.col("init") == treated)["value"].to_numpy()
+        theirs = runs.filter(pl.col("init") == control)["value"].to_numpy()
+        if len(ours) and len(theirs):
+            statistic = float(stats.mannwhitneyu(ours, theirs, method="asymptotic").statistic)
+            probability = statistic / (len(ours) * len(theirs))
+            rows.append((setting, probability))
+    schema = {"setting_id": pl.String, "probability": pl.Float64}
+    found = pl.DataFrame(rows, schema=schema, orient="row")
+    cells = comparison.estimable.select("setting_id", "dataset", "size", "n_treated", "n_control")
+    return cells.join(found, on="setting_id", maintain_order="left").drop("setting_id")
+
+
+def welch(comparison: Comparison) -> tuple[Estimate, Estimate]:
+    """Benefit over all cells and growth, each cell with its own spread (Satterthwaite's degrees of freedom)."""
+    model = CellModel(comparison)
+    rows = comparison.estimable
+    overall, growth = Estimate("all cells, own spreads"), Estimate("growth, own spreads")
+    if rows.is_empty():
+        return overall, growth
+    overall = model.welch(overall, dict.fromkeys(rows["setting_id"], 1 / rows.height))
+    weights, _ = growth_weights(comparison)
+    return overall, model.welch(growth, mean_weights(list(weights.values()))) if weights else growth
+
+
+def other_outcomes(results: Results, estimates: Estimates) -> list[tuple[str, Estimates]]:
+    """The same estimates for every other metric that the runs carry, at the same epochs and hyperparameters."""
+    comparison = estimates.comparison
+    found = []
+    for outcome, (words, _, _) in OUTCOMES.items():
+        if outcome == comparison.outcome or outcome not in results.done.columns:
+            continue
+        if results.done[outcome].null_count() == results.done.height:
+            continue
+        other = compare(results, outcome, comparison.epochs, comparison.variant, comparison.arms)
+        if other.estimable.height:
+            found.append((words, estimate(other, estimates.margin)))
+    return found
+
+
+def other_settings(results: Results, estimates: Estimates) -> list[tuple[str, Estimates]]:
+    """The same estimates at the study's other numbers of epochs and other groups of hyperparameters."""
+    comparison = estimates.comparison
+    found = []
+    for epochs in results.plan["epochs"].unique().sort():
+        at = compare(results, comparison.outcome, int(epochs), None, comparison.arms)
+        for variant in at.variants:
+            if (epochs, variant) != (comparison.epochs, comparison.variant):
+                one = compare(results, comparison.outcome, int(epochs), variant, comparison.arms)
+                label = f"{epochs} epochs" + (f", {variant}" if variant else "")
+                found.append((label, estimate(one, estimates.margin)))
+    return found
+
+
+@dataclass(frozen=True)
+class ExampleTests:
+    """`cells`: dataset, size, n (test examples), effect, low, high (points), p_value."""
+
+    cells: pl.DataFrame
+    problems: tuple[Problem, ...]
+
+
+def example_tests(results: Results, comparison: Comparison) -> ExampleTests:
+    """Paired test over test examples, per cell: is the difference more than the choice of these test examples?
+
+    Estimand: the mean over examples of (share of treated runs that are right − share of control runs that are right),
+    for the models as they were trained. Resampling unit: the test example. Assumes independent examples. Predictions
+    are read a few cells at a time; a run whose predictions do not give its recorded accuracy is left out and named.
+    """
+    schema: dict[str, Any] = {"dataset": pl.String, "size": pl.String, "n": pl.Int64}
+    schema |= dict.fromkeys(("effect", "low", "high", "p_value"), pl.Float64)
+    empty = pl.DataFrame(schema=schema)
+    wanted = comparison.runs.filter(pl.col("init").n_unique().over("setting_id") == 2)
+    if comparison.paired:
+        wanted = wanted.join(comparison.pairs.select("setting_id", "seed"), on=["setting_id", "seed"], how="semi")
+    wanted = wanted.filter(pl.col("run_id").is_in(list(results.predictions)))
+    problems: list[Problem] = []
+    if wanted.is_empty() or results.source is None:
+        return ExampleTests(empty, ())
+    rows = []
+    for batch in _batches(results, wanted):
+        shares = _shares(results, batch, comparison.arms, problems)
+        for (setting,), part in shares.group_by("setting_id", maintain_order=True):
+            row = comparison.cells.row(by_predicate=pl.col("setting_id") == setting, named=True)
+            rows.append({"dataset": row["dataset"], "size": row["size"], **_example_test(part["difference"])})
+    found = pl.DataFrame(rows, schema=empty.schema) if rows else empty
+    order = comparison.cells.select("dataset", "size")
+    return ExampleTests(order.join(found, on=["dataset", "size"], maintain_order="left"), tuple(problems))
+
+
+def _batches(results: Results, wanted: pl.DataFrame) -> list[pl.DataFrame]:
+    """Whole settings, gathered until they hold about `_BATCH_ROWS` predictions."""
+    examples = results.done.select("run_id", pl.col("test_examples").fill_null(0))
+    sized = wanted.join(examples, on="run_id", maintain_order="left")
+    totals = sized.group_by("setting_id", maintain_order=True).agg(pl.col("test_examples").sum())
+    totals = totals.with_columns((pl.col("test_examples").cum_sum() // _BATCH_ROWS).alias("batch"))
+    return sized.join(totals.select("setting_id", "batch"), on="setting_id").partition_by("batch", maintain_order=True)
+
+
+def _shares(results: Results, batch: pl.DataFrame, arms: tuple[str, str], problems: list[Problem]) -> pl.DataFrame:
+    """Per setting and example, share of treated runs that are right − share of control runs that are right."""
+    right = _correct(results, batch, problems)
+    kept = _agreeing(right, batch, problems)
+    shares = kept.group_by("setting_id", "init", "example").agg(pl.col("right").mean())
+    treated = shares.filter(pl.col("init") == arms[0])
+    control = shares.filter(pl.col("init") == arms[1])
+    both = treated.join(control, on=["setting_id", "example"], suffix="_control")
+    return both.select("setting_id", "example", (pl.col("right") - pl.col("right_control")).alias("difference")).sort(
+        "setting_id", "example"
+    )
+
+
+def _correct(results: Results, batch: pl.DataFrame, problems: list[Problem]) -> pl.DataFrame:
+    """run_id, example, right; files that cannot be read are skipped and named."""
+    assert results.source is not None
+    folder = results.source
+    empty = pl.DataFrame(schema={"run_id": pl.String, "example": pl.Int32, "right": pl.Boolean})
+
+    def read(paths: list[str]) -> pl.DataFrame:
+        rows = pl.scan_parquet(folder.sources(paths), glob=False)
+        chosen = pl.col("logits").list.arg_max().cast(pl.Int64)
+        return rows.select("run_id", "example", (chosen == pl.col("label")).alias("right")).collect()
+
+    paths = [results.predictions[run_id] for run_id in batch["run_id"]]
+    try:
+        return read(paths)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+        parts = [empty]
+    for path in paths:
+        try:
+            parts.append(read([path]).cast(empty.schema))
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+            problems.append(Problem(path.removeprefix(folder.root + "/"), "not a readable Parquet file"))
+    return pl.concat(parts)
+
+
+def _agreeing(right: pl.DataFrame, batch: pl.DataFrame, problems: list[Problem]) -> pl.DataFrame:
+    """Predictions of the runs whose recorded accuracy they give (to half an example)."""
+    accuracy = right.group_by("run_id").agg(pl.col("right").mean().alias("found"), pl.len().alias("n"))
+    checked = batch.select("run_id", "setting_id", "init", "value").join(accuracy, on="run_id", how="inner")
+    fits = (pl.col("found") - pl.col("value") / 100).abs() * pl.col("n") < 0.5
+    for run_id, found, value in checked.filter(~fits).select("run_id", "found", "value").iter_rows():
+        reason = f"accuracy {found:.2%} where the run records {value / 100:.2%}; left out of the per-example tests"
+        problems.append(Problem(f"predictions/{run_id}.parquet", reason))
+    return right.join(checked.filter(fits).select("run_id", "setting_id", "init"), on="run_id")
+
+
+def _example_test(differences: pl.Series) -> dict[str, float | int | None]:
+    values = differences.to_numpy() * 100
+    effect: dict[str, float | int | None] = {"n": len(values), "effect": float(values.mean())}
+    if len(values) < 2 or np.ptp(values) == 0:
+        return effect | {"low": None, "high": None, "p_value": None}
+    test = stats.ttest_1samp(values, 0)
+    interval = test.confidence_interval(0.95)
+    return effect | {"low": float(interval.low), "high": float(interval.high), "p_value": float(test.pvalue)}

@@ -1,0 +1,256 @@
+"""The sections on what would settle the question, and on whether the answer depends on the way of asking it.
+
+Next: `analysis/power.py` and `analysis/robustness.py` for the numbers.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from analysis import charts
+from analysis.contrasts import Estimate
+from analysis.estimates import Estimates
+from analysis.load import Results
+from analysis.page import Markup, Page, details, paragraphs, table, text
+from analysis.power import MOST_DATASETS, MOST_SEEDS, WhatNext, what_next
+from analysis.robustness import (
+    ExampleTests,
+    SignFlip,
+    example_tests,
+    other_outcomes,
+    other_settings,
+    probability_of_improvement,
+    sign_flip,
+    welch,
+)
+from analysis.sections import chip
+from analysis.words import count_of, interval, p_text, signed, verdict
+
+
+def what_would_settle_it(page: Page, estimates: Estimates) -> str:
+    """How many more seeds, how many more data sets, in words, drawn and tabulated."""
+    found = what_next(estimates)
+    if found is None:
+        if estimates.overall.effect is None:
+            return ""
+        return paragraphs([_why_not(estimates)])
+    content = paragraphs(what_next_sentences(found, estimates))
+    for key, frame, now in (
+        ("seeds", found.by_seeds, found.seeds_now),
+        ("datasets", found.by_datasets, found.datasets_now),
+    ):
+        if frame.height > 1:
+            rows = [[row["count"], row["basis"], f"{row['half_width']:.2f}"] for row in frame.iter_rows(named=True)]
+            caption = (
+                f"Expected half-width of the 95 % interval on the growth, {_which(key)}. Dashed: the margin of "
+                f"±{estimates.margin:g}; grey line: the study as it is."
+            )
+            listing = table([frame["axis"][0], "basis", "half-width"], rows, f"Half-width by {frame['axis'][0]}", 2)
+            content += page.figure(f"next-{key}", charts.half_widths(frame, estimates.margin, now), caption, listing)
+    return content
+
+
+def _which(key: str) -> str:
+    if key == "seeds":
+        return "for these data sets, as seeds are added"
+    return "for data sets like these, as data sets are added"
+
+
+def _why_not(estimates: Estimates) -> str:
+    if len(estimates.comparison.sizes) < 2:
+        return "A second model size would settle whether there is any growth; with one nothing can be planned."
+    if estimates.residual_sd is None:
+        return "A second seed in every cell is needed before the spread between runs can be told, and planned with."
+    return "A data set with results at two sizes is needed before the growth can be planned for."
+
+
+def what_next_sentences(found: WhatNext, estimates: Estimates) -> list[str]:
+    """The same in words."""
+    margin = f"±{estimates.margin:g} {estimates.comparison.unit}"
+    power = ""
+    if found.detectable is not None:
+        least = f"{found.detectable:.2f} {estimates.comparison.unit}"
+        power = f"As it stands, the study finds a growth of {least} or more with 80 % power."
+    return [_seeds_sentence(found, margin), _datasets_sentence(found), power]
+
+
+def _seeds_sentence(found: WhatNext, margin: str) -> str:
+    if found.seeds is None:
+        return f"Even {MOST_SEEDS:,} seeds a cell would not narrow the interval on the growth to {margin}."
+    if found.seeds <= found.seeds_now:
+        return f"For these data sets the {found.seeds_now} seeds a cell are enough for an interval within {margin}."
+    more = found.seeds_cautious is not None and found.seeds_cautious > found.seeds
+    cautious = f" ({found.seeds_cautious} to be safe)" if more else ""
+    return (
+        f"For these data sets, {found.seeds} seeds a cell{cautious} would bring the interval on the growth within "
+        f"{margin}; "
+        f"the smallest cell has {found.seeds_now}."
+    )
+
+
+def _datasets_sentence(found: WhatNext) -> str:
+    if found.datasets_now < 2:
+        return "A second data set is needed before anything can be said about data sets that are not in the study."
+    if found.datasets is None:
+        return f"For data sets like these, even {MOST_DATASETS:,} would not do with {found.seeds_now} seeds a cell."
+    if found.datasets <= found.datasets_now:
+        return f"For data sets like these, the {found.datasets_now} at hand are enough."
+    return (
+        f"For data sets like these, about {found.datasets} data sets would be needed; there are {found.datasets_now}. "
+        f"The spread between data sets is itself known from {count_of(found.datasets_now, 'value')} only."
+    )
+
+
+def does_it_depend(results: Results, estimates: Estimates) -> tuple[str, ExampleTests]:
+    """Other assumptions, metrics, epochs, and test examples as the sample; and what was left out of the last."""
+    comparison = estimates.comparison
+    examples = example_tests(results, comparison)
+    if estimates.overall.effect is None:
+        return "", examples
+    ways = [
+        ("as above (primary)", estimates.overall, estimates.growth),
+        ("own spread in each cell (Welch)", *welch(comparison)),
+        ("data sets as a sample", estimates.overall_random, estimates.growth_random),
+    ]
+    content = "<h3>Other assumptions</h3>" + _ways_table("assumption", ways, estimates.margin)
+    improvement = probability_of_improvement(comparison)
+    content += paragraphs([_flip_sentence(sign_flip(comparison)), _improvement_sentence(improvement)])
+    outcomes = other_outcomes(results, estimates)
+    if outcomes:
+        rows = [(f"{words}, {one.comparison.unit}", one.overall, one.growth) for words, one in outcomes]
+        content += "<h3>Other metrics</h3>" + _ways_table("metric", rows, None)
+    settings = [(label, one.overall, one.growth) for label, one in other_settings(results, estimates)]
+    if settings:
+        content += "<h3>Other epochs and hyperparameters</h3>" + _ways_table("setting", settings, estimates.margin)
+    return content + _examples(examples) + _improvement(improvement), examples
+
+
+def _ways_table(first: str, ways: list[tuple[str, Estimate, Estimate]], margin: float | None) -> str:
+    rows = []
+    for label, overall, growth in ways:
+        digits = 4 if label.endswith("nats") else 2
+        row: list[object] = [label, signed(overall.effect, digits), interval(overall, digits)]
+        row += [chip(verdict(overall, margin))] if margin is not None else []
+        row += [signed(growth.effect, digits), interval(growth, digits)]
+        row += [chip(verdict(growth, margin, "grows", "shrinks"))] if margin is not None else []
+        rows.append(row)
+    extra = ["verdict"] if margin is not None else []
+    headers = [first, "benefit", "95 % interval", *extra, "growth", "95 % interval", *extra]
+    return table(headers, rows, f"Benefit and growth by {first}")
+
+
+def _flip_sentence(found: SignFlip | None) -> str:
+    if found is None:
+        return ""
+    how = "all sign patterns" if found.is_exact else "9,999 random sign patterns"
+    return (
+        f"Sign-flip test of “no effect in any pair” over {count_of(found.n, 'pair')} ({how}): p "
+        f"{_p_words(found.p_value)}; the "
+        f"smallest p that it can give here is {found.smallest:.2g}. It needs no normal distribution."
+    )
+
+
+def _p_words(value: float) -> str:
+    shown = p_text(value)
+    return shown if shown.startswith("<") else f"= {shown}"
+
+
+def _improvement_sentence(cells: pl.DataFrame) -> str:
+    if cells.is_empty():
+        return ""
+    mean = sum(cells["probability"].to_list()) / cells.height
+    return (
+        "Probability of improvement: a pretrained run is better than a scratch run of the same cell in "
+        f"{mean * 100:.0f} % "
+        "of the comparisons, mean over cells (ties count half). No interval: at few seeds it would leave 0 to 100 %."
+    )
+
+
+def _improvement(cells: pl.DataFrame) -> str:
+    rows = [
+        [row["dataset"], row["size"], f"{row['probability'] * 100:.0f} %", row["n_treated"], row["n_control"]]
+        for row in cells.iter_rows(named=True)
+    ]
+    headers = ["data set", "size", "probability of improvement", "pretrained runs", "scratch runs"]
+    return details("Probability of improvement in each cell", table(headers, rows, "Probability of improvement", 2))
+
+
+def _examples(found: ExampleTests) -> str:
+    if found.cells.is_empty():
+        return ""
+    rows = []
+    for row in found.cells.iter_rows(named=True):
+        one = Estimate("", effect=row["effect"], low=row["low"], high=row["high"])
+        rows.append(
+            [row["dataset"], row["size"], f"{row['n']:,}", signed(row["effect"]), interval(one), p_text(row["p_value"])]
+        )
+    what = (
+        "Here the test examples are the sample and the trained models are given: each example counts once, with the "
+        "share of "
+        "pretrained runs that get it right less that of scratch runs (paired t). It tells whether other test "
+        "examples could "
+        "have changed the sign, not whether other seeds could."
+    )
+    headers = ["data set", "size", "test examples", "Δ", "95 % interval", "p"]
+    left_out = "".join(f"<li><code>{text(one.path)}</code>: {text(one.reason)}</li>" for one in found.problems[:20])
+    note = f'<aside class="note" aria-label="Predictions left out"><ul>{left_out}</ul></aside>' if left_out else ""
+    return (
+        "<h3>Test examples as the sample</h3>"
+        + paragraphs([what])
+        + note
+        + table(headers, rows, "Per-example tests", 2)
+    )
+
+
+def confusions(results: Results, estimates: Estimates) -> str:
+    """Confusion matrices summed over the runs of each cell and arm, folded by data set."""
+    comparison = estimates.comparison
+    counts = results.done.select("run_id", "test_confusion").drop_nulls("test_confusion")
+    runs = comparison.runs.join(counts, on="run_id", maintain_order="left").sort("dataset", "parameters", "init")
+    parts: dict[str, list[str]] = {}
+    for (dataset, size, init), group in runs.group_by("dataset", "size", "init", maintain_order=True):
+        matrix = _sum(group["test_confusion"].to_list())
+        if matrix and len(matrix) <= 12:
+            parts.setdefault(str(dataset), []).append(_matrix(f"{size}, {init}", matrix, group.height))
+    if not parts:
+        return ""
+    intro = (
+        "Share of each true class (rows) that was predicted as each class (columns), summed over the runs of a cell; "
+        "darker is "
+        "more. Classes are numbered by their sorted names."
+    )
+    folds = (
+        details(dataset, f'<div class="matrices">{"".join(boxes)}</div>', is_open=index == 0)
+        for index, (dataset, boxes) in enumerate(parts.items())
+    )
+    return paragraphs([intro]) + "".join(folds)
+
+
+def _sum(matrices: list[list[list[int]]]) -> list[list[int]]:
+    """Element by element; nothing where the matrices are not of one square shape."""
+    shapes = {(len(one), *(len(row) for row in one)) for one in matrices}
+    if len(shapes) != 1 or len(set(shapes.pop())) != 1:
+        return []
+    return [[sum(cell) for cell in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)]
+
+
+def _matrix(title: str, matrix: list[list[int]], runs: int) -> str:
+    head = "".join(f'<th scope="col">{index}</th>' for index in range(len(matrix)))
+    body = ""
+    for index, row in enumerate(matrix):
+        total = sum(row)
+        cells = "".join(_shade(value, total) for value in row)
+        body += f'<tr><th scope="row">{index}</th>{cells}</tr>'
+    return (
+        f'<div class="matrix"><h4>{text(title)} ({count_of(runs, "run")})</h4><div class="scroll"><table>'
+        f'<thead><tr><th scope="col"><span class="hidden">true class</span></th>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div></div>"
+    )
+
+
+def _shade(value: int, total: int) -> Markup:
+    if not total:
+        return Markup("<td>–</td>")
+    share = value / total
+    style = f"background: color-mix(in srgb, var(--accent) {share * 45:.0f}%, transparent)"
+    return Markup(f'<td style="{style}" title="{value:,} of {total:,}">{share * 100:.1f} %</td>')
