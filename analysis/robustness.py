@@ -65,8 +65,8 @@ def sign_flip(comparison: Comparison) -> SignFlip | None:
 def probability_of_improvement(comparison: Comparison) -> pl.DataFrame:
     """Per cell, the share of couples (treated, control) in which treated is better; ties count half.
 
-    """Per cell, the share of couples (treated run, control run) in which treated is better; ties count half.
-    n_treated, n_control.
+    Mann and Whitney's U / (n · m). No interval: at few seeds it would leave [0, 1]. Columns: dataset, size,
+    probability, n_treated, n_control.
     """
     treated, control = comparison.arms
     rows = []
