@@ -144,7 +144,6 @@ class Sweep:
     def run(self) -> int:
         """Run what is missing, then say what is there."""
         data, _ = self._data(download=True)
-        self._connect()
         keys = weights.prepared_keys(self.study, self.store, self.options.weights)
         runs = plan(self.study, data, keys)
         done = self._done(runs)
@@ -193,6 +192,7 @@ class Sweep:
         )
 
     def _execute(self, to_do: Sequence[RunSpec], already_done: int, keys: Mapping[str, str]) -> None:
+        self._connect()
         cluster = ray.cluster_resources()
         share = Share.of(self.study.resources, cluster)
         assignment = Assignment({run.run_id: run for run in to_do}, self.store.uri, share, provenance.commit())

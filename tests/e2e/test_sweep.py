@@ -1,0 +1,277 @@
+"""Sweeps as a user runs them, through the command line, on real DNA where it is at hand: run, kill, go on, report."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from sweep.run import main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+STUDY = """
+name = "small"
+[grid]
+models = ["nano"]
+datasets = ["synthetic_enhancers"]
+seeds = [1, 2]
+epochs = [2]
+[models.nano]
+d_model = 8
+n_layer = 1
+l_max = 66
+[synthetic]
+genome_bases = 20_000
+sequence_length = 60
+train_examples = 60
+test_examples = 40
+[training]
+batch_size = 16
+[pretraining]
+corpus = "synthetic"
+steps = 5
+length = 50
+batch_size = 8
+"""
+
+REAL = """
+name = "real"
+[grid]
+models = ["nano"]
+datasets = ["mouse_3", "human_enhancers_cohn"]
+seeds = [1, 2]
+epochs = [3]
+[models.nano]
+d_model = 16
+n_layer = 1
+l_max = 202
+[datasets.mouse_3]
+format = "csv"
+path = "{data}/gue/mouse_3"
+[datasets.human_enhancers_cohn]
+format = "genomic_benchmarks"
+path = "{data}/genomic_benchmarks/human_enhancers_cohn_v0.zip"
+[training]
+batch_size = 64
+max_length = 100
+[pretraining]
+corpus = ["{data}/genomes/GCF_000005845.2_ASM584v2_genomic.fna.gz"]
+steps = 20
+length = 100
+batch_size = 32
+"""
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "sweep.run", *map(str, words)]
+
+
+def call(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*words), cwd=ROOT, capture_output=True, text=True, timeout=280)
+
+
+def rows(results: Path, table: str = "runs") -> list[dict[str, Any]]:
+    return [row for path in sorted((results / table).glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+def measures(results: Path) -> dict[str, tuple[Any, ...]]:
+    """What must not depend on interruptions, by run."""
+    history = {}
+    for row in rows(results, "epochs"):
+        history.setdefault(row["run_id"], []).append((row["epoch"], row["train_loss"], row["test_loss"]))
+    logits = {row["run_id"]: row["logits"] for row in rows(results, "predictions")}  # of the last example
+    return {run_id: (*sorted(history[run_id]), logits[run_id]) for run_id in history}
+
+
+def wait_for_rows(results: Path, number: int, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(1200):
+        if len(list((results / "runs").glob("*.parquet"))) >= number:
+            return
+        assert process.poll() is None, "the sweep ended before it could be interrupted"
+        time.sleep(0.1)
+    pytest.fail(f"no {number} runs after two minutes")
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    path = tmp_path / "small.toml"
+    path.write_text(STUDY)
+    return path
+
+
+def test_a_study_runs_grows_and_is_never_run_twice(small: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    plan = call(small, "--results", results, "--plan")
+    assert plan.returncode == 0, plan.stderr
+    assert "4 planned, 0 done already, 4 to do" in plan.stdout
+    assert not results.exists()
+
+    first = call(small, "--results", results)
+    assert first.returncode == 0, first.stderr
+    assert "4 of 4 runs done" in first.stdout
+    assert first.stderr == ""
+    done = {row["run_id"]: row for row in rows(results)}
+    assert {(row["init"], row["seed"]) for row in done.values()} == {
+        (i, s) for i in ("pretrained", "scratch") for s in (1, 2)
+    }
+    for row in done.values():
+        assert row["status"] == "done"
+        assert sum(map(sum, row["test_confusion"])) == row["test_examples"] == 40
+        assert row["validation_examples"] == 6
+        assert (row["weights_digest"] is None) == (row["init"] == "scratch")
+    assert len(rows(results, "epochs")) == 4 * 2
+    assert len(rows(results, "predictions")) == 4 * 40
+    assert [row["step"] for row in rows(results, "pretraining")] == [5]
+    assert list((results / "checkpoints").iterdir()) == []
+
+    grown = call(small, "--results", results, "--set", "grid.seeds=[1,2,3]")
+    assert "6 of 6 runs done" in grown.stdout
+    for row in rows(results):
+        if row["run_id"] in done:
+            assert row == done.pop(row["run_id"])  # the very row of the first call
+    assert done == {}
+
+    other = call(ROOT / "studies" / "quickstart.toml", "--results", results)
+    assert other.returncode == 2
+    assert "belong to the study 'small'" in other.stderr
+
+
+def test_a_run_that_fails_is_a_row_and_stops_no_other(small: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    words = ("--results", results, "--set", "grid.init=[scratch]".replace("scratch", '"scratch"'),
+             "--set", "grid.learning_rate=[1e-3, 1e30]", "--set", "training.gradient_clip=1e30")  # fmt: skip
+    ended = call(small, *words)
+    assert ended.returncode == 1, ended.stderr
+    by_rate: dict[float, set[str]] = {}
+    for row in rows(results):
+        by_rate.setdefault(row["learning_rate"], set()).add(row["status"])
+        if row["status"] == "failed":
+            assert row["failure"].startswith("TrainingError: the training loss became")
+            assert row["test_accuracy"] is None
+    assert by_rate == {1e-3: {"done"}, 1e30: {"failed"}}
+    assert "2 of 4 runs done" in ended.stdout
+    assert ended.stdout.count("failed: nano, synthetic_enhancers, scratch") == 2
+
+
+@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sweep_keeps_what_is_done_and_says_how_to_go_on(small: Path, tmp_path: Path, way: int) -> None:
+    results = tmp_path / "results"
+    many = ("--results", results, "--set", "grid.seeds=[1,2,3,4,5,6]", "--set", "grid.epochs=[40]")
+    with subprocess.Popen(command(small, *many), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        wait_for_rows(results, 2, process)
+        process.send_signal(way)
+        said = process.communicate(timeout=60)[0].decode()
+    assert process.returncode == 130
+    assert "Go on with: python -m sweep.run" in said
+    assert 2 <= len(rows(results)) < 12
+
+
+@pytest.mark.slow
+def test_a_real_study_survives_sigkill_and_equals_an_undisturbed_one(shared_data: Path, tmp_path: Path) -> None:
+    study, whole, killed = tmp_path / "real.toml", tmp_path / "whole", tmp_path / "killed"
+    study.write_text(REAL.format(data=shared_data))
+    assert call(study, "--results", whole).returncode == 0
+
+    kills = 0
+    for target in (1, 3, 5):
+        with subprocess.Popen(command(study, "--results", killed), cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+            wait_for_rows(killed, target, process)
+            time.sleep(0.7)  # into the middle of an epoch
+            process.kill()
+        kills += process.returncode == -signal.SIGKILL
+    assert kills == 3
+    last = call(study, "--results", killed)
+    assert last.returncode == 0, last.stderr
+    assert len(rows(killed)) == len({row["run_id"] for row in rows(killed)}) == 8
+    assert all(row["status"] == "done" for row in rows(killed))
+    assert measures(killed) == measures(whole)  # bit for bit
+    assert not [path for path in killed.rglob("*") if path.name.endswith((".tmp", ".pt"))]
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_no_run(small: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    many = ("--results", results, "--set", "grid.seeds=[1,2,3]", "--set", "grid.epochs=[60]")
+    environment = {**os.environ, "SWEEP_TEST_MARK": str(tmp_path)}
+    with subprocess.Popen(command(small, *many), cwd=ROOT, stdout=subprocess.PIPE, env=environment) as process:
+        wait_for_rows(results, 1, process)
+        victims = [pid for pid in workers(tmp_path) if pid != process.pid]
+        assert victims
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        said = process.communicate(timeout=200)[0].decode()
+    assert process.returncode == 0, said
+    assert "6 of 6 runs done" in said
+
+
+def workers(mark: Path) -> list[int]:
+    """Processes of this sweep's trial actors, and of no other sweep on the machine."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"SWEEP_TEST_MARK={mark}".encode() in (folder / "environ").read_bytes():
+                title = (folder / "cmdline").read_bytes()
+                if title.startswith(b"ray::") and b"Trainable" in title:
+                    found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--set", 'grid.models=["nanoo"]'), "unknown model 'nanoo'; did you mean 'nano'?"),
+        (("--set", 'grid.datasets=["human_enhancers_con"]'), "did you mean 'human_enhancers_cohn'?"),
+        (("--set", "grid.sedes=[1]"), "grid: unknown key 'sedes'; did you mean 'seeds'?"),
+        (("--set", "training.batch_size=0"), "batch_size = 0: it must be at least 1"),
+        (("--results", "nowhere://x"), "nowhere://x"),
+        (("--set", 'datasets.synthetic_enhancers={format="csv", path="absent"}'), "absent"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
+    results = () if "--results" in words else ("--results", str(tmp_path / "results"))
+    assert main([str(small), *results, *words]) == 2
+    fault = capsys.readouterr().err
+    assert said in fault
+    assert fault.startswith("error: ")
+    assert fault.count("\n") == 1
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (
+            lambda folder: [p.unlink() for p in (folder / "test" / "b").iterdir()] and (folder / "test" / "b").rmdir(),
+            "'b'",
+        ),
+        (lambda folder: (folder / "train" / "a" / "1.txt").write_text(""), "1.txt"),
+        (lambda folder: (folder / "train" / "a" / "1.txt").write_text("hello, world"), "1.txt"),
+    ],
+    ids=["class missing in one split", "empty file", "no DNA"],
+)
+def test_data_that_cannot_be_used_is_named(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], spoil: Any, said: str
+) -> None:
+    folder = tmp_path / "own"
+    for split in ("train", "test"):
+        for label in ("a", "b"):
+            (folder / split / label).mkdir(parents=True)
+            for n in range(5):
+                (folder / split / label / f"{n}.txt").write_text("ACGTAC" * 3)
+    spoil(folder)
+    own = f'datasets.own={{format="genomic_benchmarks", path="{folder}"}}'
+    results = str(tmp_path / "results")
+    assert main([str(small), "--results", results, "--set", own, "--set", 'grid.datasets=["own"]']) == 2
+    fault = capsys.readouterr().err
+    assert said in fault
+    assert fault.count("\n") == 1
