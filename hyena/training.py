@@ -47,7 +47,7 @@ class TrainingConfig:
         warmup_fraction: share of all steps in the linear warm-up.
         weight_decay: AdamW's, on everything but the implicit filter.
         gradient_clip: largest gradient norm.
-        max_length: every sequence is padded or cut to this; None for the data set's longest.
+        max_length: sequences are cut to this; None for the data set's longest.
         padding: side of the padding. A causal model does not see padding on the right; "left" is as published.
         pooling: what the head averages: "real" positions, or "all" as published.
         reverse_complement: probability of reverse-complementing a training sequence.
@@ -87,6 +87,17 @@ class TrainingConfig:
         if self.max_length is not None and self.max_length < 1:
             raise InputError(f"max_length = {self.max_length}: it must be at least 1")
 
+    def input_length(self, longest: int) -> int:
+        """Positions that every sequence is padded or cut to, where the data set's longest has `longest`.
+
+        With left padding, or all positions pooled, padding is part of the result, so it reaches up to max_length as
+        published; with right padding and real positions pooled it changes nothing, and as little as possible is made.
+        """
+        if self.max_length is None:
+            return longest
+        no_trace = self.padding == "right" and self.pooling == "real"
+        return min(self.max_length, longest) if no_trace else self.max_length
+
 
 class Batch(NamedTuple):
     """Tokens [B, L] (uint8), real lengths [B] and labels [B], on one device."""
@@ -118,9 +129,9 @@ class PreparedData:
 
     @classmethod
     def of(cls, dataset: Dataset, config: TrainingConfig, split_seed: int, device: torch.device) -> PreparedData:
-        """Cut the validation split, pad to `config.max_length` or the data set's longest, move to `device`."""
+        """Cut the validation split, pad as the configuration says, move to `device`."""
         dataset = with_validation(dataset, config.validation_fraction, split_seed)
-        length = config.max_length or dataset.longest
+        length = config.input_length(dataset.longest)
 
         def batch(split: Split) -> Batch:
             tokens, lengths = padded(split, length, config.padding)

@@ -12,8 +12,9 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -119,27 +120,40 @@ class Sweep:
         keys, absent = weights.known_keys(self.study, self.store, self.options.weights)
         runs = plan(self.study, data, keys)
         done = self._done(runs)
-        gpus = torch.cuda.device_count()
-        share = Share.of(self.study.resources, {"CPU": os.cpu_count() or 1, "GPU": gpus})
+        cluster = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
+        share = Share.of(self.study.resources, cluster)
         what = f"{share.gpus:g} of a GPU" if share.gpus else "no GPU"
-        say = self.console.print
-        say(f"study      {self.study.name}: {self.study.description}".rstrip(": "), soft_wrap=True)
-        say(f"results    {self.store.uri}", soft_wrap=True)
+        say = partial(self.console.print, soft_wrap=True)
+        say(f"study      {self.study.name}: {self.study.description}".rstrip(": "))
+        say(f"results    {self.store.uri}")
         say(f"runs       {len(runs)} planned, {len(done)} done already, {len(runs) - len(done)} to do")
-        say(
-            f"each run   {share.cpus} CPU core(s), {what}; {share.parallel({'CPU': os.cpu_count() or 1, 'GPU': gpus})}"
-            " at once on this machine"
-        )
+        say(f"each run   {share.cpus} CPU core(s), {what}; {share.parallel(cluster)} at once on this machine")
+        say(f"time       {self._estimate(runs, done, share, share.parallel(cluster))}")
         for name, (_, facts) in data.items():
             say(
                 f"data set   {name}: {facts.train_examples} training sequences, {facts.num_classes} classes, "
                 f"longest {facts.longest}"
             )
         for name in missing:
-            say(f"missing    data set {name}: would be downloaded")
+            say(f"missing    data set {name}: would be downloaded; its runs are not counted above")
         for name in absent:
-            say(f"missing    weights of {name}: would be made or downloaded")
+            say(f"missing    weights of {name}: would be {'made' if self.study.pretraining else 'downloaded'}")
         return DONE  # fmt: skip
+
+    def _estimate(self, runs: Sequence[RunSpec], done: Collection[str], share: Share, parallel: int) -> str:
+        """Time and cost of what is to do, from the measured time of what is done."""
+        timed = self.store.runs(["run_id", "train_s", "evaluate_s"])
+        seconds = {row["run_id"]: row["train_s"] + row["evaluate_s"] for row in timed if row["run_id"] in done}
+        work_done = sum(run.work for run in runs if run.run_id in done)
+        if not work_done:
+            return "not known before the first runs are done; plan again then"
+        rest = sum(run.work for run in runs if run.run_id not in done)
+        busy = rest * sum(seconds.values()) / work_done
+        unit, held = ("GPU", share.gpus) if share.gpus else ("core", share.cpus)
+        hours = busy * held / 3600
+        text = f"about {duration(busy / parallel)} here, {hours:.2f} {unit} hours (as the {len(done)} runs done took)"
+        price = self.study.resources.price_per_hour
+        return text if price is None else f"{text}, cost {hours * price:.2f} at {price:g} an hour"
 
     def run(self) -> int:
         """Run what is missing, then say what is there."""

@@ -8,7 +8,7 @@
     [synthetic]     the embedded genome and tasks: hyena.synthetic.SyntheticConfig
     [pretraining]   corpus = "synthetic" or FASTA files, and hyena.pretraining.PretrainingConfig; without this table
                     the pretrained arm takes the published weights of its name
-    [resources]     cpus and gpus of one run
+    [resources]     cpus and gpus of one run, and what an hour costs
     [analysis]      margin, epochs: what the report asks
 
 Relative paths count from the folder of the study file. Next: `trials.py`, the runs that a study asks for.
@@ -65,10 +65,14 @@ class Grid:
 
 @dataclass(frozen=True)
 class Resources:
-    """What one run gets. `gpus` counts where the cluster has GPUs; there, several runs share one."""
+    """What one run gets. `gpus` counts where the cluster has GPUs; there, several runs share one.
+
+    `price_per_hour` is that of one GPU (without GPUs: of one core), in any currency; the plan multiplies with it.
+    """
 
     cpus: int = 1
     gpus: float = 0.25
+    price_per_hour: float | None = None
 
     def __post_init__(self) -> None:
         if self.cpus < 1:
@@ -77,6 +81,8 @@ class Resources:
             )
         if not (0 < self.gpus <= 1):
             raise InputError(f"gpus = {self.gpus}: it must be more than 0 and at most 1")
+        if self.price_per_hour is not None and not (self.price_per_hour >= 0 and math.isfinite(self.price_per_hour)):
+            raise InputError(f"price_per_hour = {self.price_per_hour}: it must be at least 0")
 
 
 @dataclass(frozen=True)

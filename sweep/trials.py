@@ -147,7 +147,7 @@ def plan(study: Study, data: Mapping[str, tuple[DataSpec, DataFacts]], weights: 
             study.grid.models, (data[name] for name in study.grid.datasets if name in data)
         ):
             config = study.model(model)
-            resolved = dataclasses.replace(training, max_length=training.max_length or facts.longest)
+            resolved = dataclasses.replace(training, max_length=training.input_length(facts.longest))
             if (resolved.max_length or 0) > config.l_max:
                 raise InputError(
                     f"data set '{spec.name}': its sequences are padded to {resolved.max_length}, but the model "

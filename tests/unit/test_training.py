@@ -145,3 +145,15 @@ def test_a_loss_that_is_no_number_ends_the_run(dataset: Dataset) -> None:
 def test_impossible_values_are_refused_by_name(values: dict[str, float]) -> None:
     with pytest.raises(InputError, match=next(iter(values))):
         TrainingConfig(**{"epochs": 1, **values})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("padding", "pooling", "max_length", "expected"),
+    [("right", "real", None, 120), ("right", "real", 500, 120), ("right", "real", 60, 60), ("left", "real", 500, 500),
+     ("right", "all", 500, 500), ("left", "all", None, 120)],
+)  # fmt: skip
+def test_padding_that_shows_in_the_result_is_made_and_no_other(
+    padding: str, pooling: str, max_length: int | None, expected: int
+) -> None:
+    config = TrainingConfig(epochs=1, padding=padding, pooling=pooling, max_length=max_length)  # type: ignore[arg-type]
+    assert config.input_length(120) == expected
