@@ -9,8 +9,9 @@ reverse complement a few bit operations away; a window of k = 32 … 64 letters 
 are sorted once, and a second pass finds the sequences of those that occur twice.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from hyena.errors import InputError
 from hyena.sequences import Integers, Split
-from hyena.tokenizer import A, C, G, T
+from hyena.tokenizer import COMPLEMENT, A, C, G, T
 
 Hashes = NDArray[np.uint64]
 _CHUNK = 1 << 18  # windows hashed at once: the intermediate arrays stay in the processor's cache
@@ -43,6 +44,8 @@ class SharedKmers:
 def find_shared(pool: Split, k: int) -> SharedKmers:
     """All k-mers that stand in two or more sequences of a pool, with the sequences they stand in.
 
+    Copies (the same letters, on either strand) are searched once: what they all hold counts as one k-mer.
+
     Args:
         k: 32 … 64, in letters.
 
@@ -51,6 +54,67 @@ def find_shared(pool: Split, k: int) -> SharedKmers:
     """
     if not 32 <= k <= 64:
         raise InputError(f"k-mer length {k}: must lie in 32 … 64")
+    copy_of = first_copies(pool)
+    distinct = np.flatnonzero(copy_of == np.arange(len(pool)))
+    found = _find_in_distinct(pool.take(distinct), k)
+    if len(distinct) == len(pool):
+        return found
+    return _with_copies(replace(found, sequences=distinct[found.sequences]), copy_of, _copied(pool, copy_of, k))
+
+
+def first_copies(pool: Split) -> Integers:
+    """int64 [N]: the first sequence of the pool with the same letters on the same or the other strand."""
+    first: dict[bytes, int] = {}
+    both = zip(letters_of(pool), letters_of(pool, other_strand=True), strict=True)
+    return np.array([first.setdefault(min(pair), i) for i, pair in enumerate(both)], np.int64)
+
+
+def letters_of(split: Split, other_strand: bool = False) -> list[bytes]:
+    """The tokens of each sequence, or of its reverse complement, as bytes."""
+    if not other_strand:
+        content = split.tokens.tobytes()
+        return [content[a:b] for a, b in pairwise(split.offsets.tolist())]
+    content = COMPLEMENT[split.tokens[::-1]].tobytes()
+    return [content[len(content) - b : len(content) - a] for a, b in pairwise(split.offsets.tolist())]
+
+
+def pool_of(splits: Iterable[Split]) -> Split:
+    """Several splits end to end."""
+    parts = list(splits)
+    lengths = np.concatenate([part.lengths for part in parts])
+    return Split(
+        np.concatenate([part.tokens for part in parts]),
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        np.concatenate([part.labels for part in parts]),
+    )
+
+
+def _copied(pool: Split, copy_of: Integers, k: int) -> Integers:
+    """Sequences that others are copies of, and that hold a k-mer for them to share."""
+    copied = np.flatnonzero(np.bincount(copy_of, minlength=len(pool)) > 1)
+    part = pool.take(copied)
+    holds = np.zeros(len(copied), bool)
+    for positions, _ in window_hashes(part, k):
+        holds[np.searchsorted(part.offsets, positions, side="right") - 1] = True
+    return copied[holds]
+
+
+def _with_copies(found: SharedKmers, copy_of: Integers, copied: Integers) -> SharedKmers:
+    """What holds for a sequence, said of its copies too; and one k-mer for each of `copied` and its copies."""
+    kmers = np.concatenate([found.kmers, found.n_kmers + np.arange(len(copied))])
+    holders = np.concatenate([found.sequences, copied])
+    members = np.argsort(copy_of, kind="stable")
+    counts = np.bincount(copy_of, minlength=len(copy_of))
+    first = np.cumsum(counts) - counts
+    sizes = counts[holders]
+    within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    sequences = members[np.repeat(first[holders], sizes) + within]
+    pairs = np.repeat(kmers, sizes) << 32 | sequences
+    pairs.sort()
+    return SharedKmers(pairs >> 32, pairs & 0xFFFFFFFF, found.n_kmers + len(copied))
+
+
+def _find_in_distinct(pool: Split, k: int) -> SharedKmers:
     windows = int(np.maximum(pool.lengths - k + 1, 0).sum())
     hashes, filled = np.empty(windows, np.uint64), 0
     for _, part in window_hashes(pool, k):

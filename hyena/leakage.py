@@ -18,7 +18,6 @@ import argparse
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,8 @@ from numpy.typing import NDArray
 from hyena.datasets import Dataset, DatasetSource, load_dataset
 from hyena.errors import InputError
 from hyena.intervals import interval_flags, read_intervals
-from hyena.kmers import SharedKmers, find_shared
-from hyena.sequences import Integers, Split
-from hyena.tokenizer import COMPLEMENT
+from hyena.kmers import SharedKmers, find_shared, letters_of, pool_of
+from hyena.sequences import Integers
 
 Flags = NDArray[np.bool_]
 RELATIONS = ("same", "other", "any")
@@ -74,7 +72,7 @@ def audit(dataset: Dataset, k: int = 60) -> Audit:
     for measure, partners in (
         ("exact_duplicate", _identical(dataset, other_strand=False)),
         ("reverse_complement", _identical(dataset, other_strand=True)),
-        ("shared_kmer", _sharing(dataset, find_shared(pool(dataset), k))),
+        ("shared_kmer", _sharing(dataset, find_shared(pool_of(dataset.splits.values()), k))),
     ):
         for split, against, same, other in partners:
             for relation, found in zip(RELATIONS, (same, other, same | other), strict=True):
@@ -91,17 +89,6 @@ def audit_intervals(name: str, coordinates: Path) -> pa.Table:
     classes, labels, flags = interval_flags(read_intervals(name, coordinates))
     rows = [{"dataset": name, **row} for key, found in flags.items() for row in _rows(classes, labels, key, found)]
     return pa.Table.from_pylist(rows, SCHEMA)
-
-
-def pool(dataset: Dataset) -> Split:
-    """All splits end to end, in the order train, validation, test."""
-    splits = list(dataset.splits.values())
-    lengths = np.concatenate([split.lengths for split in splits])
-    return Split(
-        np.concatenate([split.tokens for split in splits]),
-        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        np.concatenate([split.labels for split in splits]),
-    )
 
 
 def _rows(
@@ -123,8 +110,8 @@ Partners = Iterator[tuple[str, str, Flags, Flags]]
 
 def _identical(dataset: Dataset, other_strand: bool) -> Partners:
     """Partners with exactly the same letters, or exactly those of the other strand."""
-    keys = {name: _letters(split) for name, split in dataset.splits.items()}
-    sought = {name: _letters(_other_strand(split)) for name, split in dataset.splits.items()} if other_strand else keys
+    keys = {name: letters_of(split) for name, split in dataset.splits.items()}
+    sought = {name: letters_of(split, other_strand) for name, split in dataset.splits.items()}
     for against, partners in dataset.splits.items():
         counts: dict[bytes, dict[int, int]] = {}  # letters -> class -> how many
         for key, label in zip(keys[against], partners.labels.tolist(), strict=True):
@@ -138,19 +125,6 @@ def _identical(dataset: Dataset, other_strand: bool) -> Partners:
                     same[i] = held.get(label, 0) > itself
                     other[i] = len(held) > (label in held)
             yield name, against, same, other
-
-
-def _letters(split: Split) -> list[bytes]:
-    content, offsets = split.tokens.tobytes(), split.offsets.tolist()
-    return [content[a:b] for a, b in pairwise(offsets)]
-
-
-def _other_strand(split: Split) -> Split:
-    """Reversing the whole reverses each sequence and their order, which the second reversal of the offsets undoes."""
-    backwards = COMPLEMENT[split.tokens[::-1]]
-    reversed_offsets = split.offsets[-1] - split.offsets[::-1]
-    whole = Split(backwards, reversed_offsets, split.labels[::-1])
-    return whole.take(np.arange(len(split))[::-1])
 
 
 def _sharing(dataset: Dataset, shared: SharedKmers) -> Partners:

@@ -125,6 +125,34 @@ def test_shared_kmers_equal_a_plain_search(monkeypatch, k, chunk):
     assert groups(shared, 40).tolist() == [min(linked[i]) for i in range(40)]
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_sharing_with_copies_equals_a_plain_comparison(seed):
+    rng = np.random.default_rng(seed)
+    genome = random_dna(rng, 250)
+    examples = []
+    for start in rng.integers(0, 150, 30).tolist() * 2:  # everything twice, in random classes and on random strands
+        piece = genome[start : start + rng.integers(35, 38)]
+        examples.append((other_strand(piece) if rng.integers(2) else piece, int(rng.integers(2))))
+    examples += [(b"A", 0), (b"C", 1), (b"A", 0), (b"C", 1)]
+    parts = {"train": examples[:40] + examples[-4:-2], "test": examples[40:60] + examples[-2:]}
+    flags = audit(dataset_from_sequences("d", ("a", "b"), parts["train"], parts["test"]), k=35).flags
+
+    def windows(sequence: bytes) -> set[bytes]:
+        return {min(w := sequence[i : i + 35], other_strand(w)) for i in range(len(sequence) - 34)}
+
+    sets = {name: [(windows(sequence), label) for sequence, label in part] for name, part in parts.items()}
+    for split, against in (("train", "train"), ("train", "test"), ("test", "train"), ("test", "test")):
+        for relation, wanted in (("same", (True,)), ("other", (False,)), ("any", (True, False))):
+            expected = [
+                any(
+                    ours & theirs and (label == partner) in wanted and (split != against or i != j)
+                    for j, (theirs, partner) in enumerate(sets[against])
+                )
+                for i, (ours, label) in enumerate(sets[split])
+            ]
+            assert flags["shared_kmer", split, against, relation].tolist() == expected
+
+
 def test_kmer_lengths_that_do_not_fit_are_refused(dna):
     split = pack([dna(100)], [0], str)
     for k in (31, 65):
