@@ -13,8 +13,9 @@ import math
 import time
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +35,8 @@ from hyena.training import (
     learning_rate,
     mixed_precision,
     optimizer_for,
+    restore,
+    snapshot,
     update,
 )
 
@@ -164,7 +167,7 @@ def read_corpus(paths: Iterable[Path]) -> Corpus:
 
 
 class Pretraining:
-    """A pretraining in progress: iterate over `records()`; the weights are `model.backbone`'s."""
+    """A pretraining in progress: `advance()` until it is `finished`; the weights are `model.backbone`'s."""
 
     def __init__(
         self, model_config: HyenaConfig, corpus: Corpus, config: PretrainingConfig, device: torch.device
@@ -183,29 +186,48 @@ class Pretraining:
         initialise(self.model, config.seed)
         self.model.to(device)
         self.optimizer = optimizer_for(self.model, config.schedule)
-        self.windows, self.dropout = stream(config.seed, "corpus"), stream(config.seed, "dropout", device)
+        self.streams = {"corpus": stream(config.seed, "corpus"), "dropout": stream(config.seed, "dropout", device)}
+        self.history: list[PretrainingRecord] = []
 
-    def records(self) -> Iterator[PretrainingRecord]:
-        """Train; yield after every `log_every` steps, with a validation at every tenth of the way and at the end."""
+    @property
+    def finished(self) -> bool:
+        return bool(self.history) and self.history[-1].step >= self.config.steps
+
+    def advance(self) -> PretrainingRecord:
+        """Train up to the next multiple of `log_every`, or the end; validate where a tenth of the way was passed.
+
+        Raises TrainingError where the loss is not a number.
+        """
         started, config = time.perf_counter(), self.config
-        milestones = {math.ceil(config.steps * tenth / 10) for tenth in range(1, 11)}
-        loss_sum, since, validate = torch.zeros((), device=self.device), 0, False
-        for step in range(1, config.steps + 1):
-            loss_sum += self._step(step - 1)
-            since += 1
-            validate |= step in milestones
-            if step % config.log_every == 0 or step == config.steps:
-                train = float(loss_sum) / since * BITS_PER_NAT
-                if not math.isfinite(train):
-                    raise TrainingError(f"the pretraining loss became {train} by step {step}")
-                yield PretrainingRecord(
-                    step=step,
-                    tokens=step * config.batch_size * config.length,
-                    train_bits_per_base=train,
-                    validation_bits_per_base=self.validate() if validate else None,
-                    seconds=time.perf_counter() - started,
-                )
-                loss_sum, since, validate = torch.zeros((), device=self.device), 0, False
+        first, seconds = (self.history[-1].step, self.history[-1].seconds) if self.history else (0, 0.0)
+        last = min(config.steps, (first // config.log_every + 1) * config.log_every)
+        loss_sum = torch.zeros((), device=self.device)
+        for step in range(first, last):
+            loss_sum += self._step(step)
+        train = float(loss_sum) / (last - first) * BITS_PER_NAT
+        if not math.isfinite(train):
+            raise TrainingError(f"the pretraining loss became {train} by step {last}")
+        record = PretrainingRecord(
+            step=last,
+            tokens=last * config.batch_size * config.length,
+            train_bits_per_base=train,
+            validation_bits_per_base=self.validate()
+            if 10 * first // config.steps < 10 * last // config.steps
+            else None,
+            seconds=seconds + time.perf_counter() - started,
+        )
+        self.history.append(record)
+        return record
+
+    def state(self) -> dict[str, Any]:
+        """All that the rest of the pretraining depends on, as `Run.state()` gives it."""
+        history = [asdict(record) for record in self.history]
+        return {**snapshot(self.model, self.optimizer, self.streams), "history": history}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from what `state()` returned: equal, bit for bit on a CPU, to never having stopped."""
+        restore(state, self.model, self.optimizer, self.streams)
+        self.history = [PretrainingRecord(**record) for record in state["history"]]
 
     @torch.inference_mode()
     def validate(self) -> float:
@@ -219,11 +241,11 @@ class Pretraining:
 
     def _step(self, step: int) -> Tensor:
         config = self.config
-        draw = torch.rand(2, config.batch_size, generator=self.windows, dtype=torch.float64)
+        draw = torch.rand(2, config.batch_size, generator=self.streams["corpus"], dtype=torch.float64)
         windows = self._windows(_draw_starts(self.starts, draw[0]))
         turned = self.complement[windows.flip(1).int()]
         flip = (draw[1] < config.reverse_complement).to(self.device)
-        loss, _ = self._loss(torch.where(flip[:, None], turned, windows), self.dropout, "mean")
+        loss, _ = self._loss(torch.where(flip[:, None], turned, windows), self.streams["dropout"], "mean")
         update(
             self.model, self.optimizer, loss, learning_rate(step, config.steps, config.schedule), config.gradient_clip
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
@@ -199,6 +199,29 @@ def update(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, rat
     return norm
 
 
+def snapshot(
+    model: nn.Module, optimizer: torch.optim.Optimizer, streams: Mapping[str, torch.Generator]
+) -> dict[str, Any]:
+    """Parameters, optimiser and random streams as plain containers of tensors; buffers are built, not learnt."""
+    return {
+        "model": {name: parameter.detach() for name, parameter in model.named_parameters()},
+        "optimizer": optimizer.state_dict(),
+        "streams": {name: generator.get_state() for name, generator in streams.items()},
+    }
+
+
+@torch.no_grad()
+def restore(
+    state: Mapping[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer, streams: Mapping[str, torch.Generator]
+) -> None:
+    """Put a `snapshot` back, in place."""
+    for name, parameter in model.named_parameters():
+        parameter.copy_(state["model"][name])
+    optimizer.load_state_dict(state["optimizer"])
+    for name, generator in streams.items():
+        generator.set_state(state["streams"][name].cpu())
+
+
 def mixed_precision(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
     """The context in which a forward pass runs: bfloat16 matrix products where asked for."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
@@ -327,19 +350,10 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """All that the rest of the run depends on: tensors and plain values only, so it loads without pickle code."""
-        return {
-            "model": {name: parameter.detach() for name, parameter in self.model.named_parameters()},
-            "optimizer": self.optimizer.state_dict(),
-            "streams": {name: generator.get_state() for name, generator in self.streams.items()},
-            "history": [asdict(record) for record in self.history],
-        }
+        history = [asdict(record) for record in self.history]
+        return {**snapshot(self.model, self.optimizer, self.streams), "history": history}
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from what `state()` returned."""
-        with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                parameter.copy_(state["model"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for name, generator in self.streams.items():
-            generator.set_state(state["streams"][name].cpu())
+        restore(state, self.model, self.optimizer, self.streams)
         self.history = [EpochRecord(**record) for record in state["history"]]

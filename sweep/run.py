@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -66,9 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return WRONG_REQUEST
     except KeyboardInterrupt:
-        console.print(
-            f"\ninterrupted; what is done is kept. Go on with: python -m sweep.run {' '.join(words)}".rstrip()
-        )
+        again = shlex.join(["python", "-m", "sweep.run", *words])
+        console.print(f"\ninterrupted; what is done is kept. Go on with: {again}", soft_wrap=True)
         return INTERRUPTED
     finally:
         ray.shutdown()
@@ -126,7 +126,8 @@ class Sweep:
         say = partial(self.console.print, soft_wrap=True)
         say(f"study      {self.study.name}: {self.study.description}".rstrip(": "))
         say(f"results    {self.store.uri}")
-        say(f"runs       {len(runs)} planned, {len(done)} done already, {len(runs) - len(done)} to do")
+        planned = len(runs) + len(missing) * self.study.runs_per_dataset
+        say(f"runs       {planned} planned, {len(done)} done already, {planned - len(done)} to do")
         say(f"each run   {share.cpus} CPU core(s), {what}; {share.parallel(cluster)} at once on this machine")
         say(f"time       {self._estimate(runs, done, share, share.parallel(cluster))}")
         for name, (_, facts) in data.items():
@@ -135,7 +136,7 @@ class Sweep:
                 f"longest {facts.longest}"
             )
         for name in missing:
-            say(f"missing    data set {name}: would be downloaded; its runs are not counted above")
+            say(f"missing    data set {name}: would be downloaded")
         for name in absent:
             say(f"missing    weights of {name}: would be {'made' if self.study.pretraining else 'downloaded'}")
         return DONE  # fmt: skip

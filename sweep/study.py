@@ -126,6 +126,11 @@ class Study:
     def model(self, name: str) -> HyenaConfig:
         return self.models.get(name) or PUBLISHED[name]
 
+    @property
+    def runs_per_dataset(self) -> int:
+        axes = (self.grid.models, self.grid.init, self.grid.seeds, self.grid.epochs, *self.vary.values())
+        return math.prod(map(len, axes))
+
     def resolved(self) -> dict[str, Any]:
         """Every value written out, as plain JSON: what is stored beside the results."""
         values = dataclasses.asdict(self)

@@ -5,6 +5,7 @@ Workers read weights from the store alone, so it does not matter on which machin
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -104,17 +105,28 @@ def make(
 
 
 def _pretrain(study: Study, model: str, key: str, results: str, share: Share) -> Iterator[PretrainingRecord]:
-    """A Ray task: pretrain one size, reporting as it goes; leave its curve and its weights in the store."""
+    """A Ray task: pretrain one size, reporting as it goes; leave its curve and its weights in the store.
+
+    A tenth of the way at most is lost with its worker.
+    """
     device, store = share.occupy(), Store(results)
     assert study.pretraining is not None
     config = study.model(model)
     run = PretrainingRun(config, corpus_of(study), study.pretraining.config, device)
-    rows: list[dict[str, Any]] = []
-    for record in run.records():
-        rows.append({"model": model, "weights_key": key, **vars(record)})
+    checkpoint = f"checkpoints/{key}.pt"
+    saved = store.read(checkpoint)
+    if saved is not None:
+        run.resume(torch.load(io.BytesIO(saved), map_location=device, weights_only=True))
+    while not run.finished:
+        record = run.advance()
         yield record
-    store.write_pretraining(key, rows)
+        if record.validation_bits_per_base is not None and not run.finished:
+            buffer = io.BytesIO()
+            torch.save(run.state(), buffer)
+            store.write(checkpoint, buffer.getvalue())
+    store.write_pretraining(key, [{"model": model, "weights_key": key, **vars(record)} for record in run.history])
     put(store, key, run.model.backbone, config)
+    store.delete(checkpoint)
 
 
 def _backbone(config: HyenaConfig, path: Path) -> torch.nn.Module:

@@ -1,15 +1,19 @@
 """Pretraining and its corpus: what is read, what is held out, what is learnt."""
 
 import gzip
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from hyena.checkpoint import load_backbone
 from hyena.config import HyenaConfig
 from hyena.errors import InputError
-from hyena.pretraining import Corpus, Pretraining, PretrainingConfig, read_corpus
+from hyena.model import Backbone
+from hyena.pretrain import main
+from hyena.pretraining import Corpus, Pretraining, PretrainingConfig, PretrainingRecord, read_corpus
 from hyena.synthetic import SyntheticConfig, synthetic_dataset, synthetic_genome
 from hyena.tokenizer import encode
 
@@ -19,6 +23,12 @@ CPU = torch.device("cpu")
 
 def corpus_of(*records: bytes) -> Corpus:
     return Corpus(encode(record) for record in records)
+
+
+def finished(run: Pretraining) -> Pretraining:
+    while not run.finished:
+        run.advance()
+    return run
 
 
 def test_fasta_is_read_plain_and_gzipped(tmp_path: Path) -> None:
@@ -96,7 +106,7 @@ def test_a_corpus_of_one_period_is_learnt() -> None:
     config = PretrainingConfig(
         steps=60, length=32, batch_size=8, learning_rate=1e-2, reverse_complement=0, log_every=20
     )
-    records = list(Pretraining(MODEL, corpus, config, CPU).records())
+    records = finished(Pretraining(MODEL, corpus, config, CPU)).history
     assert [record.step for record in records] == [20, 40, 60]
     assert records[-1].tokens == 60 * 8 * 32
     assert records[-1].validation_bits_per_base is not None
@@ -108,7 +118,7 @@ def test_the_same_seed_gives_the_same_weights() -> None:
 
     def weights(seed: int) -> torch.Tensor:
         run = Pretraining(MODEL, corpus, PretrainingConfig(steps=3, length=32, batch_size=4, seed=seed), CPU)
-        list(run.records())
+        finished(run)
         return torch.nn.utils.parameters_to_vector(run.model.parameters())
 
     assert torch.equal(weights(1), weights(1))
@@ -133,3 +143,81 @@ def test_synthetic_classes_are_balanced_and_differ_in_order_not_in_composition()
         assert np.abs(share[0] - share[1]).max() < 0.02
         assert synthetic_dataset(task, config).digest == dataset.digest
         assert synthetic_dataset(task, SyntheticConfig(seed=1, train_examples=400)).digest != dataset.digest
+
+
+def test_a_resumed_pretraining_equals_an_uninterrupted_one_bit_for_bit() -> None:
+    corpus = corpus_of(synthetic_genome(SyntheticConfig(genome_bases=10_000)))
+    config = PretrainingConfig(steps=30, length=32, batch_size=4, log_every=7)
+    whole, first, second = (Pretraining(MODEL, corpus, config, CPU) for _ in range(3))
+    finished(whole)
+    first.advance()
+    first.advance()
+    buffer = io.BytesIO()
+    torch.save(first.state(), buffer)
+    buffer.seek(0)
+    second.resume(torch.load(buffer, weights_only=True))
+    finished(second)
+    assert [r.train_bits_per_base for r in second.history] == [r.train_bits_per_base for r in whole.history]
+    assert second.history[-1].seconds > second.history[1].seconds
+    assert [r.step for r in whole.history] == [7, 14, 21, 28, 30]
+
+
+def command(*words: object) -> int:
+    return main([str(word) for word in words])
+
+
+def test_the_command_writes_weights_that_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    genome, output = tmp_path / "genome.fa", tmp_path / "weights"
+    genome.write_bytes(b">x\n" + synthetic_genome(SyntheticConfig(genome_bases=10_000)))
+    shape = ("--d-model", 16, "--n-layer", 1, "--l-max", 64)
+    recipe = ("--steps", 4, "--length", 32, "--batch-size", 4, "--log-every", 2)
+    assert command(genome, "-o", output, *shape, *recipe) == 0
+    said = capsys.readouterr().out
+    assert "1 records, 10,000 bases" in said
+    assert "step 4/4" in said
+    backbone = Backbone(MODEL)
+    assert load_backbone(backbone, output)[:16] in said
+    assert not (output / "unfinished.pt").exists()
+
+
+def test_the_command_goes_on_where_it_was_left_and_refuses_another_recipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genome, output = tmp_path / "genome.fa", tmp_path / "weights"
+    genome.write_bytes(b">x\n" + synthetic_genome(SyntheticConfig(genome_bases=10_000)))
+    words = (genome, "-o", output, "--d-model", 16, "--n-layer", 1, "--l-max", 64, "--length", 32, "--log-every", 2)
+    advance = Pretraining.advance
+
+    def stopped_at_four(run: Pretraining) -> PretrainingRecord:
+        if run.history and run.history[-1].step == 4:
+            raise KeyboardInterrupt
+        return advance(run)
+
+    monkeypatch.setattr(Pretraining, "advance", stopped_at_four)
+    assert command(*words, "--steps", 10) == 130
+    monkeypatch.undo()
+    assert command(*words, "--steps", 12) == 2
+    assert "is of another pretraining" in capsys.readouterr().err
+    assert command(*words, "--steps", 10) == 0
+    assert "goes on from step 4" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ((), "give either --model"),
+        (("--model", "hyenadna-tiny"), "unknown model 'hyenadna-tiny'"),
+        (("--d-model", 8), "takes all three"),
+        (("--model", "hyenadna-tiny-1k-seqlen", "--length", 5000), "at most 1026"),
+    ],
+)
+def test_the_command_refuses_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[object, ...], fault: str
+) -> None:
+    genome = tmp_path / "genome.fa"
+    genome.write_bytes(b">x\n" + b"ACGT" * 9000)
+    assert command(genome, "-o", tmp_path / "weights", "--steps", 1, *words) == 2
+    said = capsys.readouterr().err
+    assert fault in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "weights").exists()
