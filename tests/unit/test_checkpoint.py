@@ -206,7 +206,7 @@ BIAS = "backbone.ln_f.bias"
             lambda t: t.update({"backbone.layers.2.norm1.bias": torch.ones(8)}),
             "backbone.layers.2.norm1.bias is unexpected",
         ),
-        (lambda t: t.update({"lm_head.extra": torch.ones(1)}), "lm_head.extra is unexpected"),
+        (lambda t: t.update({"lm_head.weight_mask": torch.ones(1)}), "lm_head.weight_mask is unexpected"),
         (lambda t: t.update({BIAS: torch.ones(9)}), f"{BIAS} has shape (9,), the model needs (8,)"),
         (lambda t: t.update({BIAS: torch.ones(1, 8)}), f"{BIAS} has shape (1, 8), the model needs (8,)"),
         (
@@ -329,17 +329,19 @@ def test_saved_weights_come_back_bit_for_bit(trained: Classifier, tmp_path: Path
     assert {key: config[key] for key in fields} == fields
 
 
+@pytest.mark.parametrize("call", ["os.fsync", "pathlib.Path.replace"])
 def test_a_crash_while_saving_leaves_the_old_weights(
-    trained: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: str, trained: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = save_weights(trained.backbone, SMALL, tmp_path)
 
-    def full(descriptor: int) -> None:
+    def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(call, full)
     with pytest.raises(OSError, match="No space left"):
         save_weights(classifier(2).backbone, SMALL, tmp_path)
+    monkeypatch.undo()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
     assert load_backbone(classifier(3).backbone, tmp_path) == digest
 

@@ -354,6 +354,14 @@ def test_members_that_claim_more_than_the_file_are_refused(tmp_path: Path) -> No
     assert "members that are larger than the file" in refusal(file)
 
 
+def test_a_pickle_of_unusual_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = archive(tmp_path / "x.pt", tensor_pickle(), FOUR)
+    monkeypatch.setattr("hyena.torchfile.MAX_PICKLE_BYTES", len(tensor_pickle()))
+    assert list(read_state_dict(file)) == ["x"]
+    monkeypatch.setattr("hyena.torchfile.MAX_PICKLE_BYTES", len(tensor_pickle()) - 1)
+    assert "a pickle of more than" in refusal(file)
+
+
 def test_big_endian_numbers_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.pt", "w") as file:
         file.writestr("weights/data.pkl", tensor_pickle())
