@@ -395,6 +395,7 @@ def fuzz_seed() -> bytes:
 SEED = fuzz_seed()
 
 
+@pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")  # pickletools, over a damaged string
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, len(SEED) - 1), st.integers(0, 255)), min_size=1, max_size=4))
 def test_a_damaged_pickle_gives_tensors_or_an_input_error(
