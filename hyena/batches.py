@@ -83,3 +83,38 @@ def reverse_complement(tokens: torch.Tensor, lengths: torch.Tensor, side: Side) 
 def _check_side(side: str) -> None:
     if side not in ("left", "right"):
         raise InputError(f"padding side {side!r}: must be 'left' or 'right'")
+
+
+def batches_of_like_length(
+    lengths: torch.Tensor, order: torch.Tensor, batch_size: int, pool_batches: int = 50
+) -> list[torch.Tensor]:
+    """Batches whose sequences have like lengths, so that little of them is padding.
+
+    With padding on the right and a mean over real positions the padding leaves no trace in the logits of a causal
+    model, so each batch can be cut to `batch_width`. The order stays random: it is cut into pools of `pool_batches`
+    batches, each pool sorted by length and cut into batches, and these follow each other as `order` has their
+    shortest members.
+
+    Args:
+        lengths: int64 [N], real positions of each sequence.
+        order: int64 [M], numbers of sequences: a random order of an epoch.
+
+    Returns:
+        int64 tensors of `batch_size` numbers (the last of all may be shorter), together `order` again.
+    """
+    if batch_size < 1 or pool_batches < 1:
+        raise InputError(f"batch_size {batch_size}, pool_batches {pool_batches}: must be at least 1")
+    place = torch.arange(len(order), device=order.device)
+    pool = place // (batch_size * pool_batches)
+    chosen = lengths[order]
+    longest = int(chosen.max()) if len(order) else 0
+    by_length = torch.argsort(pool * (longest + 1) + chosen, stable=True)
+    batches = order[by_length].split(batch_size)
+    whole = len(order) // batch_size
+    turn = torch.argsort(by_length[: whole * batch_size : batch_size]).tolist()
+    return [*(batches[i] for i in turn), *batches[whole:]]
+
+
+def batch_width(longest: int, limit: int, multiple: int = 64) -> int:
+    """Positions to keep of a batch padded on the right: a multiple, so that few different widths occur, or `limit`."""
+    return min(limit, -(-longest // multiple) * multiple)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from hyena.batches import padded, reverse_complement
+from hyena.batches import batch_width, batches_of_like_length, padded, reverse_complement
+from hyena.config import HyenaConfig
 from hyena.errors import InputError
+from hyena.model import Classifier, initialise
 from hyena.sequences import Split, pack
 from hyena.tokenizer import PAD, decode
 
@@ -83,6 +85,53 @@ def test_side_and_length_are_checked():
         reverse_complement(*padded(SPLIT, 4, "left"), "middle")
     with pytest.raises(InputError, match="at least 1"):
         padded(SPLIT, 0, "left")
+
+
+@pytest.mark.parametrize(("examples", "batch_size", "pool"), [(1_000, 32, 4), (1_000, 10, 100), (7, 32, 4), (0, 8, 2)])
+def test_batches_of_like_length_hold_everything_once(examples, batch_size, pool):
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, 500, (examples,), generator=generator)
+    order = torch.randperm(examples, generator=generator)
+    batches = [batch for batch in batches_of_like_length(lengths, order, batch_size, pool) if len(batch)]
+    assert sorted(torch.cat([order[:0], *batches]).tolist()) == list(range(examples))
+    assert all(len(batch) == batch_size for batch in batches[:-1])
+
+
+def test_batches_of_like_length_have_little_padding_and_a_random_order():
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(70, 600, (10_000,), generator=generator)
+    order = torch.randperm(10_000, generator=generator)
+    batches = batches_of_like_length(lengths, order, 32)
+    padding = sum(len(batch) * int(lengths[batch].max()) for batch in batches) / int(lengths.sum()) - 1
+    plain = sum(len(batch) * int(lengths[batch].max()) for batch in order.split(32)) / int(lengths.sum()) - 1
+    assert padding < 0.05 < 0.5 < plain
+    means = torch.stack([lengths[batch].float().mean() for batch in batches[:50]])
+    assert abs(float(torch.corrcoef(torch.stack([means, torch.arange(50.0)]))[0, 1])) < 0.5, "batches go by length"
+    again = batches_of_like_length(lengths, order, 32)
+    assert all(torch.equal(a, b) for a, b in zip(batches, again, strict=True))
+
+
+def test_width_of_a_batch():
+    assert [batch_width(n, 500) for n in (1, 64, 65, 300, 449, 500)] == [64, 64, 128, 320, 500, 500]
+
+
+@pytest.mark.parametrize("width", [40, 64, 100, 128])
+def test_padding_on_the_right_leaves_no_trace_in_the_logits(width):
+    """Why batches may be cut to their width: a causal model and a mean over real positions do not see the padding."""
+    model = Classifier(HyenaConfig(d_model=16, n_layer=2, l_max=130), 3, pooling="real", padding="right")
+    initialise(model, 0)
+    rng = np.random.default_rng(0)
+    lengths = [40, 1, 17, 39]
+    split = pack([np.frombuffer(b"ACGT", np.uint8)[rng.integers(0, 4, n)].tobytes() for n in lengths], [0] * 4, str)
+    narrow = model(*padded(split, 40, "right"))
+    wide = model(*padded(split, width, "right"))
+    assert torch.allclose(wide, narrow, rtol=0, atol=1e-5)
+    alone = torch.cat([model(*padded(split.take(np.array([i])), lengths[i], "right")) for i in range(4)])
+    assert torch.allclose(alone, narrow, rtol=0, atol=1e-5)
+    left = Classifier(HyenaConfig(d_model=16, n_layer=2, l_max=130), 3, pooling="real", padding="left")
+    initialise(left, 0)
+    shifted = left(*padded(split, 41, "left"))
+    assert not torch.allclose(shifted, narrow, rtol=0, atol=1e-3), "the test cannot tell"
 
 
 @pytest.mark.gpu
