@@ -8,13 +8,14 @@ unit (scipy, one-sample t). Nothing is imputed: a contrast uses the cells that e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 from scipy import stats
+from scipy.stats import false_discovery_control
 from statsmodels.stats.meta_analysis import combine_effects
 from statsmodels.stats.multitest import multipletests
 
@@ -97,7 +98,6 @@ def estimate(comparison: Comparison, margin: float = 0.5) -> Estimates:
     """All estimates of a comparison; `margin`: the smallest difference that matters, in the outcome's unit."""
     model = CellModel(comparison)
     rows = comparison.estimable
-    cells = _cell_estimates(model, rows)
     datasets = _grouped(model, rows, "dataset")
     sizes = _adjusted(_sizes(model, comparison), "holm")
     sizes_random = tuple(
@@ -107,15 +107,13 @@ def estimate(comparison: Comparison, margin: float = 0.5) -> Estimates:
         )
         for one in sizes
     )
-    everything = dict.fromkeys(rows["setting_id"], 1 / rows.height) if rows.height else {}
-    overall = _one(model, Estimate("all cells", n_datasets=len(datasets)), everything, "no cell has both arms")
     growth, growth_random, dataset_growth = _growth(model, comparison)
     span = comparison.sizes
     decades = np.log10(span[-1][1] / span[0][1]) if len(span) > 1 and span[0][1] > 0 else 0.0
     return Estimates(
         comparison=comparison,
         margin=margin,
-        overall=overall,
+        overall=_overall(model, rows, len(datasets)),
         overall_random=over_datasets(Estimate("all data sets, random"), [one.effect or 0.0 for one in datasets]),
         growth=growth,
         growth_random=growth_random,
@@ -123,13 +121,25 @@ def estimate(comparison: Comparison, margin: float = 0.5) -> Estimates:
         largest_minus_smallest=_extremes(model, comparison),
         sizes=sizes,
         sizes_random=sizes_random,
-        cells=_adjusted(cells, "fdr_bh"),
+        cells=_adjusted(_cell_estimates(model, rows), "bh"),
         datasets=datasets,
         dataset_growth=dataset_growth,
         heterogeneity=heterogeneity(datasets),
         residual_sd=model.sd,
         df=model.df,
     )
+
+
+def benefit_and_growth(comparison: Comparison) -> tuple[Estimate, Estimate]:
+    """The two main estimates alone: mean over all cells, and growth, for the data sets of the study."""
+    model = CellModel(comparison)
+    rows = comparison.estimable
+    return _overall(model, rows, rows["dataset"].n_unique()), _fixed_growth(model, comparison)[0]
+
+
+def _overall(model: CellModel, rows: pl.DataFrame, n_datasets: int) -> Estimate:
+    weights = dict.fromkeys(rows["setting_id"], 1 / rows.height) if rows.height else {}
+    return _one(model, Estimate("all cells", n_datasets=n_datasets), weights, "no cell has both arms")
 
 
 def _one(model: CellModel, shell: Estimate, weights: Weights, reason: str) -> Estimate:
@@ -178,21 +188,25 @@ def _sizes(model: CellModel, comparison: Comparison) -> tuple[Estimate, ...]:
     return tuple(model.contrasts(many))
 
 
-def _growth(model: CellModel, comparison: Comparison) -> tuple[Estimate, Estimate, tuple[Estimate, ...]]:
+def _fixed_growth(model: CellModel, comparison: Comparison) -> tuple[Estimate, Mapping[str, Weights]]:
+    """Growth for the data sets of the study, and each data set's weights."""
     weights, note = growth_weights(comparison)
     shell = Estimate("growth from the smallest to the largest size", n_datasets=len(weights))
     if not weights:
-        return replace(shell, reason=note), replace(shell, reason=note), ()
-    per_dataset = tuple(
-        model.contrasts([(Estimate(name, dataset=name, n_datasets=1), group) for name, group in weights.items()])
-    )
+        return replace(shell, reason=note), {}
     fixed = model.contrasts([(shell, mean_weights(list(weights.values())))])[0]
-    fixed = replace(fixed, reason=", ".join(part for part in (fixed.reason, note) if part))
-    return (
-        fixed,
-        over_datasets(replace(shell, label="growth, random"), [one.effect or 0.0 for one in per_dataset]),
-        per_dataset,
+    return replace(fixed, reason=", ".join(part for part in (fixed.reason, note) if part)), weights
+
+
+def _growth(model: CellModel, comparison: Comparison) -> tuple[Estimate, Estimate, tuple[Estimate, ...]]:
+    fixed, weights = _fixed_growth(model, comparison)
+    if not weights:
+        return fixed, replace(fixed, label="growth, random"), ()
+    per_dataset = model.contrasts(
+        [(Estimate(name, dataset=name, n_datasets=1), group) for name, group in weights.items()]
     )
+    shell = Estimate("growth, random", n_datasets=len(weights))
+    return fixed, over_datasets(shell, [one.effect or 0.0 for one in per_dataset]), tuple(per_dataset)
 
 
 def _extremes(model: CellModel, comparison: Comparison) -> Estimate:
@@ -211,11 +225,11 @@ def _extremes(model: CellModel, comparison: Comparison) -> Estimate:
 
 
 def _adjusted(estimates: tuple[Estimate, ...], method: str) -> tuple[Estimate, ...]:
-    """With p-values adjusted for their number: `holm` (any false finding) or `fdr_bh` (share of false findings)."""
-    p_values = [one.p_value for one in estimates]
-    if not estimates or any(value is None for value in p_values):
+    """With p-values adjusted for their number: `holm` (any false finding) or `bh` (share of false findings)."""
+    p_values = [one.p_value for one in estimates if one.p_value is not None]
+    if not p_values or len(p_values) < len(estimates):
         return estimates
-    adjusted = multipletests(p_values, method=method)[1]
+    adjusted = false_discovery_control(p_values) if method == "bh" else multipletests(p_values, method=method)[1]
     return tuple(replace(one, p_adjusted=float(value)) for one, value in zip(estimates, adjusted, strict=True))
 
 

@@ -60,7 +60,7 @@ def _add_sections(page: Page, results: Results, comparison: Comparison, estimate
     page.section("pairs", "Every run, seed by seed", run_sections.every_run(page, comparison))
     page.section("cost", "Was it worth the compute?", run_sections.worth_the_compute(page, results, comparison))
     page.section("next", "What would settle it?", robustness_section.what_would_settle_it(page, estimates))
-    depends, _ = robustness_section.does_it_depend(results, estimates)
+    depends = robustness_section.does_it_depend(results, estimates)
     page.section("robustness", "Does the answer depend on how one asks?", depends)
     page.section("confusion", "Which classes are confused?", robustness_section.confusions(results, estimates))
     page.section("runs", "Which runs are there?", completeness(results))

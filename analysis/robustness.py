@@ -15,14 +15,14 @@ import polars as pl
 from scipy import stats
 
 from analysis.contrasts import CellModel, Estimate
-from analysis.estimates import Estimates, estimate, growth_weights, mean_weights
+from analysis.estimates import benefit_and_growth, growth_weights, mean_weights
 from analysis.load import Problem, Results
 from analysis.pairs import OUTCOMES, Comparison, compare
 
 #: Seed of the Monte Carlo draw, used only where not every sign pattern can be tried.
 PERMUTATION_SEED = 20_260_101
-#: Sign patterns tried where there are too many for all.
-PERMUTATIONS = 9_999
+#: Sign patterns tried where there are too many for all; fewer with many pairs, to bound the time.
+PERMUTATIONS, PERMUTATIONS_OF_MANY, MANY_PAIRS = 9_999, 1_999, 500
 #: Rows of predictions held in memory at once.
 _BATCH_ROWS = 2_000_000
 
@@ -35,6 +35,7 @@ class SignFlip:
     n: int
     smallest: float
     is_exact: bool
+    patterns: int
 
 
 def sign_flip(comparison: Comparison) -> SignFlip | None:
@@ -49,17 +50,19 @@ def sign_flip(comparison: Comparison) -> SignFlip | None:
     sizes = pairs.select(pl.len().over("setting_id"))["len"].to_numpy()
     contributions = pairs["difference"].to_numpy() / (sizes * pairs["setting_id"].n_unique())
     exact = len(contributions) <= 13
+    patterns = PERMUTATIONS if len(contributions) <= MANY_PAIRS else PERMUTATIONS_OF_MANY
+    patterns = 2 ** len(contributions) if exact else patterns
     found = stats.permutation_test(
         (contributions,),
         lambda values, axis: np.sum(values, axis=axis),
         permutation_type="samples",
         vectorized=True,
-        n_resamples=2 ** len(contributions) if exact else PERMUTATIONS,
+        n_resamples=patterns,
         batch=1_000,
         rng=np.random.default_rng(PERMUTATION_SEED),
     )
-    smallest = 2.0 ** (1 - len(contributions)) if exact else 2 / (PERMUTATIONS + 1)
-    return SignFlip(float(found.pvalue), len(contributions), smallest, exact)
+    smallest = 2.0 ** (1 - len(contributions)) if exact else 2 / (patterns + 1)
+    return SignFlip(float(found.pvalue), len(contributions), smallest, exact, patterns)
 
 
 def probability_of_improvement(comparison: Comparison) -> pl.DataFrame:
@@ -95,24 +98,32 @@ def welch(comparison: Comparison) -> tuple[Estimate, Estimate]:
     return overall, model.welch(growth, mean_weights(list(weights.values()))) if weights else growth
 
 
-def other_outcomes(results: Results, estimates: Estimates) -> list[tuple[str, Estimates]]:
-    """The same estimates for every other metric that the runs carry, at the same epochs and hyperparameters."""
-    comparison = estimates.comparison
+@dataclass(frozen=True)
+class Way:
+    """One way of asking: its name, the outcome's unit, and the two answers."""
+
+    label: str
+    unit: str
+    benefit: Estimate
+    growth: Estimate
+
+
+def other_outcomes(results: Results, comparison: Comparison) -> list[Way]:
+    """The same question for every other metric that the runs carry, at the same epochs and hyperparameters."""
     found = []
-    for outcome, (words, _, _) in OUTCOMES.items():
+    for outcome, (words, unit, _) in OUTCOMES.items():
         if outcome == comparison.outcome or outcome not in results.done.columns:
             continue
         if results.done[outcome].null_count() == results.done.height:
             continue
         other = compare(results, outcome, comparison.epochs, comparison.variant, comparison.arms)
         if other.estimable.height:
-            found.append((words, estimate(other, estimates.margin)))
+            found.append(Way(words, unit, *benefit_and_growth(other)))
     return found
 
 
-def other_settings(results: Results, estimates: Estimates) -> list[tuple[str, Estimates]]:
-    """The same estimates at the study's other numbers of epochs and other groups of hyperparameters."""
-    comparison = estimates.comparison
+def other_settings(results: Results, comparison: Comparison) -> list[Way]:
+    """The same question at the study's other numbers of epochs and other groups of hyperparameters."""
     found = []
     for epochs in results.plan["epochs"].unique().sort():
         at = compare(results, comparison.outcome, int(epochs), None, comparison.arms)
@@ -120,7 +131,7 @@ def other_settings(results: Results, estimates: Estimates) -> list[tuple[str, Es
             if (epochs, variant) != (comparison.epochs, comparison.variant):
                 one = compare(results, comparison.outcome, int(epochs), variant, comparison.arms)
                 label = f"{epochs} epochs" + (f", {variant}" if variant else "")
-                found.append((label, estimate(one, estimates.margin)))
+                found.append(Way(label, comparison.unit, *benefit_and_growth(one)))
     return found
 
 
@@ -170,51 +181,61 @@ def _batches(results: Results, wanted: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def _shares(results: Results, batch: pl.DataFrame, arms: tuple[str, str], problems: list[Problem]) -> pl.DataFrame:
-    """Per setting and example, share of treated runs that are right − share of control runs that are right."""
+    """Per setting and example, share of treated runs that are right − share of control runs that are right.
+
+    Examples that some run of the setting lacks are left out.
+    """
     right = _correct(results, batch, problems)
-    kept = _agreeing(right, batch, problems)
-    shares = kept.group_by("setting_id", "init", "example").agg(pl.col("right").mean())
-    treated = shares.filter(pl.col("init") == arms[0])
-    control = shares.filter(pl.col("init") == arms[1])
-    both = treated.join(control, on=["setting_id", "example"], suffix="_control")
-    return both.select("setting_id", "example", (pl.col("right") - pl.col("right_control")).alias("difference")).sort(
-        "setting_id", "example"
+    roles = _agreeing(right, batch, problems).with_columns(pl.len().over("setting_id").alias("runs"))
+    sign = pl.when(pl.col("init") == arms[0]).then(1.0).otherwise(-1.0)
+    roles = roles.with_columns((sign / pl.len().over("setting_id", "init")).alias("weight"))
+    roles = roles.filter(pl.col("init").n_unique().over("setting_id") == 2)
+    settings = pl.Enum(roles["setting_id"].unique(maintain_order=True))
+    roles = roles.select("run", "weight", "runs", pl.col("setting_id").cast(settings))
+    shares = (
+        right.join(roles, on="run")
+        .group_by("setting_id", "example")
+        .agg((pl.col("weight") * pl.col("right")).sum().alias("difference"), pl.len() == pl.col("runs").first())
     )
+    shares = shares.filter("len").sort("setting_id", "example")
+    return shares.select(pl.col("setting_id").cast(pl.String), "example", "difference")
 
 
 def _correct(results: Results, batch: pl.DataFrame, problems: list[Problem]) -> pl.DataFrame:
-    """run_id, example, right; files that cannot be read are skipped and named."""
+    """run (an Enum of the batch's runs), example, right; files that cannot be read are skipped and named."""
     assert results.source is not None
     folder = results.source
-    empty = pl.DataFrame(schema={"run_id": pl.String, "example": pl.Int32, "right": pl.Boolean})
+    run = pl.Enum(batch["run_id"])
+    schema = pl.Schema({"run": run, "example": pl.Int32(), "right": pl.Boolean()})
 
     def read(paths: list[str]) -> pl.DataFrame:
         rows = pl.scan_parquet(folder.sources(paths), glob=False)
-        chosen = pl.col("logits").list.arg_max().cast(pl.Int64)
-        return rows.select("run_id", "example", (chosen == pl.col("label")).alias("right")).collect()
+        right = pl.col("logits").list.arg_max().cast(pl.Int64) == pl.col("label")
+        return rows.select(pl.col("run_id").cast(run).alias("run"), "example", right.alias("right")).collect()
 
     paths = [results.predictions[run_id] for run_id in batch["run_id"]]
     try:
         return read(paths)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
-        parts = [empty]
+        parts = [pl.DataFrame(schema=schema)]
     for path in paths:
         try:
-            parts.append(read([path]).cast(empty.schema))
+            parts.append(read([path]).cast(schema))
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
             problems.append(Problem(path.removeprefix(folder.root + "/"), "not a readable Parquet file"))
     return pl.concat(parts)
 
 
 def _agreeing(right: pl.DataFrame, batch: pl.DataFrame, problems: list[Problem]) -> pl.DataFrame:
-    """Predictions of the runs whose recorded accuracy they give (to half an example)."""
-    accuracy = right.group_by("run_id").agg(pl.col("right").mean().alias("found"), pl.len().alias("n"))
-    checked = batch.select("run_id", "setting_id", "init", "value").join(accuracy, on="run_id", how="inner")
+    """The runs of a batch whose predictions give the accuracy that they record (to half an example)."""
+    accuracy = right.group_by("run").agg(pl.col("right").mean().alias("found"), pl.len().alias("n"))
+    runs = batch.with_columns(pl.col("run_id").cast(right.schema["run"]).alias("run"))
+    checked = runs.join(accuracy, on="run", how="inner")
     fits = (pl.col("found") - pl.col("value") / 100).abs() * pl.col("n") < 0.5
     for run_id, found, value in checked.filter(~fits).select("run_id", "found", "value").iter_rows():
         reason = f"accuracy {found:.2%} where the run records {value / 100:.2%}; left out of the per-example tests"
         problems.append(Problem(f"predictions/{run_id}.parquet", reason))
-    return right.join(checked.filter(fits).select("run_id", "setting_id", "init"), on="run_id")
+    return checked.filter(fits)
 
 
 def _example_test(differences: pl.Series) -> dict[str, float | int | None]:

@@ -16,6 +16,7 @@ from analysis.power import MOST_DATASETS, MOST_SEEDS, WhatNext, what_next
 from analysis.robustness import (
     ExampleTests,
     SignFlip,
+    Way,
     example_tests,
     other_outcomes,
     other_settings,
@@ -101,48 +102,48 @@ def _datasets_sentence(found: WhatNext) -> str:
     )
 
 
-def does_it_depend(results: Results, estimates: Estimates) -> tuple[str, ExampleTests]:
-    """Other assumptions, metrics, epochs, and test examples as the sample; and what was left out of the last."""
+def does_it_depend(results: Results, estimates: Estimates) -> str:
+    """Other assumptions, metrics, epochs and hyperparameters, and test examples as the sample."""
     comparison = estimates.comparison
-    examples = example_tests(results, comparison)
     if estimates.overall.effect is None:
-        return "", examples
+        return ""
     ways = [
-        ("as above (primary)", estimates.overall, estimates.growth),
-        ("own spread in each cell (Welch)", *welch(comparison)),
-        ("data sets as a sample", estimates.overall_random, estimates.growth_random),
+        Way("as above (primary)", comparison.unit, estimates.overall, estimates.growth),
+        Way("own spread in each cell (Welch)", comparison.unit, *welch(comparison)),
+        Way("data sets as a sample", comparison.unit, estimates.overall_random, estimates.growth_random),
     ]
-    content = "<h3>Other assumptions</h3>" + _ways_table("assumption", ways, estimates.margin)
     improvement = probability_of_improvement(comparison)
+    content = "<h3>Other assumptions</h3>" + _ways_table("assumption", ways, estimates.margin)
     content += paragraphs([_flip_sentence(sign_flip(comparison)), _improvement_sentence(improvement)])
-    outcomes = other_outcomes(results, estimates)
+    outcomes = other_outcomes(results, comparison)
     if outcomes:
-        rows = [(f"{words}, {one.comparison.unit}", one.overall, one.growth) for words, one in outcomes]
-        content += "<h3>Other metrics</h3>" + _ways_table("metric", rows, None)
-    settings = [(label, one.overall, one.growth) for label, one in other_settings(results, estimates)]
+        content += "<h3>Other metrics</h3>" + _ways_table("metric", outcomes, None)
+    settings = other_settings(results, comparison)
     if settings:
         content += "<h3>Other epochs and hyperparameters</h3>" + _ways_table("setting", settings, estimates.margin)
-    return content + _examples(examples) + _improvement(improvement), examples
+    return content + _examples(example_tests(results, comparison)) + _improvement(improvement)
 
 
-def _ways_table(first: str, ways: list[tuple[str, Estimate, Estimate]], margin: float | None) -> str:
+def _ways_table(first: str, ways: list[Way], margin: float | None) -> str:
+    """Benefit and growth of each way; verdicts where there is a margin to judge by, else the unit."""
     rows = []
-    for label, overall, growth in ways:
-        digits = 4 if label.endswith("nats") else 2
-        row: list[object] = [label, signed(overall.effect, digits), interval(overall, digits)]
-        row += [chip(verdict(overall, margin))] if margin is not None else []
-        row += [signed(growth.effect, digits), interval(growth, digits)]
-        row += [chip(verdict(growth, margin, "grows", "shrinks"))] if margin is not None else []
+    for way in ways:
+        digits = 4 if way.unit == "nats" else 2
+        row: list[object] = [way.label, *([] if margin is not None else [way.unit])]
+        for one, up, down in ((way.benefit, "helps", "hurts"), (way.growth, "grows", "shrinks")):
+            row += [signed(one.effect, digits), interval(one, digits)]
+            row += [] if margin is None else [chip(verdict(one, margin, up, down))]
         rows.append(row)
-    extra = ["verdict"] if margin is not None else []
-    headers = [first, "benefit", "95 % interval", *extra, "growth", "95 % interval", *extra]
+    extra = [] if margin is None else ["verdict"]
+    unit = ["unit"] if margin is None else []
+    headers = [first, *unit, "benefit", "95 % interval", *extra, "growth", "95 % interval", *extra]
     return table(headers, rows, f"Benefit and growth by {first}")
 
 
 def _flip_sentence(found: SignFlip | None) -> str:
     if found is None:
         return ""
-    how = "all sign patterns" if found.is_exact else "9,999 random sign patterns"
+    how = "all sign patterns" if found.is_exact else f"{found.patterns:,} random sign patterns"
     return (
         f"Sign-flip test of “no effect in any pair” over {count_of(found.n, 'pair')} ({how}): p "
         f"{_p_words(found.p_value)}; the "
