@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from analysis.load import Results
 from analysis.page import Markup, table, text
+from analysis.results import Results
 
 #: Status → mark; the shape says what the colour repeats.
 GLYPHS = {"done": "●", "failed": "✕", "missing": "○"}

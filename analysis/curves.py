@@ -8,8 +8,8 @@ from __future__ import annotations
 import polars as pl
 from scipy import stats
 
-from analysis.load import Results
 from analysis.pairs import Comparison
+from analysis.results import Results
 
 #: Runs from which on a band is drawn; with fewer, each run is.
 ENOUGH_FOR_BANDS = 5

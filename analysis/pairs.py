@@ -13,7 +13,7 @@ from itertools import takewhile
 
 import polars as pl
 
-from analysis.load import Results, ResultsError
+from analysis.results import Results, ResultsError
 
 #: Columns of RUNS that tell two settings of one model, data set and number of epochs apart.
 HYPERPARAMETERS = (

@@ -15,8 +15,8 @@ from typing import Any
 import polars as pl
 
 from analysis.estimates import Estimates
-from analysis.load import Results
 from analysis.page import Page, details, table, text
+from analysis.results import Results
 
 _SHOWN_DIGEST = 12
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from analysis.load import Results, ResultsError
+from analysis.results import Results, ResultsError
 from sweep.schema import EPOCHS, PLAN, PRETRAINING, RUNS, SCHEMA_VERSION
 
 #: Names that `--published` takes.

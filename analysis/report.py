@@ -19,10 +19,10 @@ from analysis import published, robustness_section, run_sections, sections
 from analysis.completeness import completeness
 from analysis.curves import curve_table
 from analysis.estimates import Estimates, estimate
-from analysis.load import Folder, Results, ResultsError, load
 from analysis.page import Page
 from analysis.pairs import Comparison, compare
 from analysis.provenance import downloads, provenance
+from analysis.results import Folder, Results, ResultsError, load
 from analysis.words import headline, methods
 
 #: Seconds between two looks at the results, and between two loads of a followed page.

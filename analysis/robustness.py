@@ -16,8 +16,8 @@ from scipy import stats
 
 from analysis.contrasts import CellModel, Estimate
 from analysis.estimates import benefit_and_growth, growth_weights, mean_weights
-from analysis.load import Problem, Results
 from analysis.pairs import OUTCOMES, Comparison, compare
+from analysis.results import Problem, Results
 
 #: Seed of the Monte Carlo draw, used only where not every sign pattern can be tried.
 PERMUTATION_SEED = 20_260_101

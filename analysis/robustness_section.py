@@ -10,9 +10,9 @@ import polars as pl
 from analysis import charts
 from analysis.contrasts import Estimate
 from analysis.estimates import Estimates
-from analysis.load import Results
 from analysis.page import Markup, Page, details, paragraphs, table, text
 from analysis.power import MOST_DATASETS, MOST_SEEDS, WhatNext, what_next
+from analysis.results import Results
 from analysis.robustness import (
     ExampleTests,
     SignFlip,

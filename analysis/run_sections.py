@@ -12,9 +12,9 @@ import polars as pl
 
 from analysis import charts
 from analysis.curves import ENOUGH_FOR_BANDS, cost_table, curve_table, epochs_to_target
-from analysis.load import Results
 from analysis.page import Page, Panel, table, text
 from analysis.pairs import Comparison
+from analysis.results import Results
 from analysis.words import signed
 
 

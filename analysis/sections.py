@@ -12,8 +12,8 @@ import polars as pl
 from analysis import charts
 from analysis.contrasts import Estimate
 from analysis.estimates import Estimates
-from analysis.load import Results
 from analysis.page import Markup, Page, details, number, paragraphs, table, text
+from analysis.results import Results
 from analysis.words import (
     SYMBOLS,
     count_of,

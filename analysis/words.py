@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from analysis.contrasts import Estimate
 from analysis.estimates import Estimates
-from analysis.load import Results
 from analysis.pairs import OUTCOMES
+from analysis.results import Results
 
 #: Verdict → what a reader sees beside the word, so that colour is never alone.
 SYMBOLS = {

@@ -10,7 +10,7 @@ from synthetic_results import Truth, write_results
 
 from analysis import report
 from analysis.estimates import estimate
-from analysis.load import load
+from analysis.results import load
 from analysis.pairs import compare
 from analysis.words import signed
 

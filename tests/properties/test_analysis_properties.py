@@ -16,6 +16,14 @@ VALUE = st.floats(-5, 5).map(lambda value: round(value, 3))
 SIZES = (("s", 1_000), ("m", 30_000), ("l", 1_000_000))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def no_collection():
+    """`multipletests` collects garbage at every call, three quarters of the time here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gc.collect", lambda *_: 0)
+        yield
+
+
 @st.composite
 def studies(draw):
     """[(data set, size, parameters, [(treated, control) of each seed])], some cells missing."""

@@ -9,8 +9,8 @@ from synthetic_results import Truth, write_results
 
 from analysis.contrasts import CellModel, Estimate
 from analysis.estimates import estimate, heterogeneity
-from analysis.load import load
 from analysis.pairs import Comparison, compare
+from analysis.results import load
 from analysis.words import verdict
 
 

@@ -3,8 +3,8 @@
 import pytest
 from synthetic_results import Truth, write_results
 
-from analysis.load import ResultsError, load
 from analysis.pairs import compare, primary_epochs, short_names
+from analysis.results import ResultsError, load
 
 TWO = Truth(models={"net-a-x": 1_000, "net-b-x": 10_000}, datasets={"alpha": 0.7}, seeds=(1, 2, 3), epochs=(2,))
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from synthetic_results import Truth, write_results
 
-from analysis.load import ResultsError, load
+from analysis.results import ResultsError, load
 
 SMALL = Truth(models={"tiny": 1_000}, datasets={"alpha": 0.7}, seeds=(1, 2), epochs=(2,), test_examples=50)
 
@@ -129,3 +129,18 @@ def test_a_folder_that_holds_no_results_is_refused(tmp_path):
         load(tmp_path / "file")
     with pytest.raises(ResultsError, match="cannot be opened"):
         load("ftp://example/results")
+
+
+def test_the_notebook_interface_gives_frames_and_charts(results):
+    import altair as alt
+
+    import analysis
+
+    for _ in range(2):  # the first call imports submodules, which must not shadow the functions
+        found = analysis.estimate(analysis.load(results))
+    assert isinstance(found.frame("sizes"), pl.DataFrame)
+    assert isinstance(analysis.charts.forest(found), alt.LayerChart)
+    assert analysis.estimate(analysis.compare(analysis.load(results)), margin=2.0).margin == 2.0
+    assert analysis.published.load().runs.height == 36
+    with pytest.raises(AttributeError, match="it has: charts"):
+        _ = analysis.nothing

@@ -1,0 +1,112 @@
+"""Charts as specifications: valid Vega-Lite, the right numbers, never colour alone; and the rows of curves."""
+
+import altair as alt
+import polars as pl
+import pytest
+from scipy import stats
+from synthetic_results import Truth, write_results
+
+from analysis import charts
+from analysis.curves import cost_table, curve_table, epochs_to_target
+from analysis.estimates import estimate
+from analysis.pairs import compare
+from analysis.power import what_next
+from analysis.results import load
+
+ARMS = ("pretrained", "scratch")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    truth = Truth(models={"net-a": 1_000, "net-b": 100_000}, seeds=(1, 2, 3, 4, 5), epochs=(4,))
+    folder = tmp_path_factory.mktemp("results")
+    write_results(folder, truth, predictions=False, missing=lambda row: row["seed"] > 2 and row["model"] == "net-a")
+    return load(folder)
+
+
+@pytest.fixture(scope="module")
+def found(results):
+    return estimate(compare(results))
+
+
+def layers(spec):
+    return spec.get("layer", [spec])
+
+
+def test_every_chart_is_valid_and_described(results, found):
+    panel = alt.NamedData("panel")
+    plan = what_next(found)
+    made = [
+        charts.forest(found),
+        charts.scaling(found),
+        charts.learning_curve(panel, ARMS),
+        charts.paired_runs(panel, ARMS, ["a", "b"]),
+        charts.cost(panel, ARMS),
+        charts.half_widths(plan.by_seeds, 0.5, 3),
+        charts.half_widths(plan.by_datasets, 0.5, 3),
+        charts.pretraining(results.pretraining),
+    ]
+    for chart in made:
+        spec = chart.to_dict(validate=True)
+        assert len(spec["description"]) > 20
+        assert spec["width"] == "container"
+
+
+def test_the_forest_plot_draws_the_estimates(found):
+    spec = charts.forest(found).to_dict()
+    (mark,) = [one for one in layers(spec) if one["mark"]["type"] == "point"]
+    rows = spec["datasets"][mark["data"]["name"]]
+    cells = [row for row in rows if row["kind"] == "cell"]
+    assert [row["effect"] for row in cells] == [one.effect for one in found.cells]
+    assert [row["low"] for row in cells] == [one.low for one in found.cells]
+    assert mark["encoding"]["color"]["field"] == mark["encoding"]["shape"]["field"] == "verdict"
+    fixed = [row["effect"] for row in rows if row["kind"] == "fixed"]
+    assert fixed == [*(one.effect for one in found.sizes), found.overall.effect]
+
+
+def test_arms_differ_in_dash_and_shape_as_well_as_colour():
+    spec = charts.learning_curve(alt.NamedData("panel"), ARMS).to_dict()
+    dashes = [
+        one["encoding"]["strokeDash"]["scale"]["range"] for one in layers(spec) if "strokeDash" in one["encoding"]
+    ]
+    assert dashes
+    assert all(one[0] != one[1] for one in dashes)
+    spec = charts.paired_runs(alt.NamedData("panel"), ARMS, ["a"]).to_dict()
+    shapes = [one["encoding"]["shape"]["scale"]["range"] for one in layers(spec) if "shape" in one["encoding"]]
+    assert shapes == [["circle", "square"]]
+
+
+def test_the_size_axis_is_logarithmic(found):
+    spec = charts.scaling(found).to_dict()
+    scales = [one["encoding"]["x"]["scale"]["type"] for one in layers(spec) if "x" in one["encoding"]]
+    assert set(scales) == {"log"}
+
+
+def test_bands_need_five_runs_and_single_runs_stand_in_below(results):
+    table = curve_table(results, compare(results))
+    large, small = table.filter(pl.col("size") == "b"), table.filter(pl.col("size") == "a")
+    assert small["low"].null_count() == small.height
+    assert small["run"].n_unique() == 3  # two seeds, and null on the rows of means
+    assert large["run"].null_count() == large.height
+    row = large.filter((pl.col("init") == "scratch") & (pl.col("epoch") == 4)).row(0, named=True)
+    runs = results.runs.filter(
+        (pl.col("model") == "net-b") & (pl.col("init") == "scratch") & (pl.col("dataset") == row["dataset"])
+    )
+    values = runs["test_accuracy"] * 100
+    assert row["mean"] == pytest.approx(values.mean())
+    assert row["high"] - row["mean"] == pytest.approx(stats.t.ppf(0.975, 4) * values.std() / 5**0.5)
+
+
+def test_epochs_to_target_finds_the_first_epoch_at_or_above(results):
+    comparison = compare(results)
+    found = epochs_to_target(results, comparison).filter(pl.col("size") == "b").row(0, named=True)
+    table = curve_table(results, comparison).filter((pl.col("size") == "b") & (pl.col("dataset") == found["dataset"]))
+    means = dict(table.filter(pl.col("init") == "pretrained").drop_nulls("mean").select("epoch", "mean").iter_rows())
+    reached = [epoch for epoch in sorted(means) if means[epoch] >= found["target"]]
+    assert found["treated_epoch"] == (reached[0] if reached else None)
+
+
+def test_cost_is_minutes_of_training(results):
+    row = cost_table(results, compare(results)).filter(pl.col("size") == "a").row(0, named=True)
+    runs = results.runs.filter((pl.col("model") == "net-a") & (pl.col("dataset") == row["dataset"]))
+    assert row["minutes"] == pytest.approx(runs.filter(pl.col("init") == row["init"])["train_s"].mean() / 60)

@@ -1,0 +1,144 @@
+"""The other ways of asking, and the planning, against enumeration and the textbook."""
+
+import itertools
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy import stats
+from synthetic_results import Truth, write_results
+
+from analysis.estimates import estimate
+from analysis.pairs import compare
+from analysis.power import what_next
+from analysis.results import load
+from analysis.robustness import (
+    example_tests,
+    other_outcomes,
+    other_settings,
+    probability_of_improvement,
+    sign_flip,
+)
+
+TWO = Truth(
+    models={"net-a": 1_000, "net-b": 100_000},
+    datasets={"alpha": 0.7, "beta": 0.8},
+    seeds=(1, 2, 3),
+    epochs=(2,),
+    test_examples=300,
+)
+
+
+def comparison_of(tmp_path, truth=TWO, **options):
+    results = load(write_results(tmp_path / "results", truth, **options))
+    return results, compare(results)
+
+
+def test_sign_flip_equals_full_enumeration(tmp_path):
+    _, comparison = comparison_of(tmp_path, missing=lambda row: row["dataset"] == "beta", predictions=False)
+    found = sign_flip(comparison)
+    values = comparison.pairs["difference"].to_numpy()
+    means = [abs(np.dot(signs, values)) for signs in itertools.product((-1, 1), repeat=len(values))]
+    seen = abs(values.sum())
+    assert found.is_exact
+    assert found.p_value == pytest.approx(np.mean([mean >= seen * (1 - 1e-9) for mean in means]))
+    assert found.smallest == 2 / 2 ** len(values)
+
+
+def test_probability_of_improvement_counts_couples_and_halves_ties(tmp_path):
+    accuracy = {("pretrained", 1): 0.8, ("pretrained", 2): 0.7, ("scratch", 1): 0.7, ("scratch", 2): 0.6}
+    truth = Truth(models={"net": 1_000}, datasets={"alpha": 0.7}, seeds=(1, 2), epochs=(1,))
+    _, comparison = comparison_of(
+        tmp_path, truth, predictions=False, changes=lambda row: {"test_accuracy": accuracy[row["init"], row["seed"]]}
+    )
+    # 0.8 beats both; 0.7 beats 0.6 and ties with 0.7: (1 + 1 + 1 + 0.5) / 4.
+    assert probability_of_improvement(comparison)["probability"].to_list() == [0.875]
+
+
+def test_example_tests_equal_a_paired_test_on_hand_collected_predictions(tmp_path):
+    results, comparison = comparison_of(tmp_path)
+    found = example_tests(results, comparison)
+    assert found.problems == ()
+    assert found.cells["n"].to_list() == [300] * 4
+    row = found.cells.row(0, named=True)
+    files = [tmp_path / "results" / "predictions" / f"net-a-alpha-2-0.0006-{init}-{seed}.parquet"
+             for init in ("pretrained", "scratch") for seed in (1, 2, 3)]  # fmt: skip
+    right = []
+    for file in files:
+        table = pl.read_parquet(file)
+        right.append(np.array([np.argmax(logits) for logits in table["logits"]]) == table["label"].to_numpy())
+    per_example = 100 * (np.mean(right[:3], axis=0) - np.mean(right[3:], axis=0))
+    test = stats.ttest_1samp(per_example, 0)
+    assert row["effect"] == pytest.approx(per_example.mean())
+    assert row["p_value"] == pytest.approx(test.pvalue)
+    assert row["low"] == pytest.approx(test.confidence_interval().low)
+
+
+def test_predictions_that_contradict_their_run_are_left_out_and_named(tmp_path):
+    results, comparison = comparison_of(tmp_path)
+    victim = tmp_path / "results" / "predictions" / "net-a-alpha-2-0.0006-scratch-2.parquet"
+    table = pl.read_parquet(victim)
+    table.with_columns((1 - pl.col("label")).cast(pl.Int16).alias("label")).write_parquet(victim)
+    found = example_tests(results, comparison)
+    (problem,) = found.problems
+    assert problem.path.endswith("scratch-2.parquet")
+    assert "left out" in problem.reason
+    assert found.cells.height == 4
+
+
+def test_a_truncated_prediction_file_costs_its_own_run(tmp_path):
+    results, comparison = comparison_of(tmp_path)
+    victim = tmp_path / "results" / "predictions" / "net-a-alpha-2-0.0006-scratch-2.parquet"
+    victim.write_bytes(victim.read_bytes()[:50])
+    found = example_tests(results, comparison)
+    assert [problem.path for problem in found.problems] == [f"predictions/{victim.name}"]
+    assert found.cells.height == 4
+
+
+def test_other_metrics_and_epochs_are_asked_the_same(tmp_path):
+    truth = Truth(models=TWO.models, datasets=TWO.datasets, seeds=(1, 2, 3), epochs=(2, 5))
+    results, comparison = comparison_of(tmp_path, truth, predictions=False)
+    ways = {way.label: way for way in other_outcomes(results, comparison)}
+    primary = estimate(comparison)
+    # The synthetic F1 equals the accuracy, and MCC is 2 · accuracy − 1.
+    assert ways["F1 on test"].benefit.effect == pytest.approx(primary.overall.effect)
+    assert ways["Matthews correlation on test"].growth.effect == pytest.approx(2 * primary.growth.effect)
+    (setting,) = other_settings(results, comparison)
+    assert setting.label == "2 epochs"
+    assert setting.benefit.effect == pytest.approx(estimate(compare(results, epochs=2)).overall.effect)
+
+
+def test_half_width_with_the_present_seeds_is_the_interval_at_hand(tmp_path):
+    _, comparison = comparison_of(tmp_path, predictions=False)
+    found = estimate(comparison)
+    plan = what_next(found)
+    now = plan.by_seeds.filter((pl.col("count") == 3) & (pl.col("basis") == "expected"))["half_width"].item()
+    assert now == pytest.approx(found.growth.high - found.growth.effect)
+
+
+def test_enough_seeds_are_enough_and_one_fewer_is_not(tmp_path):
+    _, comparison = comparison_of(tmp_path, predictions=False)
+    found = estimate(comparison, margin=0.3)
+    seeds = what_next(found).seeds
+
+    def half_width(count):
+        # Four cells, weights ±1/2 each: variance σ² / n.
+        return stats.t.ppf(0.975, 4 * (count - 1)) * found.residual_sd / count**0.5
+
+    assert half_width(seeds) <= 0.3 < half_width(seeds - 1)
+
+
+def test_detectable_growth_has_eighty_percent_power(tmp_path):
+    _, comparison = comparison_of(tmp_path, predictions=False)
+    growth = estimate(comparison).growth
+    shift = what_next(estimate(comparison)).detectable / growth.se
+    critical = stats.t.ppf(0.975, growth.df)
+    power = stats.nct.sf(critical, growth.df, shift) + stats.nct.cdf(-critical, growth.df, shift)
+    assert power == pytest.approx(0.8, abs=1e-4)
+
+
+def test_nothing_can_be_planned_from_one_seed_or_one_size(tmp_path):
+    _, comparison = comparison_of(tmp_path, missing=lambda row: row["seed"] > 1, predictions=False)
+    assert what_next(estimate(comparison)) is None
+    _, comparison = comparison_of(tmp_path / "b", missing=lambda row: row["model"] == "net-b", predictions=False)
+    assert what_next(estimate(comparison)) is None
