@@ -14,8 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hyena.pretraining import PretrainingRecord
 from sweep.trials import RunSpec
+from sweep.weights import Making
 
 SECONDS_BETWEEN_LINES = 15.0
 RECENT = 6
@@ -34,15 +34,16 @@ class Progress(tune.Callback):
     A context manager around the whole sweep, and a Tune callback within it.
     """
 
-    def __init__(self, runs: Sequence[RunSpec], already_done: int, console: Console) -> None:
+    def __init__(self, runs: Sequence[RunSpec], already_done: int, making: Making, console: Console) -> None:
         self.runs = {run.run_id: run for run in runs}
-        self.already_done, self.console = already_done, console
-        self.pretraining: dict[str, tuple[int, PretrainingRecord | None]] = {}
+        self.already_done, self.making, self.console = already_done, making, console
         self.running: dict[str, int] = {}
         self.done: list[RunSpec] = []
         self.failed: list[tuple[RunSpec, str]] = []
         self.recent: list[Text] = []
-        self.started = self.runs_started = self.last_line = time.monotonic()
+        self.started = self.last_line = time.monotonic()
+        self.training_s = 0.0  # time in which at least one run was in training
+        self.training_since: float | None = None
         self.live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Progress:
@@ -58,12 +59,14 @@ class Progress(tune.Callback):
         """Nothing: Tune pickles its callbacks into a state of its own, from which no sweep resumes."""
         return {}
 
-    def pretrained(self, model: str, steps: int, record: PretrainingRecord | None) -> None:
-        """A pretraining was started (no record yet) or has advanced."""
-        self.pretraining[model] = steps, record
-        finished = record is not None and record.step >= steps
-        self._line(self._pretraining_line(model), now=finished)
-        self.runs_started = time.monotonic()
+    def pretrained(self, wait: bool = False) -> None:
+        """Take note of how the pretrainings have moved (`wait`: until one has)."""
+        for model in self.making.poll(wait):
+            record = self.making.latest[model]
+            self._line(self._pretraining_line(model), now=record is not None and record.step >= self.making.steps)
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self.pretrained()
 
     def failed_early(self, run: RunSpec, reason: str) -> None:
         """A run that cannot start."""
@@ -71,6 +74,8 @@ class Progress(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.running[trial.config["run_id"]] = 0
+        if self.training_since is None:
+            self.training_since = time.monotonic()
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -87,6 +92,9 @@ class Progress(tune.Callback):
 
     def _ended(self, run: RunSpec, reason: str | None, accuracy: float | None = None) -> None:
         self.running.pop(run.run_id, None)
+        if not self.running and self.training_since is not None:
+            self.training_s += time.monotonic() - self.training_since
+            self.training_since = None
         what = f"{run.model}  {run.data.name}  {run.init}  seed {run.seed}  {run.training.epochs} epochs"
         if reason is None:
             self.done.append(run)
@@ -100,14 +108,15 @@ class Progress(tune.Callback):
         self._line(self._summary())
 
     def _time_left(self) -> float | None:
-        """From the work done since the first run started; None before there is any."""
+        """From the work done while runs were in training; None before there is any."""
         finished = sum(run.work for run in self.done)
         under_way = sum(self.runs[i].work * epoch / self.runs[i].training.epochs for i, epoch in self.running.items())
         if finished + under_way == 0:
             return None
         failed = sum(run.work for run, _ in self.failed)
         rest = sum(run.work for run in self.runs.values()) - failed - finished - under_way
-        return rest * (time.monotonic() - self.runs_started) / (finished + under_way)
+        since = time.monotonic() - self.training_since if self.training_since is not None else 0.0
+        return rest * (self.training_s + since) / (finished + under_way)
 
     def _summary(self) -> str:
         left = self._time_left()
@@ -120,10 +129,15 @@ class Progress(tune.Callback):
         return " · ".join([*parts, f"{duration(left)} left"] if left is not None else parts)
 
     def _pretraining_line(self, model: str) -> str:
-        steps, record = self.pretraining[model]
+        record = self.making.latest[model]
+        if model in self.making.broken:
+            return f"pretraining {model}: {self.making.broken[model]}"
         if record is None:
             return f"pretraining {model}: starting"
-        return f"pretraining {model}: step {record.step}/{steps}, {record.train_bits_per_base:.3f} bits per base"
+        return (
+            f"pretraining {model}: step {record.step}/{self.making.steps}, "
+            f"{record.train_bits_per_base:.3f} bits per base"
+        )
 
     def _line(self, text: str, now: bool = False) -> None:
         """A plain line, where there is no terminal and none was printed for a while."""
@@ -135,8 +149,8 @@ class Progress(tune.Callback):
     def _render(self) -> RenderableType:
         total = self.already_done + len(self.runs)
         grid = Table.grid(padding=(0, 2))
-        for model, (steps, record) in self.pretraining.items():
-            bar = ProgressBar(total=steps, completed=record.step if record else 0, width=30)
+        for model, record in self.making.latest.items():
+            bar = ProgressBar(total=self.making.steps, completed=record.step if record else 0, width=30)
             grid.add_row(Text(self._pretraining_line(model)), bar)
         bar = ProgressBar(total=total, completed=self.already_done + len(self.done) + len(self.failed), width=30)
         grid.add_row(Text(self._summary()), bar)

@@ -26,10 +26,14 @@ class Share:
 
     @classmethod
     def of(cls, wanted: Resources, cluster: Mapping[str, float]) -> Share:
-        """`wanted` on a cluster with these Ray resources: GPUs where it has any, CPU cores alone where not."""
-        if cluster.get("GPU", 0) > 0:
+        """`wanted` on a cluster with these Ray resources: a GPU's share where there are GPUs, CPU cores alone where not.
+
+        A cluster that has no core for runs either is one that grows from zero: it is asked for GPUs.
+        """
+        cores, gpus = cluster.get("CPU", 0), cluster.get("GPU", 0)
+        if wanted.gpus > 0 and (gpus > 0 or cores == 0):
             return cls(wanted.cpus, wanted.gpus, int(1 / wanted.gpus))
-        return cls(wanted.cpus, 0.0, max(1, int(cluster.get("CPU", 1) // wanted.cpus)))
+        return cls(wanted.cpus, 0.0, max(1, int(cores // wanted.cpus)))
 
     def request(self) -> dict[str, float]:
         """In Ray's words."""
@@ -37,7 +41,7 @@ class Share:
 
     def parallel(self, cluster: Mapping[str, float]) -> int:
         """Runs that the whole cluster holds at once."""
-        by_cpu = int(cluster.get("CPU", 1) // self.cpus)
+        by_cpu = int(cluster.get("CPU", 0) // self.cpus)
         by_gpu = int(cluster.get("GPU", 0)) * self.concurrent_runs if self.gpus else by_cpu
         return max(1, min(by_cpu, by_gpu))
 

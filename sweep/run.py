@@ -26,6 +26,7 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000000",
     "TUNE_MAX_PENDING_TRIALS_PG": "auto",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
@@ -66,6 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG_REQUEST
+    except OSError as error:
+        print(f"stopped: {error}; what is done is kept", file=sys.stderr)
+        return SOME_FAILED
     except KeyboardInterrupt:
         again = shlex.join(["python", "-m", "sweep.run", *words])
         console.print(f"\ninterrupted; what is done is kept. Go on with: {again}", soft_wrap=True)
@@ -211,21 +215,26 @@ class Sweep:
         cluster = ray.cluster_resources()
         share = Share.of(self.study.resources, cluster)
         assignment = Assignment({run.run_id: run for run in to_do}, self.store.uri, share, provenance.commit())
-        with Progress(to_do, already_done, self.console) as progress:
-            broken = weights.make(self.study, self.store, keys, to_do, share, progress)
-            ready = []
-            for run in to_do:
-                if run.init == "pretrained" and run.model in broken:
-                    now, device = datetime.now(UTC), torch.device("cpu")
-                    self.store.write_run(failed_row(run, broken[run.model], assignment, now, device))
-                    progress.failed_early(run, broken[run.model])
-                else:
-                    ready.append(run)
-            if ready:
-                self._tune(ready, assignment, share, progress)
+        for run in to_do:  # of an earlier call, failed: it is to do again
+            self.store.delete(f"runs/{run.run_id}.parquet")
+        making = weights.Making(self.study, self.store, keys, to_do, share)
+        with Progress(to_do, already_done, making, self.console) as progress:
+            waiting = [run for run in to_do if run.init == "pretrained" and run.model in making.latest]
+            self._tune([run for run in to_do if run not in waiting], assignment, progress)
+            while making.streams:
+                progress.pretrained(wait=True)
+            for run in waiting:
+                if run.model in making.broken:
+                    self._fail(run, making.broken[run.model], assignment)
+                    progress.failed_early(run, making.broken[run.model])
+            self._tune([run for run in waiting if run.model not in making.broken], assignment, progress)
 
-    def _tune(self, runs: Sequence[RunSpec], assignment: Assignment, share: Share, progress: Progress) -> None:
-        trainable = tune.with_resources(tune.with_parameters(RunTrainable, assignment=assignment), share.request())
+    def _tune(self, runs: Sequence[RunSpec], assignment: Assignment, progress: Progress) -> None:
+        """Run these on Ray Tune. Afterwards every one of them has its row, or KeyboardInterrupt is raised."""
+        if not runs:
+            return
+        trainable = tune.with_parameters(RunTrainable, assignment=assignment)
+        trainable = tune.with_resources(trainable, assignment.share.request())
         with tempfile.TemporaryDirectory(prefix="sweep-") as scratch:  # Tune's own state: nothing resumes from it
             tuner = tune.Tuner(
                 trainable,
@@ -245,18 +254,20 @@ class Sweep:
         for result in (results[n] for n in range(len(results))):
             run = assignment.runs.get((result.config or {}).get("run_id", ""))
             if run is not None and result.error is not None and run.run_id not in stored:
-                reason = f"its worker died {WORKER_DEATHS + 1} times: {type(result.error).__name__}"
-                now, device = datetime.now(UTC), torch.device("cpu")
-                self.store.write_run(failed_row(run, reason, assignment, now, device))
+                self._fail(run, f"its worker died {WORKER_DEATHS + 1} times: {type(result.error).__name__}", assignment)
+                stored.add(run.run_id)
+        if not {run.run_id for run in runs} <= stored:
+            raise KeyboardInterrupt  # Tune returns as if all were well when it is interrupted
+
+    def _fail(self, run: RunSpec, reason: str, assignment: Assignment) -> None:
+        """Write the row of a run that no worker could write."""
+        self.store.write_run(failed_row(run, reason, assignment, datetime.now(UTC), torch.device("cpu")))
 
     def _conclude(self, runs: Sequence[RunSpec]) -> int:
-        """Say what is there, and return the exit code. Runs without a row mean that Tune was interrupted."""
+        """Say what is there, and return the exit code."""
         rows = {row["run_id"]: row for row in self.store.runs(["run_id", "status", "failure", "train_s"])}
-        rows = {run.run_id: rows[run.run_id] for run in runs if run.run_id in rows}
-        failed = [run for run in runs if run.run_id in rows and rows[run.run_id]["status"] == "failed"]
-        if len(rows) < len(runs):
-            raise KeyboardInterrupt
-        seconds = sum(row["train_s"] or 0.0 for row in rows.values())
+        failed = [run for run in runs if rows[run.run_id]["status"] == "failed"]
+        seconds = sum(rows[run.run_id]["train_s"] or 0.0 for run in runs)
         self.console.print(
             f"{len(runs) - len(failed)} of {len(runs)} runs done ({duration(seconds)} of training) in {self.store.uri}",
             soft_wrap=True,

@@ -65,7 +65,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Resources:
-    """What one run gets. `gpus` counts where the cluster has GPUs; there, several runs share one.
+    """What one run gets. `gpus` counts where the cluster has GPUs, and several runs share one; 0 keeps runs off them.
 
     `price_per_hour` is that of one GPU (without GPUs: of one core), in any currency; the plan multiplies with it.
     """
@@ -79,8 +79,8 @@ class Resources:
             raise InputError(
                 f"cpus = {self.cpus}: it must be at least 1 (whole cores; a fraction would throttle torch)"
             )
-        if not (0 < self.gpus <= 1):
-            raise InputError(f"gpus = {self.gpus}: it must be more than 0 and at most 1")
+        if not (0 <= self.gpus <= 1):
+            raise InputError(f"gpus = {self.gpus}: it must be from 0 to 1")
         if self.price_per_hour is not None and not (self.price_per_hour >= 0 and math.isfinite(self.price_per_hour)):
             raise InputError(f"price_per_hour = {self.price_per_hour}: it must be at least 0")
 

@@ -14,11 +14,11 @@ from typing import Any
 import ray
 import torch
 
-from hyena.checkpoint import find_weights, read_tensors, save_weights, tensors_digest, weights_present
+from hyena.checkpoint import find_weights, load_backbone, save_weights, weights_present
 from hyena.config import HyenaConfig
+from hyena.model import Backbone
 from hyena.pretraining import Pretraining as PretrainingRun
 from hyena.pretraining import PretrainingRecord
-from sweep.progress import Progress
 from sweep.resources import Share
 from sweep.store import Store
 from sweep.study import Study
@@ -32,9 +32,14 @@ def known_keys(study: Study, store: Store, folder: Path | None) -> tuple[dict[st
     if study.pretraining is not None:
         keys = weights_keys(study, corpus_of(study).digest)
         return keys, [model for model, key in keys.items() if not stored(store, key)]
-    present = {m: weights_present(m, folder) for m in study.grid.models}
-    keys = {m: published_key(find_weights(m, folder)) if present[m] else f"unknown-{m}" for m in study.grid.models}
-    return keys, [m for m in study.grid.models if not present[m]]
+    keys, missing = {}, []
+    for model in study.grid.models:
+        if weights_present(model, folder):
+            keys[model] = _published(study.model(model), find_weights(model, folder, download=False))[0]
+        else:
+            keys[model] = f"unknown-{model}"
+            missing.append(model)
+    return keys, missing
 
 
 def prepared_keys(study: Study, store: Store, folder: Path | None) -> dict[str, str]:
@@ -45,16 +50,17 @@ def prepared_keys(study: Study, store: Store, folder: Path | None) -> dict[str, 
         return weights_keys(study, corpus_of(study).digest)
     keys = {}
     for model in study.grid.models:
-        path = find_weights(model, folder)
-        keys[model] = published_key(path)
+        config = study.model(model)
+        keys[model], backbone = _published(config, find_weights(model, folder))
         if not stored(store, keys[model]):
-            put(store, keys[model], _backbone(study.model(model), path), study.model(model))
+            put(store, keys[model], backbone, config)
     return keys
 
 
-def published_key(path: Path) -> str:
-    """A key that depends on the tensors alone, not on where they lie or in which format."""
-    return tensors_digest(read_tensors(path))[:16]
+def _published(config: HyenaConfig, path: Path) -> tuple[str, Backbone]:
+    """Weights from a file, and a key that depends on their numbers alone, not on where they lie or in which format."""
+    backbone = Backbone(config)
+    return load_backbone(backbone, path)[:16], backbone
 
 
 def stored(store: Store, key: str) -> bool:
@@ -69,39 +75,49 @@ def put(store: Store, key: str, backbone: torch.nn.Module, config: HyenaConfig) 
             store.write(f"weights/{key}/{name}", (Path(folder) / name).read_bytes())
 
 
-def make(
-    study: Study, store: Store, keys: Mapping[str, str], runs: Collection[RunSpec], share: Share, progress: Progress
-) -> dict[str, str]:
-    """Pretrain every size whose weights some run needs and the store lacks, at once as far as the cluster holds them.
+class Making:
+    """The study's own pretrainings under way: every size whose weights some run needs and the store lacks.
 
-    Returns the reason for each model whose pretraining failed.
+    They are Ray tasks, so they share the cluster with runs that need no weights. `broken` holds the reason for each
+    model whose pretraining failed.
     """
-    if study.pretraining is None:
-        return {}
-    needed = {run.model for run in runs if run.weights_key is not None}
-    missing = [model for model in study.grid.models if model in needed and not stored(store, keys[model])]
-    request = share.request()
-    task = ray.remote(_pretrain).options(num_cpus=request["cpu"], num_gpus=request.get("gpu", 0))
-    streams: dict[Any, str] = {}  # by their Ray generators
-    for model in sorted(
-        missing, key=lambda m: -(study.model(m).d_model ** 2) * study.model(m).n_layer
-    ):  # longest first
-        progress.pretrained(model, study.pretraining.config.steps, None)
-        streams[task.remote(study, model, keys[model], store.uri, share)] = model
-    broken = {}
-    while streams:
-        ready, _ = ray.wait(list(streams), num_returns=1)
-        stream: Any = ready[0]
-        model = streams[stream]
-        try:
-            progress.pretrained(model, study.pretraining.config.steps, ray.get(next(stream)))
-        except StopIteration:
-            del streams[stream]
-        except ray.exceptions.RayError as error:
-            cause = getattr(error, "cause", None) or error
-            broken[model] = f"pretraining failed: {type(cause).__name__}: {cause}".splitlines()[0][:500]
-            del streams[stream]
-    return broken
+
+    def __init__(
+        self, study: Study, store: Store, keys: Mapping[str, str], runs: Collection[RunSpec], share: Share
+    ) -> None:
+        self.broken: dict[str, str] = {}
+        self.latest: dict[str, PretrainingRecord | None] = {}
+        self.streams: dict[Any, str] = {}  # Ray's generators of records, and whose they are
+        self.steps = study.pretraining.config.steps if study.pretraining else 0
+        if study.pretraining is None:
+            return
+        needed = {run.model for run in runs if run.weights_key is not None}
+        missing = [model for model in needed if not stored(store, keys[model])]
+        request = share.request()
+        task = ray.remote(_pretrain).options(num_cpus=request["cpu"], num_gpus=request.get("gpu", 0))
+        for model in sorted(missing, key=lambda m: (-study.model(m).n_layer * study.model(m).d_model ** 2, m)):
+            self.latest[model] = None
+            self.streams[task.remote(study, model, keys[model], store.uri, share)] = model
+
+    def poll(self, wait: bool = False) -> list[str]:
+        """Take what has come since the last call (`wait`: at least one thing); returns the models that moved."""
+        if not self.streams:
+            return []
+        number, timeout = (1, None) if wait else (len(self.streams), 0)
+        ready: list[Any] = ray.wait(list(self.streams), num_returns=number, timeout=timeout)[0]
+        moved = []
+        for stream in ready:
+            model = self.streams[stream]
+            try:
+                self.latest[model] = ray.get(next(stream))
+                moved.append(model)
+            except StopIteration:
+                del self.streams[stream]
+            except ray.exceptions.RayError as error:
+                cause = getattr(error, "cause", None) or error
+                self.broken[model] = f"pretraining failed: {type(cause).__name__}: {cause}".splitlines()[0][:500]
+                del self.streams[stream]
+        return moved
 
 
 def _pretrain(study: Study, model: str, key: str, results: str, share: Share) -> Iterator[PretrainingRecord]:
@@ -127,12 +143,3 @@ def _pretrain(study: Study, model: str, key: str, results: str, share: Share) ->
     store.write_pretraining(key, [{"model": model, "weights_key": key, **vars(record)} for record in run.history])
     put(store, key, run.model.backbone, config)
     store.delete(checkpoint)
-
-
-def _backbone(config: HyenaConfig, path: Path) -> torch.nn.Module:
-    from hyena.checkpoint import load_backbone
-    from hyena.model import Backbone
-
-    backbone = Backbone(config)
-    load_backbone(backbone, path)
-    return backbone

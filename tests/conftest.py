@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's workers are as nice as can be, and starve beside a test
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # many small tensors: more threads only get in each other's way
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
