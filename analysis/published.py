@@ -51,7 +51,9 @@ _PROTOCOL = {
     "padding": "left",
     "pooling": "all",
     "reverse_complement": 0.5,
+    "split": "official",
     "validation_fraction": 0.0,
+    "train_fraction": 1.0,
     "num_classes": 2,
 }
 

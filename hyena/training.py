@@ -24,12 +24,14 @@ from hyena.errors import InputError
 from hyena.metrics import Scores, score
 from hyena.model import Classifier, Padding, Pooling
 from hyena.randomness import stream
-from hyena.sequences import Dataset, Split, with_validation
+from hyena.regroup import regroup
+from hyena.sequences import Dataset, Split, training_subset, with_validation
 
 #: Parameters with one of these in their name belong to the implicit filter: no weight decay.
 FILTER_PARAMETERS = ("filter_fn", "pos_emb", "modulation")
 
 Precision = Literal["float32", "bfloat16"]
+SplitRule = Literal["official", "regroup"]
 
 
 class TrainingError(RuntimeError):
@@ -51,7 +53,9 @@ class TrainingConfig:
         padding: side of the padding. A causal model does not see padding on the right; "left" is as published.
         pooling: what the head averages: "real" positions, or "all" as published.
         reverse_complement: probability of reverse-complementing a training sequence.
+        split: "official", or "regroup": all splits cut anew so that no overlapping sequences face each other.
         validation_fraction: share of the training split held out, where the data set brings no validation split.
+        train_fraction: share of what is left that is trained on; smaller shares are nested in larger ones.
         precision: of matrix products; residual, normalisation and long convolution stay in float32.
     """
 
@@ -67,7 +71,9 @@ class TrainingConfig:
     padding: Padding = "right"
     pooling: Pooling = "real"
     reverse_complement: float = 0.5
+    split: SplitRule = "official"
     validation_fraction: float = 0.1
+    train_fraction: float = 1.0
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
@@ -82,6 +88,8 @@ class TrainingConfig:
                 raise InputError(f"{name} = {getattr(self, name)}: it must be from 0 to 1")
         if not 0 <= self.validation_fraction < 1:
             raise InputError(f"validation_fraction = {self.validation_fraction}: it must be at least 0 and less than 1")
+        if not 0 < self.train_fraction <= 1:
+            raise InputError(f"train_fraction = {self.train_fraction}: it must be more than 0 and at most 1")
         if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
             raise InputError(f"weight_decay = {self.weight_decay}: it must be at least 0")
         if self.max_length is not None and self.max_length < 1:
@@ -129,8 +137,12 @@ class PreparedData:
 
     @classmethod
     def of(cls, dataset: Dataset, config: TrainingConfig, split_seed: int, device: torch.device) -> PreparedData:
-        """Cut the validation split, pad as the configuration says, move to `device`."""
-        dataset = with_validation(dataset, config.validation_fraction, split_seed)
+        """Cut the splits, pad as the configuration says, move to `device`."""
+        if config.split == "regroup":
+            dataset = regroup(dataset, split_seed, validation_fraction=config.validation_fraction)
+        else:
+            dataset = with_validation(dataset, config.validation_fraction, split_seed)
+        dataset = training_subset(dataset, config.train_fraction, split_seed)
         length = config.input_length(dataset.longest)
 
         def batch(split: Split) -> Batch:

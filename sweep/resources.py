@@ -26,7 +26,7 @@ class Share:
 
     @classmethod
     def of(cls, wanted: Resources, cluster: Mapping[str, float]) -> Share:
-        """`wanted` on a cluster with these Ray resources: a GPU's share where there are GPUs, CPU cores alone where not.
+        """`wanted` on a cluster with these Ray resources: part of a GPU where there are any, CPU cores alone where not.
 
         A cluster that has no core for runs either is one that grows from zero: it is asked for GPUs.
         """

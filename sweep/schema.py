@@ -107,7 +107,11 @@ RUNS = pa.schema(
         _field(
             "reverse_complement", pa.float64(), "probability of reverse-complementing a training sequence", "fraction"
         ),
+        _field("split", pa.string(), "official, or regroup: cut anew so that no overlapping sequences face each other"),
         _field("validation_fraction", pa.float64(), "share of the training split cut off for validation", "fraction"),
+        _field(
+            "train_fraction", pa.float64(), "share of the rest that is trained on, nested by split_seed", "fraction"
+        ),
         _field("precision", pa.string(), "arithmetic of matrix products: float32 or bfloat16"),
         # what came out
         *_scores("validation"),

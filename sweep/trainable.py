@@ -117,7 +117,8 @@ class RunTrainable(tune.Trainable):
     def _data(self) -> PreparedData:
         """The run's data on the device, kept for the next run that needs the same."""
         spec, training = self.spec, self.spec.training
-        key = (spec.data, spec.split_seed, training.validation_fraction, training.max_length, training.padding)
+        cut = (spec.split_seed, training.split, training.validation_fraction, training.train_fraction)
+        key = (spec.data, *cut, training.max_length, training.padding)
         if self.prepared is None or self.prepared[0] != key:
             self.prepared = None  # let go of the old data before the new is made
             dataset = load_data(spec.data)

@@ -74,7 +74,8 @@ class RunSpec:
     @property
     def work(self) -> float:
         """Relative cost: parameters times positions trained on. For the estimate of the time left only."""
-        positions = (self.training.max_length or 0) * self.facts.train_examples * self.training.epochs
+        examples = self.facts.train_examples * self.training.train_fraction
+        positions = (self.training.max_length or 0) * examples * self.training.epochs
         return self.trainable_parameters * positions
 
     def identity(self) -> dict[str, Any]:

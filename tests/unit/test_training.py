@@ -9,6 +9,7 @@ import torch
 from hyena.config import HyenaConfig
 from hyena.errors import InputError
 from hyena.model import Classifier, initialise
+from hyena.randomness import numpy_stream
 from hyena.sequences import Dataset, dataset_from_sequences
 from hyena.synthetic import SyntheticConfig, synthetic_dataset
 from hyena.training import PreparedData, Run, TrainingConfig, TrainingError, learning_rate, optimizer_for
@@ -140,7 +141,14 @@ def test_a_loss_that_is_no_number_ends_the_run(dataset: Dataset) -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"epochs": 0}, {"learning_rate": 0.0}, {"warmup_fraction": 2}, {"validation_fraction": 1}, {"max_length": 0}],
+    [
+        {"epochs": 0},
+        {"learning_rate": 0.0},
+        {"warmup_fraction": 2},
+        {"validation_fraction": 1},
+        {"train_fraction": 0},
+        {"max_length": 0},
+    ],
 )
 def test_impossible_values_are_refused_by_name(values: dict[str, float]) -> None:
     with pytest.raises(InputError, match=next(iter(values))):
@@ -157,3 +165,36 @@ def test_padding_that_shows_in_the_result_is_made_and_no_other(
 ) -> None:
     config = TrainingConfig(epochs=1, padding=padding, pooling=pooling, max_length=max_length)  # type: ignore[arg-type]
     assert config.input_length(120) == expected
+
+
+def test_a_share_of_the_training_split_leaves_the_others_as_they_are(dataset: Dataset) -> None:
+    whole, third = (
+        PreparedData.of(dataset, TrainingConfig(epochs=1, train_fraction=share), 0, CPU) for share in (1.0, 1 / 3)
+    )
+    assert len(third.train.labels) == len(whole.train.labels) / 3
+    assert {tuple(t) for t in third.train.tokens.tolist()} < {tuple(t) for t in whole.train.tokens.tolist()}
+    assert torch.equal(third.test.tokens, whole.test.tokens)
+    assert third.validation is not None
+    assert whole.validation is not None
+    assert torch.equal(third.validation.tokens, whole.validation.tokens)
+
+
+def test_a_regrouped_split_puts_twins_on_one_side() -> None:
+    letters = numpy_stream(0, "tasks").integers(0, 4, size=(40, 80))
+    sequences = [bytes(b"ACGT"[n] for n in row) for row in letters]
+    twins = dataset_from_sequences(
+        "twins",
+        ("a", "b"),
+        [(s, n % 2) for n, s in enumerate(sequences)],
+        [(s, n % 2) for n, s in enumerate(sequences)],
+    )
+    official, regrouped = (
+        PreparedData.of(twins, TrainingConfig(epochs=1, split=rule, validation_fraction=0), 0, CPU)  # type: ignore[arg-type]
+        for rule in ("official", "regroup")
+    )
+
+    def shared(data: PreparedData) -> int:
+        return len({tuple(t) for t in data.train.tokens.tolist()} & {tuple(t) for t in data.test.tokens.tolist()})
+
+    assert shared(official) == 40
+    assert shared(regrouped) == 0
