@@ -23,6 +23,7 @@ MIRROR_VARIABLE = "GENOMIC_BENCHMARKS_URL"
 """Environment variable: another place for the archives, read as URL/files/NAME_v0.zip."""
 WAITS_S = (2.0, 8.0, 32.0)
 STALL_S = 60.0
+START_S = 60.0  # more, for the start of the package and the first answer of the server
 _POLL_S = 0.2
 _FINAL = 3  # the child's exit code for what another attempt would not mend
 
@@ -134,7 +135,7 @@ def _watch(child: subprocess.Popen[bytes], name: str, archive: Path) -> bool:
         if new_size != size:
             size, last_change = new_size, now
         unpacking = unpacking or (archive.parent / name).exists()
-        if not unpacking and now - last_change > STALL_S:
+        if not unpacking and now - last_change > STALL_S + (START_S if size == 0 else 0):
             return False
         if now - last_said > (1 if sys.stderr.isatty() else 15):
             last_said = now
