@@ -278,7 +278,11 @@ def paired_runs(data: pl.DataFrame | alt.NamedData, arms: tuple[str, str], sizes
     """Every run's accuracy by size and arm; a line joins the two runs of one seed. Rows: size, init, seed, value."""
     colour, _, shape = _arms(arms)
     x = alt.X(
-        "size:N", sort=sizes, title=None, scale=alt.Scale(domain=sizes), axis=alt.Axis(labelAngle=0, labelLimit=90)
+        "size:N",
+        sort=sizes,
+        title=None,
+        scale=alt.Scale(domain=sizes),
+        axis=alt.Axis(labelAngle=0, labelExpr="split(datum.value, '-')"),
     )
     offset = alt.XOffset(
         "init:N", sort=[arms[1], arms[0]], scale=alt.Scale(domain=[arms[1], arms[0]], paddingOuter=0.3)
@@ -300,17 +304,15 @@ def cost(data: pl.DataFrame | alt.NamedData, arms: tuple[str, str]) -> Chart:
     x = alt.X(
         "minutes:Q",
         title="training time of one run (minutes)",
-        scale=alt.Scale(type="log", padding=18),
-        axis=alt.Axis(format="~g", tickCount=4, labelOverlap=True),
+        scale=alt.Scale(type="log", nice=False, padding=30),
+        axis=alt.Axis(format="~g", grid=False, labelOverlap=True),
     )
-    y = _accuracy("accuracy:Q", padding=14)
-    base = alt.Chart(data).encode(x=x, y=y, color=colour)
+    base = alt.Chart(data).encode(x=x, y=_accuracy("accuracy:Q", padding=18), color=colour)
+    tip = ["size:N", "init:N", alt.Tooltip("minutes:Q", format=".3g"), alt.Tooltip("accuracy:Q", format=".2f")]
     lines = base.mark_line(strokeWidth=1.4).encode(strokeDash=dash)
-    dots = base.mark_point(filled=True, size=70, opacity=1).encode(
-        shape=shape,
-        tooltip=["size:N", "init:N", alt.Tooltip("minutes:Q", format=".3g"), alt.Tooltip("accuracy:Q", format=".2f")],
-    )
-    labels = base.mark_text(dy=-11, fontSize=10.5).encode(text="size:N")
+    dots = base.mark_point(filled=True, size=70, opacity=1).encode(shape=shape, tooltip=tip)
+    labelled = base.transform_filter(alt.FieldEqualPredicate(field="init", equal=arms[0]))
+    labels = labelled.mark_text(dy=-11, fontSize=10.5).encode(text="size:N")
     return alt.layer(lines, dots, labels).properties(
         width="container", height=230, description="Accuracy against training time"
     )
@@ -352,7 +354,7 @@ def pretraining(frame: pl.DataFrame) -> Chart:
     colour = alt.Color(
         "model:N", legend=legend, scale=alt.Scale(domain=models, range=(DATASET_COLOURS * repeat)[: len(models)])
     )
-    x = alt.X("tokens:Q", title="nucleotides seen", axis=alt.Axis(format="~s"))
+    x = alt.X("tokens:Q", title="nucleotides seen", axis=alt.Axis(format="~s", tickCount=7))
     y = alt.Y("train_bits_per_base:Q", title="bits per base", scale=alt.Scale(zero=False))
     base = alt.Chart(frame).encode(x=x, color=colour)
     train = base.mark_line(strokeWidth=1.4, opacity=0.8).encode(

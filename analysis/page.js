@@ -50,7 +50,11 @@
     return vegaEmbed(element, spec, {
       renderer: "svg", config: config(dark), tooltip: { theme: dark ? "dark" : "light" }, downloadFileName: element.dataset.chart,
       actions: { export: true, source: false, compiled: false, editor: false },
-    }).then(() => { element.dataset.state = "drawn"; })
+    }).then(() => {
+      const menu = element.querySelector("summary");
+      if (menu) menu.setAttribute("aria-label", "Save this figure");
+      element.dataset.state = "drawn";
+    })
       .catch((error) => { element.dataset.state = "failed"; element.textContent = "This figure could not be drawn; its numbers stand in the table."; console.error(error); });
   }
 

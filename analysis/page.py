@@ -131,7 +131,7 @@ class Page:
             self.datasets[name] = _columns(panel.rows)
             self.charts[name] = {"template": panel.template, "data": name, "description": panel.description}
             title = "<br>".join(text(part) for part in panel.title.split(" · "))
-            box = f'<div class="panel"><h4>{title}</h4><div class="chart" data-chart="{text(name)}"></div></div>'
+            box = f'<div class="panel"><h3>{title}</h3><div class="chart" data-chart="{text(name)}"></div></div>'
             boxes.setdefault(panel.title.split(" · ")[0], []).append(box)
         if len(members) <= 24:
             inner = '<div class="panels">' + "".join(box for group in boxes.values() for box in group) + "</div>"

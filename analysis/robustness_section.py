@@ -243,7 +243,7 @@ def _matrix(title: str, matrix: list[list[int]], runs: int) -> str:
         cells = "".join(_shade(value, total) for value in row)
         body += f'<tr><th scope="row">{index}</th>{cells}</tr>'
     return (
-        f'<div class="matrix"><h4>{text(title)} ({count_of(runs, "run")})</h4><div class="scroll"><table>'
+        f'<div class="matrix"><h3>{text(title)} ({count_of(runs, "run")})</h3><div class="scroll"><table>'
         f'<thead><tr><th scope="col"><span class="hidden">true class</span></th>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div></div>"
     )
