@@ -16,6 +16,7 @@ from hyena.batches import padded, reverse_complement
 from hyena.catalogue import OFFICIAL
 from hyena.download import download
 from hyena.errors import InputError
+from hyena.regroup import regroup
 from hyena.sequences import (
     Dataset,
     Split,
@@ -44,7 +45,7 @@ __all__ = [
 ]
 
 Format = Literal["genomic_benchmarks", "csv", "tsv", "parquet", "fasta"]
-_STAT_LIMIT = 100_000
+_STAT_LIMIT = 50_000
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class DatasetSource:
             in the header (`>ID label=CLASS`), or a folder per split with a file per class. See `tables.py`.
         path: the folder, archive or file; None: `NAME` (or `NAME_v0.zip`) in the data folder.
         sequence_column, label_column, split_column, id_column: names in the header of tables.
+        regroup: cut all splits anew so that no two share 60 letters in a row (`regroup.py`), by `regroup_seed`, with
+            `regroup_validation` of train as validation split where the data bring none.
     """
 
     format: Format
@@ -66,6 +69,9 @@ class DatasetSource:
     label_column: str = "label"
     split_column: str = "split"
     id_column: str = "id"
+    regroup: bool = False
+    regroup_seed: int = 0
+    regroup_validation: float = 0.1
 
     def __post_init__(self) -> None:
         if self.format not in get_args(Format):
@@ -76,6 +82,8 @@ class DatasetSource:
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"column {name!r} cannot play two parts (sequence, label, split, id)")
+        if not 0 <= self.regroup_validation < 1:
+            raise InputError(f"regroup_validation = {self.regroup_validation}: must lie in 0 ≤ fraction < 1")
 
     @property
     def columns(self) -> Columns:
@@ -94,8 +102,8 @@ def load_dataset(
 
     Args:
         name: an official name (`OFFICIAL`) without `source`, any name with one.
-        source: None for an official data set, which is looked for in `data_dir` as folder `NAME` or archive
-            `NAME_v0.zip`, and else downloaded to it.
+        source: None for an official data set as it is. Official ones are looked for in `data_dir` as folder `NAME`
+            or archive `NAME_v0.zip`, and else downloaded to it.
         data_dir: default: the cache folder of the genomic_benchmarks package. It may be read-only. Official names
             in a folder named here may hold other data (a part, another split): they are flagged, see
             `Dataset.official`. In the default folder, where only downloads lie, a difference means a broken one and
@@ -109,7 +117,7 @@ def load_dataset(
     if path is None:
         path = download(name, data_dir or default_data_dir(), lambda folder: _check_official(name, folder))
     reader = source or DatasetSource("genomic_benchmarks")
-    fingerprint = f"{reader.format}\n{reader.columns}\n{_fingerprint(path)}"
+    fingerprint = f"{replace(reader, path=None)}\n{_fingerprint(path)}"
     dataset = cached(cache_dir or default_cache_dir(), fingerprint, lambda: _read(name, path, reader))
     if source is None and data_dir is None and (difference := OFFICIAL[name].difference(dataset)):
         raise InputError(
@@ -159,7 +167,8 @@ def _locate(name: str, source: DatasetSource | None, data_dir: Path | None) -> P
     for candidate in (folder / name, folder / f"{name}_v0.zip"):
         if candidate.exists():
             return candidate
-    return None if source is None else folder / name
+    official = name in OFFICIAL and (source is None or source.format == "genomic_benchmarks")
+    return None if official else folder / name
 
 
 def _inside(path: Path, name: str) -> Path:
@@ -180,6 +189,8 @@ def _read(name: str, path: Path, source: DatasetSource) -> Dataset:
     dataset = assemble(name, classes, splits, place=str(path))
     if _fingerprint(path) != before:
         raise InputError(f"{path}: changed while it was being read; start again when it is complete")
+    if source.regroup:
+        return regroup(dataset, source.regroup_seed, validation_fraction=source.regroup_validation)
     return dataset
 
 
@@ -194,7 +205,7 @@ def _read_examples(path: Path, source: DatasetSource) -> dict[str, readers.Examp
 def _fingerprint(path: Path) -> str:
     """Text that changes when the file, or the folder's files, change: paths, sizes, times of change.
 
-    In a folder of more than 100,000 files only the folders' own times are looked at (which change with every file
+    In a folder of more than 50,000 files only the folders' own times are looked at (which change with every file
     that comes, goes or is replaced, though not with one that is overwritten in place): looking at each of 289,061
     files takes a second, every time.
     """

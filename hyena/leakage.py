@@ -84,6 +84,24 @@ def audit(dataset: Dataset, k: int = 60) -> Audit:
     return Audit(pa.Table.from_pylist(rows, SCHEMA), flags)
 
 
+def sequence_table(dataset: Dataset, flags: dict[tuple[str, str, str, str], Flags]) -> pa.Table:
+    """Which sequences of validation and test have a partner in train: to score a model without them.
+
+    Columns: split, example (place in the split, as in the predictions table), label, and for each measure
+    `MEASURE` and `MEASURE_other_class`.
+    """
+    parts = []
+    for name, split in dataset.splits.items():
+        if name != "train":
+            columns = {"split": pa.array([name] * len(split)), "example": pa.array(np.arange(len(split)))}
+            columns["label"] = pa.array(np.asarray(split.labels))
+            for (measure, of, against, relation), found in flags.items():
+                if (of, against) == (name, "train") and relation != "same":
+                    columns[measure if relation == "any" else f"{measure}_other_class"] = pa.array(found)
+            parts.append(pa.table(columns))
+    return pa.concat_tables(parts)
+
+
 def audit_intervals(name: str, coordinates: Path) -> pa.Table:
     """Rows of `SCHEMA` for an official data set, from a folder of interval lists: train against test and back."""
     classes, labels, flags = interval_flags(read_intervals(name, coordinates))
@@ -217,20 +235,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--intervals-only", action="store_true", help="with --coordinates: read no sequences")
     parser.add_argument("--kmer", type=int, default=60, help="letters in a row that count as shared (32 … 64)")
     parser.add_argument("-o", "--output", type=Path, help="write the counts to this Parquet file")
+    parser.add_argument("--sequences", type=Path, help="write which sequences have partners to this Parquet file")
     options = parser.parse_args(arguments)
     try:
-        table = _run(options)
-        print(describe(table))
-        if options.output:
-            options.output.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(table, options.output)
+        _run(options)
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _run(options: argparse.Namespace) -> pa.Table:
+def _run(options: argparse.Namespace) -> None:
     tables = []
     path = Path(options.dataset)
     name = path.name if path.exists() else options.dataset
@@ -238,13 +253,23 @@ def _run(options: argparse.Namespace) -> pa.Table:
         raise InputError("--intervals-only needs --coordinates DIR")
     if not options.intervals_only:
         dataset = load_dataset(name, guess_source(path) if path.exists() else None, options.data)
+        found = audit(dataset, options.kmer)
+        tables.append(found.table)
         print(f"{name}: " + ", ".join(f"{len(split):,} {part}" for part, split in dataset.splits.items()))
         for note in dataset.notes:
             print(f"note: {note}")
-        tables.append(audit(dataset, options.kmer).table)
+        if options.sequences:
+            _write(sequence_table(dataset, found.flags), options.sequences)
     if options.coordinates:
         tables.append(audit_intervals(name, options.coordinates))
-    return pa.concat_tables(tables)
+    print(describe(pa.concat_tables(tables)))
+    if options.output:
+        _write(pa.concat_tables(tables), options.output)
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from hyena.datasets import Dataset
 from hyena.errors import InputError
 from hyena.kmers import find_shared, first_copies, groups, pool_of
-from hyena.sequences import Integers, Split, content_digest, random_keys
+from hyena.sequences import Dataset, Integers, Split, content_digest, random_keys
 
 
 def regroup(dataset: Dataset, split_seed: int, k: int = 60, validation_fraction: float = 0.0) -> Dataset:

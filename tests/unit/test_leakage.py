@@ -222,11 +222,19 @@ def write_tables(folder: Path, dna) -> Path:
 def test_command_prints_and_writes_what_it_finds(tmp_path, dna, capsys, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     output = tmp_path / "deep" / "audit.parquet"
-    assert main([str(write_tables(tmp_path / "mine", dna)), "-o", str(output)]) == 0
+    sequences = tmp_path / "sequences.parquet"
+    arguments = [str(write_tables(tmp_path / "mine", dna)), "-o", str(output), "--sequences", str(sequences)]
+    assert main(arguments) == 0
     text = capsys.readouterr().out
     assert "mine: 2 train, 2 test" in text
     assert "1 of 2" in text
     assert "train sequences with a partner in the same split\n  none by exact_duplicate, reverse_complement" in text
+    rows = pq.read_table(sequences).to_pylist()
+    assert [(row["split"], row["example"], row["label"], row["exact_duplicate"]) for row in rows] == [
+        ("test", 0, 0, True),
+        ("test", 1, 1, False),
+    ]
+    assert not any(row["shared_kmer_other_class"] for row in rows)
     assert pq.read_table(output).schema.equals(SCHEMA)
     metadata = pq.read_schema(output).field("count").metadata
     assert json.dumps({k.decode(): v.decode() for k, v in metadata.items() if k == b"unit"}) == '{"unit": "sequences"}'
