@@ -30,11 +30,12 @@ HYPERPARAMETERS = (
     "split",
     "validation_fraction",
     "train_fraction",
-    "train_examples",
     "precision",
     "split_seed",
-    "data_digest",
 )
+
+#: Columns that follow from the data and the above; they name a group only where nothing else does.
+DERIVED = ("train_examples", "data_digest")
 
 #: Outcome → (words, unit, factor from the table's unit to the page's).
 OUTCOMES = {
@@ -173,17 +174,23 @@ def label_settings(results: Results) -> pl.DataFrame:
     settings = settings.join(per_model, on="model", maintain_order="left")
     short = short_names(settings["model"].unique().sort().to_list())
     settings = settings.with_columns(pl.col("model").replace_strict(short, return_dtype=pl.String).alias("size"))
-    known = results.runs.group_by("setting_id").agg(*(pl.col(name).first() for name in HYPERPARAMETERS))
+    known = results.runs.group_by("setting_id").agg(*(pl.col(name).first() for name in (*HYPERPARAMETERS, *DERIVED)))
     settings = settings.join(known, on="setting_id", how="left", maintain_order="left")
-    spread = settings.group_by(block).agg(*(pl.col(name).drop_nulls().n_unique() for name in HYPERPARAMETERS))
-    varied = [name for name in HYPERPARAMETERS if spread.height and (spread[name].max() or 0) > 1]  # type: ignore[operator]
-    parts = [pl.format(f"{name} {{}}", pl.col(name).cast(pl.String)) for name in varied]
-    label = pl.concat_str(parts, separator=", ") if parts else pl.lit("")
-    settings = settings.with_columns(label.fill_null("not run yet").alias("variant"))
+    settings = settings.with_columns(_variant(settings, block, HYPERPARAMETERS).alias("variant"))
     twice = pl.len().over([*block, "variant"]) > 1
+    if settings.select(twice.any()).item():  # only then: what follows from data differs between data sets, too
+        settings = settings.with_columns(_variant(settings, block, (*HYPERPARAMETERS, *DERIVED)).alias("variant"))
     prefix = pl.when(pl.col("variant") == "").then(pl.lit("")).otherwise(pl.col("variant") + ", ")
     own = pl.format("{}setting {}", prefix, pl.col("setting_id").str.slice(0, 12))
     return settings.with_columns(pl.when(twice).then(own).otherwise("variant").alias("variant"))
+
+
+def _variant(settings: pl.DataFrame, block: list[str], names: Sequence[str]) -> pl.Expr:
+    """The names and values of the columns that differ within some block."""
+    spread = settings.group_by(block).agg(*(pl.col(name).drop_nulls().n_unique() for name in names))
+    varied = [name for name in names if any(count > 1 for count in spread[name])]
+    parts = [pl.format(f"{name} {{}}", pl.col(name).cast(pl.String)) for name in varied]
+    return pl.concat_str(parts, separator=", ").fill_null("not run yet") if parts else pl.lit("")
 
 
 def short_names(models: Sequence[str]) -> dict[str, str]:

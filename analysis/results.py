@@ -27,6 +27,9 @@ DEFAULT_MARGIN = 0.5
 #: Columns of RUNS that no part of the report reads.
 _UNREAD_RUNS = {"validation_confusion", "warmup_learning_rate", "d_model", "n_layer", "l_max"}
 
+#: Columns without which a row says nothing; a column that an older file lacks otherwise counts as unknown.
+_NEEDED = {*PLAN.names, "schema_version", "status", "test_accuracy", "epoch", "step", "tokens", "train_bits_per_base"}
+
 
 class ResultsError(ValueError):
     """Results that cannot be reported on; the message is one line: what, where, and what would be right."""
@@ -204,10 +207,13 @@ def _read_one(folder: Folder, path: str, empty: pl.DataFrame, problems: list[Pro
         if "schema_version" in empty.columns:
             _refuse_other_version(_scan(folder.sources([path]), ["schema_version"])["schema_version"], relative)
         missing = [name for name in empty.columns if name not in present]
-        if missing:
-            problems.append(Problem(relative, f"lacks the column {missing[0]!r}"))
+        needed = [name for name in missing if name in _NEEDED]
+        if needed:
+            problems.append(Problem(relative, f"lacks the column {needed[0]!r}"))
             return None
-        return _scan(folder.sources([path]), empty.columns).cast(empty.schema)
+        found = _scan(folder.sources([path]), [name for name in empty.columns if name in present])
+        absent = [pl.lit(None, empty.schema[name]).alias(name) for name in missing]
+        return found.with_columns(absent).select(empty.columns).cast(empty.schema)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         problems.append(Problem(relative, f"not a readable Parquet file ({_one_line(error)})"))
         return None

@@ -110,6 +110,10 @@ def nothing_to_compare(results: Results, estimates: Estimates) -> str:
     planned = set(results.plan["init"].unique())
     if results.plan.is_empty():
         return "Nothing can be concluded: the study plans no run, and none has landed."
+    unusable = sum(problem.path.startswith("runs/") for problem in results.problems)
+    if results.runs.is_empty() and unusable:
+        files = count_of(unusable, "file of a run", "files of runs")
+        return f"No run can be counted: {files} could not be used ({results.problems[0].reason}). Nothing can be said."
     if results.runs.is_empty():
         return f"No run has ended yet: {count_of(results.plan.height, 'run')} planned, none done. Nothing can be said."
     if results.done.is_empty():

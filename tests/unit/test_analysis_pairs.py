@@ -98,3 +98,17 @@ def test_correlation_of_the_arms_is_found_where_seeds_share_an_effect(tmp_path):
 )
 def test_short_names(names, short):
     assert short_names(names) == dict(zip(names, short, strict=True))
+
+
+def test_a_training_share_is_one_group_over_data_sets_of_different_size(tmp_path):
+    truth = Truth(models={"tiny": 1_000}, datasets={"alpha": 0.7, "beta": 0.8}, seeds=(1, 2), epochs=(2,),
+                  learning_rates=(1e-3, 1e-4))  # fmt: skip
+
+    def changes(row):
+        share = 1.0 if row["_learning_rate"] == 1e-3 else 0.1
+        examples = int(share * (200 if row["dataset"] == "alpha" else 500))
+        return {"learning_rate": 1e-3, "train_fraction": share, "train_examples": examples}
+
+    comparison = compare(study(tmp_path, truth, changes=changes))
+    assert set(comparison.variants) == {"train_fraction 1.0", "train_fraction 0.1"}
+    assert comparison.estimable.height == 2

@@ -75,6 +75,15 @@ def test_another_schema_version_with_other_columns_is_refused_as_such(results):
         load(results)
 
 
+@pytest.mark.parametrize(("column", "counts"), [("host", True), ("train_fraction", True), ("test_accuracy", False)])
+def test_a_column_that_an_older_file_lacks_is_unknown_unless_it_is_needed(results, column, counts):
+    victim = sorted((results / "runs").iterdir())[0]
+    pl.read_parquet(victim).drop(column).write_parquet(victim)
+    loaded = load(results)
+    assert loaded.runs.height == (4 if counts else 3)
+    assert [problem.reason for problem in loaded.problems] == ([] if counts else [f"lacks the column {column!r}"])
+
+
 def test_runs_that_the_plan_does_not_name_are_counted_apart(results):
     plan = pl.read_parquet(results / "plan.parquet")
     plan.filter(pl.col("seed") == 1).write_parquet(results / "plan.parquet")
