@@ -1,5 +1,6 @@
 """From files to data sets: layouts, order, the token cache, and faults told in one line with their place."""
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -7,9 +8,11 @@ import random
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -274,6 +277,16 @@ def test_a_data_set_that_only_has_the_official_name_is_flagged(tmp_path):
     dataset = load_dataset("human_enhancers_cohn", None, tmp_path, tmp_path / "cache")
     assert not dataset.official
     assert "not the official human_enhancers_cohn: classes a_class, b_class" in dataset.notes[0]
+
+
+def test_the_documentation_names_every_format_and_every_key():
+    text = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    for format in get_args(datasets.Format):
+        assert f"`{format}`" in text
+    table = tomllib.loads(text.split("```toml\n")[1].split("```")[0])["datasets"]["mine"]
+    assert table.keys() == {field.name for field in dataclasses.fields(DatasetSource)}
+    written = DatasetSource(**table)
+    assert written == DatasetSource(written.format, written.path), "the values shown should be the defaults"
 
 
 # --- the token cache ---

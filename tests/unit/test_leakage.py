@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from hyena.catalogue import OFFICIAL
 from hyena.datasets import DatasetSource, load_dataset
 from hyena.errors import InputError
 from hyena.intervals import Intervals, compare
@@ -326,3 +327,17 @@ def test_three_of_four_test_enhancers_stand_in_the_training_set(shared_data):
     table = audit_intervals("human_enhancers_ensembl", shared_data / "coordinates")
     assert count(table, "interval_identical", "positive", "test") == (11_694, 15_485)
     assert count(table, "interval_identical", "negative", "test") == (0, 15_485)
+
+
+def test_the_documented_table_is_what_the_audit_finds(shared_data):
+    text = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    for name, entry in OFFICIAL.items():
+        table = audit_intervals(name, shared_data / "coordinates")
+        for label in entry.classes:
+            cells = [f"{count(table, 'interval_overlap', label, 'test')[1]:,}"]
+            for measure in ("interval_overlap", "interval_inside", "interval_identical"):
+                cells.append(f"{count(table, measure, label, 'test')[0]:,}")
+            cells.append(f"{count(table, 'interval_overlap', label, 'train')[1]:,}")
+            for measure in ("interval_overlap", "interval_inside"):
+                cells.append(f"{count(table, measure, label, 'train')[0]:,}")
+            assert f"| {name} | {label} | {' | '.join(cells)} |" in text
