@@ -1,0 +1,58 @@
+"""On a CUDA device: the same numbers as on the CPU, bfloat16 that trains, memory held to its share."""
+
+import copy
+
+import pytest
+import torch
+
+from hyena.config import HyenaConfig
+from hyena.model import Classifier, initialise
+from hyena.synthetic import SyntheticConfig, synthetic_dataset
+from hyena.training import PreparedData, Run, TrainingConfig
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+MODEL = HyenaConfig(d_model=64, n_layer=2, l_max=130)
+DATA = synthetic_dataset("synthetic_enhancers", SyntheticConfig(train_examples=256, test_examples=64))
+
+
+def run_on(device: str, **values: object) -> Run:
+    config = TrainingConfig(epochs=2, batch_size=64, learning_rate=1e-3, **values)  # type: ignore[arg-type]
+    model = Classifier(MODEL, 2, config.pooling, config.padding)
+    initialise(model, 1)
+    return Run(model.to(device), PreparedData.of(DATA, config, 0, torch.device(device)), config, 1)
+
+
+def test_logits_and_gradients_are_the_cpus() -> None:
+    tokens = torch.randint(7, 11, (8, 120), generator=torch.Generator().manual_seed(0))
+    lengths, labels = torch.full((8,), 120), torch.arange(8) % 2
+    gradients = []
+    model = Classifier(MODEL, 2)
+    initialise(model, 1)
+    for device in ("cpu", "cuda"):
+        there = copy.deepcopy(model).to(device)
+        logits = there(tokens.to(device), lengths.to(device))
+        torch.nn.functional.cross_entropy(logits, labels.to(device)).backward()
+        gradients.append({name: p.grad.cpu() for name, p in there.named_parameters()})
+    for name, expected in gradients[0].items():
+        assert torch.linalg.norm(gradients[1][name] - expected) <= 1e-3 * torch.linalg.norm(expected) + 1e-7, name
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_first_epoch_is_the_cpus_but_for_dropout(precision: str) -> None:
+    cpu, cuda = run_on("cpu"), run_on("cuda", precision=precision)
+    for one, other in zip(cpu._batches(), cuda._batches(), strict=True):
+        assert torch.equal(one.tokens, other.tokens.cpu())
+    assert cuda.advance().train_loss == pytest.approx(cpu.advance().train_loss, abs=0.02)
+
+
+def test_a_resumed_run_goes_on_where_it_was() -> None:
+    whole, first, second = run_on("cuda"), run_on("cuda"), run_on("cuda")
+    whole.advance()
+    expected = whole.advance().train_loss
+    first.advance()
+    second.resume(first.state())
+    assert second.advance().train_loss == pytest.approx(expected, rel=1e-4)
