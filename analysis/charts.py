@@ -107,7 +107,20 @@ def forest_rows(estimates: Estimates) -> pl.DataFrame:
             "verdict": "",
             "shown": f"[{spread.prediction_low:+.2f}, {spread.prediction_high:+.2f}]",
         }
-    return pl.DataFrame(rows, infer_schema_length=None)
+    numbers = dict.fromkeys(("effect", "low", "high"), pl.Float64())
+    return pl.DataFrame(rows, schema_overrides=numbers, infer_schema_length=None)
+
+
+def _forest_domain(rows: pl.DataFrame, margin: float) -> list[float] | None:
+    """Limits of the axis where intervals over data sets would squash all others (few data sets); else None."""
+    own = rows.filter(pl.col("kind").is_in(["cell", "fixed"]))
+    reach = pl.concat([own["low"], own["high"], own["effect"], pl.Series([0.0, margin, -margin])]).drop_nulls()
+    wide = pl.concat([rows["low"], rows["high"]]).drop_nulls()
+    low, high = min(reach), max(reach)
+    room = 0.35 * (high - low)
+    if wide.is_empty() or (min(wide) > low - 2 * room and max(wide) < high + 2 * room):
+        return None
+    return [low - room, high + room]
 
 
 def forest(estimates: Estimates) -> Chart:
@@ -136,23 +149,19 @@ def forest(estimates: Estimates) -> Chart:
     drawn = rows.filter(pl.col("effect").is_not_null())
     points = drawn.filter(pl.col("kind") != "prediction")
     base = alt.Chart(points).encode(y=y, tooltip=tip)
-    bars = base.mark_rule(strokeWidth=2.2).encode(x=alt.X("low:Q"), x2="high:Q", color=colour)
-    marks = base.mark_point(filled=True, size=95, opacity=1).encode(
-        x=alt.X(
-            "effect:Q",
-            title=f"Δ accuracy, pretrained − scratch ({unit})",
-            axis=alt.Axis(tickCount=7, labelExpr=_SIGNED),
-        ),
-        color=colour,
-        shape=shape,
-    )
+    domain = _forest_domain(rows, estimates.margin)
+    scale = alt.Scale(domain=domain, nice=False) if domain else alt.Scale()
+    axis = alt.Axis(tickCount=7, labelExpr=_SIGNED)
+    x = alt.X("effect:Q", title=f"Δ accuracy, pretrained − scratch ({unit})", scale=scale, axis=axis)
+    bars = base.mark_rule(strokeWidth=2.2, clip=True).encode(x=alt.X("low:Q"), x2="high:Q", color=colour)
+    marks = base.mark_point(filled=True, size=95, opacity=1, clip=True).encode(x=x, color=colour, shape=shape)
     layers = [_margin_band(estimates.margin), _zero_line()]
     if estimates.comparison.paired and estimates.comparison.pairs.height:
         layers.append(_pair_dots(estimates, y))
     layers += [bars, marks]
     prediction = drawn.filter(pl.col("kind") == "prediction")
     if prediction.height:
-        dotted = alt.Chart(prediction).mark_rule(strokeWidth=2, strokeDash=[2, 3], color=GREY)
+        dotted = alt.Chart(prediction).mark_rule(strokeWidth=2, strokeDash=[2, 3], color=GREY, clip=True)
         layers.append(dotted.encode(y=y, tooltip=tip, x=alt.X("low:Q"), x2="high:Q"))
     headers = alt.Chart(rows.filter(pl.col("kind") == "header"))
     layers.append(
@@ -184,7 +193,7 @@ def _pair_dots(estimates: Estimates, y: alt.Y) -> alt.Chart:
         pl.concat_str("dataset", "size", separator=_CUT).alias("key"), "seed", pl.col("difference").alias("effect")
     )
     tip = [alt.Tooltip("seed:Q"), alt.Tooltip("effect:Q", title="Δ of this pair", format="+.2f")]
-    dots = alt.Chart(frame).mark_circle(size=22, opacity=0.45, color=GREY, yOffset=7)
+    dots = alt.Chart(frame).mark_circle(size=22, opacity=0.45, color=GREY, yOffset=7, clip=True)
     return dots.encode(y=y, x=alt.X("effect:Q"), tooltip=tip)
 
 
@@ -298,14 +307,15 @@ def paired_runs(data: pl.DataFrame | alt.NamedData, arms: tuple[str, str], sizes
     return alt.layer(lines, dots).properties(width="container", height=220, description="Every run, paired by seed")
 
 
-def cost(data: pl.DataFrame | alt.NamedData, arms: tuple[str, str]) -> Chart:
+def cost(data: pl.DataFrame | alt.NamedData, arms: tuple[str, str], *, logarithmic: bool = True) -> Chart:
     """Mean accuracy against mean training time, a point per size and arm. Rows: size, init, minutes, accuracy."""
+    scale = alt.Scale(type="log", nice=False, padding=30) if logarithmic else alt.Scale(zero=True, padding=30)
     colour, dash, shape = _arms(arms)
     x = alt.X(
         "minutes:Q",
         title="training time of one run (minutes)",
-        scale=alt.Scale(type="log", nice=False, padding=30),
-        axis=alt.Axis(format="~g", grid=False, labelOverlap=True),
+        scale=scale,
+        axis=alt.Axis(format="~g", grid=False, labelOverlap=True, tickCount=5),
     )
     base = alt.Chart(data).encode(x=x, y=_accuracy("accuracy:Q", padding=18), color=colour)
     tip = ["size:N", "init:N", alt.Tooltip("minutes:Q", format=".3g"), alt.Tooltip("accuracy:Q", format=".2f")]

@@ -193,8 +193,15 @@ def t_estimate(shell: Estimate, effect: float, se: float, df: float, method: str
 def assumptions(comparison: Comparison) -> tuple[str, ...]:
     """What the pooled contrasts lean on."""
     unit = "differences of pairs" if comparison.paired else "runs"
-    common = (f"{unit} are independent and near-normal within a cell", "their spread is the same in all cells")
+    common: tuple[str, ...] = (
+        f"{unit} are independent and near-normal within a cell",
+        "their spread is the same in all cells",
+    )
     counts = comparison.estimable
+    if comparison.paired and counts.height and "n_pairs" in counts.columns:
+        single = counts.filter(pl.col("n_pairs") == 1).height
+        if 0 < single < counts.height:
+            common = (*common, f"{single} of {counts.height} cells have one pair and borrow the spread of the others")
     if not comparison.paired and counts.height and (counts["n_treated"] < 2).all() and (counts["n_control"] > 1).any():
         return (
             *common,

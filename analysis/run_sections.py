@@ -118,13 +118,15 @@ def worth_the_compute(page: Page, results: Results, comparison: Comparison) -> s
     costs = cost_table(results, comparison)
     if costs.is_empty():
         return ""
+    minutes = costs["minutes"].to_list()
+    wide = max(minutes) > 5 * min(minutes)
     members = [
         Panel(
             str(dataset),
             part.select("size", "init", "minutes", "accuracy", "runs"),
             f"Mean accuracy against mean training time by size and arm, {dataset}",
             "cost",
-            lambda: charts.cost(alt.NamedData("panel"), comparison.arms),
+            lambda: charts.cost(alt.NamedData("panel"), comparison.arms, logarithmic=wide),
         )
         for (dataset,), part in costs.group_by("dataset", maintain_order=True)
     ]

@@ -126,7 +126,8 @@ def where_it_helps(page: Page, estimates: Estimates) -> str:
         "Δ by data set and size. Lines: 95 % intervals (pooled spread); shapes: verdicts by the rule below; "
         + ("small dots: single pairs; " if paired else "")
         + f"grey band: ±{estimates.margin:g} {estimates.comparison.unit}, the margin that matters. "
-        "The first block of means speaks for these data sets, the second takes them as a sample of data sets."
+        "Intervals that leave the figure go on beyond it. The first block of means speaks for these data sets, the "
+        "second takes them as a sample of data sets."
     )
     figure = page.figure("forest", charts.forest(estimates), caption, cells_table(estimates))
     spread = estimates.heterogeneity

@@ -22,7 +22,7 @@ SYMBOLS = {
     "hurts": "▼",
     "equivalent": "≈",
     "unresolved": "?",
-    "not estimable": "–",
+    "not estimable": "·",
 }
 
 

@@ -219,3 +219,34 @@ def test_a_page_of_500_runs_stays_under_3_megabytes(tmp_path, capsys):
     assert load(folder).runs.height == 500
     assert len(source.encode()) < 3_000_000
     assert len(payload["charts"]) > 25
+
+
+def test_watching_follows_a_sweep_until_its_last_run(tmp_path, capsys, monkeypatch):
+    folder = write_results(tmp_path / "results", SMALL, predictions=False)
+    late = sorted((folder / "runs").iterdir())[-1]
+    late.rename(tmp_path / late.name)
+    page, seen = tmp_path / "page.html", []
+
+    def sleep(seconds):
+        """Instead of waiting: look at the page as it is, then let the last run land."""
+        seen.append('"reload_s":5' in page.read_text(encoding="utf-8"))
+        if len(seen) == 2:
+            (tmp_path / late.name).rename(late)
+
+    monkeypatch.setattr("analysis.report.time.sleep", sleep)
+    assert report.main([str(folder), "-o", str(page), "--watch"]) == 0
+    assert seen == [True, True]
+    assert '"reload_s":null' in page.read_text(encoding="utf-8"), "the last page loads itself no more"
+    printed = capsys.readouterr().out
+    assert printed.count("Pretraining") == 2, "nothing is rewritten while nothing changes"
+
+
+def test_an_interruption_of_watching_is_code_130(tmp_path, capsys, monkeypatch):
+    folder = write_results(tmp_path / "results", SMALL, predictions=False, missing=lambda row: row["seed"] == 1)
+
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("analysis.report.time.sleep", interrupt)
+    assert report.main([str(folder), "-o", str(tmp_path / "page.html"), "--watch"]) == 130
+    assert (tmp_path / "page.html").exists()
