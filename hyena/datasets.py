@@ -16,7 +16,6 @@ from hyena.batches import padded, reverse_complement
 from hyena.catalogue import OFFICIAL
 from hyena.download import download
 from hyena.errors import InputError
-from hyena.regroup import regroup
 from hyena.sequences import (
     Dataset,
     Split,
@@ -59,8 +58,6 @@ class DatasetSource:
             in the header (`>ID label=CLASS`), or a folder per split with a file per class. See `tables.py`.
         path: the folder, archive or file; None: `NAME` (or `NAME_v0.zip`) in the data folder.
         sequence_column, label_column, split_column, id_column: names in the header of tables.
-        regroup: cut all splits anew so that no two share 60 letters in a row (`regroup.py`), by `regroup_seed`, with
-            `regroup_validation` of train as validation split where the data bring none.
     """
 
     format: Format
@@ -69,9 +66,6 @@ class DatasetSource:
     label_column: str = "label"
     split_column: str = "split"
     id_column: str = "id"
-    regroup: bool = False
-    regroup_seed: int = 0
-    regroup_validation: float = 0.1
 
     def __post_init__(self) -> None:
         if self.format not in get_args(Format):
@@ -82,8 +76,6 @@ class DatasetSource:
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"column {name!r} cannot play two parts (sequence, label, split, id)")
-        if not 0 <= self.regroup_validation < 1:
-            raise InputError(f"regroup_validation = {self.regroup_validation}: must lie in 0 ≤ fraction < 1")
 
     @property
     def columns(self) -> Columns:
@@ -102,8 +94,8 @@ def load_dataset(
 
     Args:
         name: an official name (`OFFICIAL`) without `source`, any name with one.
-        source: None for an official data set as it is. Official ones are looked for in `data_dir` as folder `NAME`
-            or archive `NAME_v0.zip`, and else downloaded to it.
+        source: None for an official data set, which is looked for in `data_dir` as folder `NAME` or archive
+            `NAME_v0.zip`, and else downloaded to it.
         data_dir: default: the cache folder of the genomic_benchmarks package. It may be read-only. Official names
             in a folder named here may hold other data (a part, another split): they are flagged, see
             `Dataset.official`. In the default folder, where only downloads lie, a difference means a broken one and
@@ -167,8 +159,7 @@ def _locate(name: str, source: DatasetSource | None, data_dir: Path | None) -> P
     for candidate in (folder / name, folder / f"{name}_v0.zip"):
         if candidate.exists():
             return candidate
-    official = name in OFFICIAL and (source is None or source.format == "genomic_benchmarks")
-    return None if official else folder / name
+    return None if source is None else folder / name
 
 
 def _inside(path: Path, name: str) -> Path:
@@ -189,8 +180,6 @@ def _read(name: str, path: Path, source: DatasetSource) -> Dataset:
     dataset = assemble(name, classes, splits, place=str(path))
     if _fingerprint(path) != before:
         raise InputError(f"{path}: changed while it was being read; start again when it is complete")
-    if source.regroup:
-        return regroup(dataset, source.regroup_seed, validation_fraction=source.regroup_validation)
     return dataset
 
 

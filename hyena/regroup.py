@@ -6,12 +6,13 @@ published ones: that is its point.
 """
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
 from hyena.errors import InputError
 from hyena.kmers import find_shared, first_copies, groups, pool_of
-from hyena.sequences import Dataset, Integers, Split, content_digest, random_keys
+from hyena.sequences import Dataset, Integers, content_digest, random_keys
 
 
 def regroup(dataset: Dataset, split_seed: int, k: int = 60, validation_fraction: float = 0.0) -> Dataset:
@@ -31,7 +32,7 @@ def regroup(dataset: Dataset, split_seed: int, k: int = 60, validation_fraction:
     if not 0 <= validation_fraction < 1:
         raise InputError(f"validation fraction {validation_fraction}: must lie in 0 ≤ fraction < 1")
     everything = pool_of(dataset.splits.values())
-    group = _groups(everything, k)
+    group = _groups(dataset, k)
     wanted = _wanted(dataset, validation_fraction)
     side = _assign(group, np.asarray(everything.labels), np.array(list(wanted.values())), split_seed)
     splits = {name: everything.take(np.flatnonzero(side == i)) for i, name in enumerate(wanted)}
@@ -58,8 +59,10 @@ def regroup(dataset: Dataset, split_seed: int, k: int = 60, validation_fraction:
     )
 
 
-def _groups(everything: Split, k: int) -> Integers:
+@lru_cache(maxsize=4)  # by identity: the cuts of one data set by many seeds find the groups once
+def _groups(dataset: Dataset, k: int) -> Integers:
     """int64 [N]: the smallest number in each sequence's group; copies too short to share a k-mer are together too."""
+    everything = pool_of(dataset.splits.values())
     return groups(find_shared(everything, k), len(everything))[first_copies(everything)]
 
 

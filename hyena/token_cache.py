@@ -20,7 +20,7 @@ from filelock import FileLock
 from hyena.sequences import Dataset, Split
 from hyena.tokenizer import TOKENIZER_VERSION
 
-FORMAT_VERSION = 1  # raise it when the readers, `regroup` or the files below change meaning
+FORMAT_VERSION = 1  # raise it when the readers or the files below change meaning
 _ARRAYS = ("tokens", "offsets", "labels")
 _log = logging.getLogger(__name__)
 

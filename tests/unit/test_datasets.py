@@ -248,8 +248,6 @@ def test_sources_are_checked():
         DatasetSource("fastq")
     with pytest.raises(InputError, match="cannot play two parts"):
         DatasetSource("csv", label_column="sequence")
-    with pytest.raises(InputError, match=r"regroup_validation = 1: must lie in 0 ≤ fraction < 1"):
-        DatasetSource("csv", regroup_validation=1)
     assert DatasetSource("csv", "~/x").path == Path.home() / "x"
 
 

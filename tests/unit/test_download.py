@@ -249,15 +249,6 @@ def test_real_archives_go_through_the_package(tmp_path, shared_data, serve, monk
         load_dataset(NAME, None, tmp_path / "data", tmp_path / "cache")
 
 
-def test_an_official_data_set_with_wishes_is_downloaded_too(tmp_path, serve, monkeypatch):
-    server = serve()
-    monkeypatch.setattr(datasets, "regroup", lambda dataset, seed, validation_fraction: dataset)
-    load_dataset(
-        NAME, datasets.DatasetSource("genomic_benchmarks", regroup=True), tmp_path / "data", tmp_path / "cache"
-    )
-    assert len(server.paths) == 1
-
-
 @pytest.mark.network
 def test_the_smallest_official_data_set_from_its_own_server(tmp_path):
     assert load_dataset("dummy_mouse_enhancers_ensembl", None, tmp_path / "data", tmp_path / "cache").official
