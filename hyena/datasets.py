@@ -148,10 +148,10 @@ def is_present(name: str, source: DatasetSource | None = None, data_dir: Path | 
 def _locate(name: str, source: DatasetSource | None, data_dir: Path | None) -> Path | None:
     """Where the data lie; None: nowhere yet, to be downloaded."""
     if source is None and name not in OFFICIAL:
-        near = difflib.get_close_matches(name, OFFICIAL, n=3) or sorted(OFFICIAL)
+        near = difflib.get_close_matches(name, OFFICIAL, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"the official ones are {', '.join(OFFICIAL)}."
         raise InputError(
-            f"data set {name!r} is unknown; did you mean {' or '.join(near)}? "
-            f"Data of your own need a [datasets.{name}] table in the study file"
+            f"data set {name!r} is unknown; {hint} Data of your own need a [datasets.NAME] table in the study file"
         )
     if source is not None and source.path is not None:
         return _inside(source.path, name)
@@ -169,7 +169,10 @@ def _inside(path: Path, name: str) -> Path:
 
 def _read(name: str, path: Path, source: DatasetSource) -> Dataset:
     before = _fingerprint(path)
-    examples = _read_examples(path, source)
+    try:
+        examples = _read_examples(path, source)
+    except OSError as error:
+        raise _unreadable(error, path) from None
     readers.require_train_and_test(examples, path, "splits")
     classes = readers.class_names(examples)
     number = {label: i for i, label in enumerate(classes)}
@@ -181,6 +184,13 @@ def _read(name: str, path: Path, source: DatasetSource) -> Dataset:
     if _fingerprint(path) != before:
         raise InputError(f"{path}: changed while it was being read; start again when it is complete")
     return dataset
+
+
+def _unreadable(error: OSError, path: Path) -> InputError:
+    reason = (
+        "no such file or folder" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
+    )
+    return InputError(f"{error.filename or path}: {reason}")
 
 
 def _read_examples(path: Path, source: DatasetSource) -> dict[str, readers.Examples]:
@@ -211,10 +221,8 @@ def _fingerprint(path: Path) -> str:
                 folders = [f"{folder} {folder.stat().st_mtime_ns}" for folder in sorted(path.glob("*/*"))]
                 files = []
                 break
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file or folder") from None
-    except PermissionError as error:
-        raise InputError(f"{error.filename}: permission denied") from None
+    except OSError as error:
+        raise _unreadable(error, path) from None
     return "\n".join([str(path.resolve()), *sorted(folders), *sorted(files)])
 
 

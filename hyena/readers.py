@@ -118,7 +118,7 @@ def read_archive(path: Path) -> dict[str, Examples]:
                     return unzipped(member, f"{path}: {name}") if name.endswith(".gz") else member
 
                 return {split: _read_members(files, read, f"{path}: ") for split, files in in_order(members)}
-    except InputError:
+    except (InputError, PermissionError):
         raise
     except (zipfile.BadZipFile, zlib.error, struct.error, OSError, ValueError) as error:
         raise InputError(f"{path}: not a whole zip archive ({error}); copy or fetch it again") from None

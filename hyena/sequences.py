@@ -124,7 +124,8 @@ def assemble(name: str, classes: tuple[str, ...], splits: dict[str, Split], plac
     """
     place = place or f"data set {name!r}"
     if len(classes) < 2:
-        raise InputError(f"{place}: only one class ({', '.join(classes) or 'none'}); at least two are needed")
+        found = f"only one class ({classes[0]})" if classes else "no sequences"
+        raise InputError(f"{place}: {found}; at least two classes are needed")
     for split_name, split in ((key, splits[key]) for key in SPLIT_NAMES if key in splits):
         if len(split) == 0:
             raise InputError(f"{place}: no sequences in the {split_name} split; each class needs at least one")

@@ -140,10 +140,16 @@ def _names(header: list[str], columns: Columns, split: str, place: str) -> dict[
         names["id"] = columns.id
     for name in names.values():
         if name not in header:
-            raise InputError(f"{place}: no column {name!r}; the columns are {', '.join(header) or 'none'}")
+            raise InputError(f"{place}: no column {name!r}; the columns are {_shown(header)}")
         if header.count(name) > 1:
             raise InputError(f"{place}: column {name!r} is there twice")
     return names
+
+
+def _shown(header: list[str]) -> str:
+    """Column names for an error; what is no header (a sequence, binary data) must not fill the screen."""
+    names = [name if name.isprintable() and len(name) <= 40 else ascii(name)[1:37] + "…" for name in header[:8]]
+    return (", ".join(names) or "none") + (", …" if len(header) > 8 else "")
 
 
 def _delimited_rows(path: Path, delimiter: str, columns: Columns, split: str) -> Iterator[_Row]:

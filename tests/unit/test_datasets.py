@@ -231,14 +231,37 @@ def test_an_archive_of_two_data_sets_is_refused(tmp_path, load):
         load(tmp_path / "mine.zip")
 
 
-def test_missing_files_are_named(tmp_path, load):
+def test_missing_and_unreadable_files_are_named(tmp_path, load):
     with pytest.raises(InputError, match=r"nowhere: no such file or folder"):
         load(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"^/dev/null: not a directory"):
+        load(Path("/dev/null"), "csv")
+    write_folder(tmp_path / "mine", FILES)
+    (tmp_path / "mine" / "test" / "a_class" / "9.txt").symlink_to(tmp_path / "gone")
+    with pytest.raises(InputError, match=r"test/a_class/9\.txt: no such file or folder"):
+        load(tmp_path / "mine")
+
+
+def test_folders_without_sequences(tmp_path, load):
+    for split in ("train", "test"):
+        (tmp_path / "mine" / split / "a_class").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"mine: no sequences; at least two classes are needed"):
+        load(tmp_path / "mine")
+
+
+@pytest.mark.parametrize("header", ["ACGT" * 10_000, "\x00\x01\x02" * 500, ",".join("abcdefghijkl")])
+def test_what_is_no_header_does_not_fill_the_screen(tmp_path, load, header):
+    with pytest.raises(InputError, match=r"line 1: no column 'sequence'; the columns are") as caught:
+        load(write_tables(tmp_path / "mine", ROWS | {"train": header + "\n"}), "csv")
+    assert len(str(caught.value)) < 400
+    assert str(caught.value).isprintable()
 
 
 def test_unknown_names_get_the_nearest_ones(tmp_path):
     with pytest.raises(InputError, match=r"human_enhancer_cohn' is unknown; did you mean human_enhancers_cohn"):
         load_dataset("human_enhancer_cohn", None, tmp_path)
+    with pytest.raises(InputError, match="'zzz' is unknown; the official ones are demo_coding"):
+        is_present("zzz", None, tmp_path)
     with pytest.raises(InputError, match="is unknown"):
         is_present("human_enhancer_cohn", None, tmp_path)
 
