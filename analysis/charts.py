@@ -328,6 +328,24 @@ def cost(data: pl.DataFrame | alt.NamedData, arms: tuple[str, str], *, logarithm
     )
 
 
+def shares(frame: pl.DataFrame, unit: str) -> Chart:
+    """Benefit with its 95 % interval against the share of the training data. Rows: share, effect, low, high."""
+    x = alt.X("share:Q", title="share of the training data", scale=alt.Scale(type="log", padding=24))
+    x = x.axis(format="%", values=frame["share"].to_list(), labelOverlap=True)
+    tip = [
+        alt.Tooltip("share:Q", format="%"),
+        *(alt.Tooltip(f"{name}:Q", format="+.2f") for name in ("effect", "low", "high")),
+    ]
+    base = alt.Chart(frame).encode(x=x, tooltip=tip)
+    y = alt.Y("effect:Q", title=f"Δ accuracy ({unit})", axis=alt.Axis(tickCount=6, labelExpr=_SIGNED))
+    zero = alt.Chart(pl.DataFrame({"effect": [0.0]})).mark_rule(color=INK, strokeWidth=1).encode(y="effect:Q")
+    bars = base.mark_rule(color=BLUE, strokeWidth=2.2).encode(y=alt.Y("low:Q"), y2="high:Q")
+    line = base.mark_line(color=BLUE, point=alt.OverlayMarkDef(size=70, filled=True)).encode(y=y)
+    return alt.layer(zero, bars, line).properties(
+        width="container", height=260, description="Benefit of pretraining against the share of the training data used"
+    )
+
+
 def half_widths(frame: pl.DataFrame, margin: float, now: int) -> Chart:
     """Half-width of the growth interval as seeds (or data sets) are added. Rows: count, half_width, basis."""
     basis = frame["basis"].unique(maintain_order=True).to_list()

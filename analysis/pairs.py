@@ -118,6 +118,7 @@ def compare(
         "seed",
         (pl.col(outcome) * factor).alias("value"),
     )
+    _refuse_twins(done)
     pairs = _pairs(done, arms)
     variants = _order_variants(settings, pairs)
     if variant is None:
@@ -208,6 +209,18 @@ def _shared(many: Sequence[Sequence[str]]) -> int:
     """How many first parts all have in common."""
     columns = takewhile(lambda column: len(set(column)) == 1, zip(*many, strict=False))
     return len(list(columns))
+
+
+def _refuse_twins(done: pl.DataFrame) -> None:
+    """A seed can stand once in an arm; two runs of it would make two pairs of one."""
+    twins = done.filter(pl.struct("setting_id", "init", "seed").is_duplicated())
+    if twins.height:
+        row = twins.row(0, named=True)
+        raise ResultsError(
+            f"{row['dataset']}, {row['model']}, {row['init']}, seed {row['seed']}: the plan holds this run more than "
+            "once "
+            "(with other weights?); a comparison needs one run of a seed in each arm"
+        )
 
 
 def _pairs(done: pl.DataFrame, arms: tuple[str, str]) -> pl.DataFrame:

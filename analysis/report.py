@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from analysis import published, robustness_section, run_sections, sections
+from analysis import published, robustness_section, run_sections, sections, training_share
 from analysis.completeness import completeness
 from analysis.curves import curve_table
 from analysis.estimates import Estimates, estimate
@@ -56,6 +56,8 @@ def build(results: Results, caveats: Sequence[str] = (), reload_s: int | None = 
 def _add_sections(page: Page, results: Results, comparison: Comparison, estimates: Estimates) -> None:
     page.section("where", "Where does it help?", sections.where_it_helps(page, estimates))
     page.section("growth", "Does the benefit grow with size?", sections.does_it_grow(page, estimates))
+    shares = training_share.section(page, results, comparison)
+    page.section("shares", "Does it help more with less data?", shares)
     page.section("curves", "How do the two arms learn?", run_sections.learning_curves(page, results, comparison))
     page.section("pairs", "Every run, seed by seed", run_sections.every_run(page, comparison))
     page.section("cost", "Was it worth the compute?", run_sections.worth_the_compute(page, results, comparison))

@@ -6,6 +6,7 @@ Next: `analysis/page.py` for the frame, `analysis/words.py` for the sentences.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import polars as pl
 
@@ -106,6 +107,14 @@ def notes(results: Results, caveats: Sequence[str] = ()) -> str:
         )
     if not results.plan_known:
         lines.append("There is no readable plan, so every run found counts, and missing runs cannot be seen.")
+    for column, what in (
+        ("commit", "versions of the code"),
+        ("device", "kinds of device"),
+        ("precision", "precisions"),
+    ):
+        kinds = results.done[column].drop_nulls().n_unique()
+        if kinds > 1:
+            lines.append(f"The runs were made with {kinds} {what}; what these do is not told apart from chance.")
     if results.failed.height:
         lines.append(f'{count_of(results.failed.height, "run")} failed; <a href="#runs">the reasons are below</a>.')
     if not lines:
@@ -236,13 +245,15 @@ def growth_table(estimates: Estimates) -> str:
             one.label if one.dataset is None else f"growth on {one.dataset}",
             signed(one.effect),
             interval(one),
+            interval(replace(one, low=one.low90, high=one.high90)),
             p_text(one.p_value),
             "–" if one.df is None else f"{one.df:.0f}",
             one.method or one.reason,
         ]
         for one in lines
     ]
-    return table(["estimate", "Δ", "95 % interval", "p", "df", "how"], rows, "Growth of the benefit with size")
+    headers = ["estimate", "Δ", "95 % interval", "90 % (equivalence)", "p", "df", "how"]
+    return table(headers, rows, "Growth of the benefit with size")
 
 
 def methods_list(sentences: Sequence[str]) -> str:

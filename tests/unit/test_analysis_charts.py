@@ -45,6 +45,9 @@ def test_every_chart_is_valid_and_described(results, found):
         charts.half_widths(plan.by_seeds, 0.5, 3),
         charts.half_widths(plan.by_datasets, 0.5, 3),
         charts.pretraining(results.pretraining),
+        charts.shares(
+            pl.DataFrame({"share": [0.1, 1.0], "effect": [2.0, 1.0], "low": [1.0, 0.5], "high": [3.0, 1.5]}), "p"
+        ),
     ]
     for chart in made:
         spec = chart.to_dict(validate=True)

@@ -1,5 +1,8 @@
 """Which runs are compared, paired or not, and which hyperparameters stand together."""
 
+from dataclasses import replace
+
+import polars as pl
 import pytest
 from synthetic_results import Truth, write_results
 
@@ -56,7 +59,7 @@ def test_the_largest_number_of_epochs_with_both_arms_is_primary(tmp_path):
     results = study(tmp_path, truth)
     assert primary_epochs(results) == 4
     only_short = results.plan.filter((results.plan["epochs"] == 2) | (results.plan["init"] == "pretrained"))
-    assert primary_epochs(type(results)(**{**vars(results), "plan": only_short})) == 2
+    assert primary_epochs(replace(results, plan=only_short)) == 2
 
 
 def test_the_study_may_choose_the_primary_epochs(tmp_path):
@@ -112,3 +115,10 @@ def test_a_training_share_is_one_group_over_data_sets_of_different_size(tmp_path
     comparison = compare(study(tmp_path, truth, changes=changes))
     assert set(comparison.variants) == {"train_fraction 1.0", "train_fraction 0.1"}
     assert comparison.estimable.height == 2
+
+
+def test_a_seed_that_stands_twice_in_an_arm_is_refused(tmp_path):
+    results = study(tmp_path)
+    twin = results.runs.head(1).with_columns(run_id=pl.lit("twin"))
+    with pytest.raises(ResultsError, match="more than once"):
+        compare(replace(results, runs=pl.concat([results.runs, twin])))
