@@ -193,3 +193,15 @@ def _initialise_backbone(backbone: Backbone, generator: torch.Generator) -> None
         else:
             std = residual_std if name.endswith(("out_proj.weight", "fc2.weight")) else INIT_STD
             parameter.normal_(0, std, generator=generator)
+
+
+@torch.no_grad()
+def shuffle(backbone: Backbone, seed: int) -> None:
+    """Permute the entries of every parameter, in place: each keeps its distribution and loses what it has learnt.
+
+    Norms and biases are permuted, too; buffers (position features, decay rates) are mathematics and stay.
+    """
+    generator = stream(seed, "shuffle")
+    for parameter in backbone.parameters():
+        order = torch.randperm(parameter.numel(), generator=generator)
+        parameter.copy_(parameter.flatten()[order].view_as(parameter))

@@ -14,6 +14,7 @@ import torch
 #: Every name a stream may have, and what draws from it.
 STREAMS = {
     "backbone": "initial weights of a backbone trained from scratch",
+    "shuffle": "permutation of each pretrained tensor in the shuffled arm",
     "head": "initial weights of the head",
     "order": "order of the training examples, each epoch",
     "augmentation": "which training sequences are reverse-complemented",

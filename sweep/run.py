@@ -219,7 +219,7 @@ class Sweep:
             self.store.delete(f"runs/{run.run_id}.parquet")
         making = weights.Making(self.study, self.store, keys, to_do, share)
         with Progress(to_do, already_done, making, self.console) as progress:
-            waiting = [run for run in to_do if run.init == "pretrained" and run.model in making.latest]
+            waiting = [run for run in to_do if run.weights_key and run.model in making.latest]
             self._tune([run for run in to_do if run not in waiting], assignment, progress)
             while making.streams:
                 progress.pretrained(wait=True)

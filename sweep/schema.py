@@ -21,8 +21,12 @@ import pyarrow as pa
 #: Raised with every change that makes older files unreadable; a reader refuses other versions.
 SCHEMA_VERSION = 1
 
-#: The arms that a study can compare.
-INITIALISATIONS = ("pretrained", "scratch")
+#: The arms that a study can compare. Two are controls: `shuffled` has the pretrained tensors, each permuted (the same
+#: statistics without the knowledge); `frozen` keeps the pretrained backbone as it is and trains the head alone.
+INITIALISATIONS = ("pretrained", "scratch", "shuffled", "frozen")
+
+#: The arms that start from pretrained weights.
+FROM_WEIGHTS = ("pretrained", "shuffled", "frozen")
 
 #: Values of `RUNS.status`.
 STATUSES = ("done", "failed")
@@ -70,7 +74,12 @@ _IDENTITY = [
     _field("init", pa.string(), f"initialisation: one of {', '.join(INITIALISATIONS)}"),
     _field("seed", pa.int64(), "seed of head initialisation, data order, augmentation and dropout (named streams)"),
     _field("epochs", pa.int32(), "epochs that the run is trained for", "epochs"),
-    _field("trainable_parameters", pa.int64(), "trainable parameters, the head included", "parameters"),
+    _field(
+        "trainable_parameters",
+        pa.int64(),
+        "trainable parameters of the size, the head included (the frozen arm trains the head only)",
+        "parameters",
+    ),
 ]
 
 #: What a study asks for; written before the first run starts.

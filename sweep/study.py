@@ -33,7 +33,7 @@ from hyena.errors import InputError
 from hyena.pretraining import PretrainingConfig
 from hyena.synthetic import TASKS, SyntheticConfig
 from hyena.training import TrainingConfig
-from sweep.schema import INITIALISATIONS
+from sweep.schema import FROM_WEIGHTS, INITIALISATIONS
 
 T = TypeVar("T")
 
@@ -125,6 +125,10 @@ class Study:
 
     def model(self, name: str) -> HyenaConfig:
         return self.models.get(name) or PUBLISHED[name]
+
+    @property
+    def needs_weights(self) -> bool:
+        return any(init in FROM_WEIGHTS for init in self.grid.init)
 
     @property
     def runs_per_dataset(self) -> int:
@@ -261,10 +265,10 @@ def _names_are_known(study: Study) -> None:
     for name in study.grid.models:
         if name not in known_models:
             raise InputError(f"grid.models: unknown model '{name}'; {nearest(name, known_models)}")
-        if "pretrained" in study.grid.init and study.pretraining is None and name in study.models:
+        if study.needs_weights and study.pretraining is None and name in study.models:
             raise InputError(
                 f"grid.init: the model '{name}' is the study's own, so no published weights exist: "
-                "add a [pretraining] table, or leave 'pretrained' out"
+                "add a [pretraining] table, or keep to init = ['scratch']"
             )
         length = study.pretraining.config.length if study.pretraining else 0
         if length > study.model(name).l_max:

@@ -25,7 +25,7 @@ from ray import tune
 
 from hyena.checkpoint import load_backbone
 from hyena.metrics import Scores
-from hyena.model import Classifier, initialise
+from hyena.model import Classifier, initialise, shuffle
 from hyena.training import PreparedData, Run, RunResult
 from sweep import provenance
 from sweep.resources import Share
@@ -108,6 +108,10 @@ class RunTrainable(tune.Trainable):
         self.weights_digest = None
         if spec.weights_key is not None:
             self.weights_digest = load_backbone(model.backbone, fetched_weights(self.store, spec.weights_key))
+        if spec.init == "shuffled":
+            shuffle(model.backbone, spec.seed)
+        if spec.init == "frozen":
+            model.backbone.requires_grad_(False)
         run = Run(model.to(self.device), data, spec.training, spec.seed)
         saved = self.store.read(f"checkpoints/{spec.run_id}.pt")
         if saved is not None:

@@ -27,6 +27,7 @@ from hyena.sequences import Dataset
 from hyena.synthetic import TASKS, SyntheticConfig, synthetic_dataset, synthetic_genome
 from hyena.tokenizer import encode
 from hyena.training import TrainingConfig
+from sweep.schema import FROM_WEIGHTS
 from sweep.study import Study
 
 #: Raised with every change of `hyena` that changes the result of a run: results of other versions are run anew.
@@ -156,7 +157,7 @@ def plan(study: Study, data: Mapping[str, tuple[DataSpec, DataFacts]], weights: 
                 )
             setting = _setting(model, config, spec, facts, resolved, study.split_seed)
             for seed, init in itertools.product(study.grid.seeds, study.grid.init):
-                key = weights[model] if init == "pretrained" else None
+                key = weights[model] if init in FROM_WEIGHTS else None
                 runs.append(
                     RunSpec(
                         run_id=_digest({**setting, "init": init, "weights": key, "seed": seed}),

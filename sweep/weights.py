@@ -27,7 +27,7 @@ from sweep.trials import RunSpec, corpus_of, weights_keys
 
 def known_keys(study: Study, store: Store, folder: Path | None) -> tuple[dict[str, str], list[str]]:
     """Key of each model's weights, and the models whose weights are not there yet. Downloads nothing."""
-    if "pretrained" not in study.grid.init:
+    if not study.needs_weights:
         return {}, []
     if study.pretraining is not None:
         keys = weights_keys(study, corpus_of(study).digest)
@@ -44,7 +44,7 @@ def known_keys(study: Study, store: Store, folder: Path | None) -> tuple[dict[st
 
 def prepared_keys(study: Study, store: Store, folder: Path | None) -> dict[str, str]:
     """Key of each model's weights; published ones are downloaded if need be, and put into the store."""
-    if "pretrained" not in study.grid.init:
+    if not study.needs_weights:
         return {}
     if study.pretraining is not None:
         return weights_keys(study, corpus_of(study).digest)

@@ -142,6 +142,19 @@ def test_a_study_runs_grows_and_is_never_run_twice(small: Path, tmp_path: Path) 
     assert "belong to the study 'small'" in other.stderr
 
 
+@pytest.mark.slow
+def test_the_control_arms_start_from_the_same_weights(small: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    ended = call(small, "--results", results, "--set", 'grid.init=["pretrained", "scratch", "shuffled", "frozen"]')
+    assert ended.returncode == 0, ended.stderr
+    by_init: dict[str, set[str | None]] = {}
+    for row in rows(results):
+        by_init.setdefault(row["init"], set()).add(row["weights_digest"])
+    assert by_init.pop("scratch") == {None}
+    assert by_init["pretrained"] == by_init["shuffled"] == by_init["frozen"]
+    assert len({tuple(row["logits"]) for row in rows(results, "predictions") if row["example"] == 0}) == 8
+
+
 def test_a_run_that_fails_is_a_row_and_stops_no_other(small: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     words = ("--results", results, "--set", "grid.init=[scratch]".replace("scratch", '"scratch"'),

@@ -7,7 +7,7 @@ import torch
 
 from hyena.config import PUBLISHED, HyenaConfig, published
 from hyena.errors import InputError
-from hyena.model import Classifier, LanguageModel, drop, initialise, pool, trainable_parameters
+from hyena.model import Classifier, LanguageModel, drop, initialise, pool, shuffle, trainable_parameters
 from hyena.randomness import stream
 
 PUBLISHED_PARAMETERS = {  # with a head of two classes
@@ -122,3 +122,16 @@ def test_an_input_longer_than_the_filter_is_refused() -> None:
     model = LanguageModel(HyenaConfig(d_model=8, n_layer=1, l_max=16))
     with pytest.raises(ValueError, match="17 positions is longer than l_max = 16"):
         model(torch.full((1, 17), 7))
+
+
+def test_shuffling_keeps_every_distribution_and_no_arrangement() -> None:
+    model = Classifier(HyenaConfig(d_model=8, n_layer=1, l_max=16), 2)
+    initialise(model, 0)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    buffers = {name: b.clone() for name, b in model.named_buffers()}
+    shuffle(model.backbone, 1)
+    for name, p in model.named_parameters():
+        assert torch.equal(p.flatten().sort().values, before[name].flatten().sort().values), name
+        varied = before[name].unique().numel() > 2
+        assert torch.equal(p, before[name]) == (name.startswith("head") or not varied), name
+    assert all(torch.equal(b, buffers[name]) for name, b in model.named_buffers())

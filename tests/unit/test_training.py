@@ -198,3 +198,13 @@ def test_a_regrouped_split_puts_twins_on_one_side() -> None:
 
     assert shared(official) == 40
     assert shared(regrouped) == 0
+
+
+def test_a_frozen_backbone_stays_as_it_is_and_the_head_learns(dataset: Dataset) -> None:
+    model = Classifier(MODEL, 2, CONFIG.pooling, CONFIG.padding)
+    initialise(model, 1)
+    model.backbone.requires_grad_(False)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    finished(Run(model, PreparedData.of(dataset, CONFIG, 0, CPU), CONFIG, 1))
+    changed = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert changed == {"head.output_transform.weight", "head.output_transform.bias"}
