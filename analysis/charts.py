@@ -45,6 +45,9 @@ _CUT = "\u001f"
 #: Tick labels with a sign, and a bare 0.
 _SIGNED = "datum.value == 0 ? '0' : format(datum.value, '+~g')"
 
+#: Tick labels of counts: nothing stands between whole numbers.
+_WHOLE = "datum.value % 1 ? '' : format(datum.value, 'd')"
+
 Chart = alt.LayerChart | alt.FacetChart | alt.Chart
 
 
@@ -264,7 +267,7 @@ def learning_curve(
     `bands`, `raw_lines`: whether the rows hold any; a layer without rows would leave its axis without an extent.
     """
     colour, dash, _ = _arms(arms)
-    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, tickCount=6, format="d"))
+    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickCount=6, labelExpr=_WHOLE))
     base = alt.Chart(data).encode(x=x, color=colour)
     tip = [
         alt.Tooltip("init:N"),
@@ -357,7 +360,10 @@ def half_widths(frame: pl.DataFrame, margin: float, now: int) -> Chart:
         .mark_line(strokeWidth=2.2, point=alt.OverlayMarkDef(size=30))
         .encode(
             x=alt.X(
-                "count:Q", title=frame["axis"][0], axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(zero=False)
+                "count:Q",
+                title=frame["axis"][0],
+                axis=alt.Axis(tickMinStep=1, labelExpr=_WHOLE),
+                scale=alt.Scale(zero=False),
             ),
             y=alt.Y("half_width:Q", title="half-width of the 95 % interval (points)", scale=alt.Scale(domainMin=0)),
             color=colour,

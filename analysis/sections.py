@@ -14,6 +14,7 @@ from analysis import charts
 from analysis.contrasts import Estimate
 from analysis.estimates import Estimates
 from analysis.page import Markup, Page, details, number, paragraphs, table, text
+from analysis.pairs import Comparison
 from analysis.results import Results
 from analysis.words import (
     SYMBOLS,
@@ -50,8 +51,18 @@ def masthead(results: Results, estimates: Estimates, caveats: Sequence[str] = ()
     ]
     if estimates.overall.effect is not None:
         parts.append(_cards(results, estimates))
-    parts.append(notes(results, caveats))
+    parts.append(notes(results, [*caveats, *_group_note(estimates.comparison)]))
     return "".join(parts)
+
+
+def _group_note(comparison: Comparison) -> list[str]:
+    if len(comparison.variants) < 2:
+        return []
+    return [
+        f"The study has {len(comparison.variants)} groups of hyperparameters, which are never averaged. The answer "
+        "above is "
+        f"about {comparison.variant} ({len(comparison.variants) - 1} other in the sections below)."
+    ]
 
 
 def _cards(results: Results, estimates: Estimates) -> str:
