@@ -247,6 +247,12 @@ def test_real_archives_go_through_the_package(tmp_path, shared_data, serve, monk
     serve(content=(shared_data / "genomic_benchmarks" / f"{NAME}_v0.zip").read_bytes())
     with pytest.raises(InputError, match=r"2,606 train sequences of class negative where 10,422 are published"):
         load_dataset(NAME, None, tmp_path / "data", tmp_path / "cache")
+    counts = {"negative": 2_606, "positive": 2_606}, {"negative": 868, "positive": 868}
+    monkeypatch.setattr(datasets, "OFFICIAL", {NAME: catalogue.OfficialDataset(*counts, 500, 500, 500)})
+    downloaded = load_dataset(NAME, None, tmp_path / "data", tmp_path / "cache")
+    assert downloaded.official
+    read_in_place = load_dataset(NAME, None, shared_data / "genomic_benchmarks", tmp_path / "cache")
+    assert downloaded.digest == read_in_place.digest
 
 
 @pytest.mark.network
