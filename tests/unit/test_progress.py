@@ -1,0 +1,113 @@
+"""The display of a sweep, where there is no terminal: what it counts and how it estimates."""
+
+import dataclasses
+import io
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from hyena.config import HyenaConfig
+from hyena.pretraining import PretrainingRecord
+from hyena.training import TrainingConfig
+from sweep import progress as module
+from sweep.progress import Progress, duration
+from sweep.trials import DataFacts, DataSpec, RunSpec
+
+RUN = RunSpec(
+    run_id="0", setting_id="s", study="study", model="m", config=HyenaConfig(8, 1, 64),
+    data=DataSpec("d", None, None, None), facts=DataFacts("digest", 2, 64, 100), init="scratch", weights_key=None, seed=0, split_seed=0,
+    training=TrainingConfig(epochs=4, max_length=64), trainable_parameters=10,
+)  # fmt: skip
+RUNS = [dataclasses.replace(RUN, run_id=str(n), seed=n) for n in range(4)]
+
+
+class NothingMade:
+    steps = 10
+    broken: dict[str, str] = {}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        self.latest: dict[str, PretrainingRecord | None] = {}
+
+    def poll(self, wait: bool = False) -> list[str]:
+        return list(self.latest)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock.now)
+    return clock
+
+
+@pytest.fixture
+def output() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def progress(clock: SimpleNamespace, output: io.StringIO) -> Progress:
+    return Progress(RUNS, 2, NothingMade(), Console(file=output, width=120))  # type: ignore[arg-type]
+
+
+def trial(number: int) -> Any:
+    return SimpleNamespace(config={"run_id": str(number)})
+
+
+def test_counts_and_time_left_follow_the_work(progress: Progress, clock: SimpleNamespace, output: io.StringIO) -> None:
+    clock.now = 100.0  # nothing was in training until here
+    progress.on_trial_start(0, [], trial(0))
+    clock.now = 140.0
+    progress.on_trial_result(0, [], trial(0), {"done": True, "epoch": 4, "test_accuracy": 0.9})
+    assert "3/6 runs done · 0 running · 0 failed · 2:20 elapsed · 2:00 left" in output.getvalue()
+    clock.now = 500.0  # an idle time is none of training
+    progress.on_trial_start(0, [], trial(1))
+    clock.now = 520.0
+    progress.on_trial_result(0, [], trial(1), {"done": False, "epoch": 2, "test_accuracy": 0.9})
+    assert "3/6 runs done · 1 running · 0 failed · 8:40 elapsed · 1:40 left" in output.getvalue()
+
+
+def test_a_failure_is_told_at_once_and_its_work_is_not_to_do(progress: Progress, output: io.StringIO) -> None:
+    progress.on_trial_start(0, [], trial(0))
+    progress.on_trial_result(0, [], trial(0), {"done": True, "failed": True, "reason": "OutOfMemoryError: x"})
+    assert "failed  m  d  scratch  seed 0  4 epochs  OutOfMemoryError: x" in output.getvalue()
+    progress.failed_early(RUNS[1], "pretraining failed")
+    progress.on_trial_error(0, [], trial(2))
+    assert "worker died too often" in output.getvalue()
+    assert len(progress.failed) == 3
+
+
+def test_lines_are_rare_but_the_end_of_a_pretraining_is_told(
+    progress: Progress, clock: SimpleNamespace, output: io.StringIO
+) -> None:
+    progress.making.latest["m"] = PretrainingRecord(5, 100, 1.9, None, 1.0)
+    progress.pretrained()
+    assert output.getvalue() == ""
+    clock.now = 16.0
+    progress.pretrained()
+    progress.making.latest["m"] = PretrainingRecord(10, 200, 1.8, 1.85, 2.0)
+    progress.pretrained()
+    assert output.getvalue().splitlines() == [
+        "pretraining m: step 5/10, 1.900 bits per base",
+        "pretraining m: step 10/10, 1.800 bits per base",
+    ]
+
+
+def test_the_live_display_draws_everything(clock: SimpleNamespace) -> None:
+    output = io.StringIO()
+    console = Console(file=output, width=120, force_terminal=True)
+    progress = Progress(RUNS, 0, NothingMade(), console)  # type: ignore[arg-type]
+    progress.making.latest["m"] = PretrainingRecord(5, 100, 1.9, None, 1.0)
+    progress.on_trial_start(0, [], trial(0))
+    progress.on_trial_result(0, [], trial(0), {"done": True, "epoch": 4, "test_accuracy": 0.875})
+    console.print(progress._render())
+    text = output.getvalue()
+    assert "pretraining m: step 5/10" in text
+    assert "1/4 runs done" in text
+    assert "accuracy 0.875" in text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (125.4, "2:05"), (3725, "1:02:05")])
+def test_durations_read_as_clocks_do(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
