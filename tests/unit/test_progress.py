@@ -16,10 +16,20 @@ from sweep.progress import Progress, duration
 from sweep.trials import DataFacts, DataSpec, RunSpec
 
 RUN = RunSpec(
-    run_id="0", setting_id="s", study="study", model="m", config=HyenaConfig(8, 1, 64),
-    data=DataSpec("d", None, None, None), facts=DataFacts("digest", 2, 64, 100), init="scratch", weights_key=None, seed=0, split_seed=0,
-    training=TrainingConfig(epochs=4, max_length=64), trainable_parameters=10,
-)  # fmt: skip
+    run_id="0",
+    setting_id="s",
+    study="study",
+    model="m",
+    config=HyenaConfig(8, 1, 64),
+    data=DataSpec("d", None, None, None),
+    facts=DataFacts("digest", 2, 64, 100),
+    init="scratch",
+    weights_key=None,
+    seed=0,
+    split_seed=0,
+    training=TrainingConfig(epochs=4, max_length=64),
+    trainable_parameters=10,
+)
 RUNS = [dataclasses.replace(RUN, run_id=str(n), seed=n) for n in range(4)]
 
 
