@@ -135,6 +135,21 @@ def other_settings(results: Results, comparison: Comparison) -> list[Way]:
     return found
 
 
+def control_arms(results: Results, comparison: Comparison) -> list[Way]:
+    """What part of the benefit is knowledge: every other arm against the control, and the treated arm against each.
+
+    `shuffled` keeps the statistics of the pretrained weights without what they know, `frozen` trains the head alone.
+    """
+    treated, control = comparison.arms
+    others = [init for init in results.plan["init"].unique().sort() if init not in comparison.arms]
+    couples = [arms for other in others for arms in ((other, control), (treated, other))]
+    found = []
+    for arms in couples:
+        one = compare(results, comparison.outcome, comparison.epochs, comparison.variant, arms)
+        found.append(Way(f"{arms[0]} − {arms[1]}", comparison.unit, *benefit_and_growth(one)))
+    return found
+
+
 @dataclass(frozen=True)
 class ExampleTests:
     """`cells`: dataset, size, n (test examples), effect, low, high (points), p_value."""

@@ -17,6 +17,7 @@ from analysis.robustness import (
     ExampleTests,
     SignFlip,
     Way,
+    control_arms,
     example_tests,
     other_outcomes,
     other_settings,
@@ -115,6 +116,14 @@ def does_it_depend(results: Results, estimates: Estimates) -> str:
     improvement = probability_of_improvement(comparison)
     content = "<h3>Other assumptions</h3>" + _ways_table("assumption", ways, estimates.margin)
     content += paragraphs([_flip_sentence(sign_flip(comparison)), _improvement_sentence(improvement)])
+    arms = control_arms(results, comparison)
+    if arms:
+        what = (
+            "Shuffled weights have the statistics of the pretrained ones without what they know; with frozen weights "
+            "the head "
+            "alone is trained."
+        )
+        content += "<h3>Control arms</h3>" + paragraphs([what]) + _ways_table("arms", arms, estimates.margin)
     outcomes = other_outcomes(results, comparison)
     if outcomes:
         content += "<h3>Other metrics</h3>" + _ways_table("metric", outcomes, None)

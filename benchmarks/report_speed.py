@@ -21,9 +21,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(ROOT))
 
-from synthetic_results import Truth, write_results  # noqa: E402
+from tests.synthetic_results import Truth, write_results  # noqa: E402
 
 SEEDS = 10
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from synthetic_results import Truth, write_results
 
 from analysis import report
 from analysis.estimates import estimate
-from analysis.results import load
 from analysis.pairs import compare
+from analysis.results import load
 from analysis.words import signed
+from tests.synthetic_results import Truth, write_results
 
 pytestmark = pytest.mark.browser
 

@@ -4,7 +4,6 @@ import altair as alt
 import polars as pl
 import pytest
 from scipy import stats
-from synthetic_results import Truth, write_results
 
 from analysis import charts
 from analysis.curves import cost_table, curve_table, epochs_to_target
@@ -12,6 +11,7 @@ from analysis.estimates import estimate
 from analysis.pairs import compare
 from analysis.power import what_next
 from analysis.results import load
+from tests.synthetic_results import Truth, write_results
 
 ARMS = ("pretrained", "scratch")
 

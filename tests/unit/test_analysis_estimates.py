@@ -5,13 +5,13 @@ import polars as pl
 import pytest
 from scipy import stats
 from statsmodels.regression.linear_model import OLS
-from synthetic_results import Truth, write_results
 
 from analysis.contrasts import CellModel, Estimate
 from analysis.estimates import estimate, heterogeneity
 from analysis.pairs import Comparison, compare
 from analysis.results import load
 from analysis.words import verdict
+from tests.synthetic_results import Truth, write_results
 
 
 def comparison_of(differences, parameters=None, control=70.0):

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
-from synthetic_results import Truth, write_results
 
 from analysis.pairs import compare, primary_epochs, short_names
 from analysis.results import ResultsError, load
+from tests.synthetic_results import Truth, write_results
 
 TWO = Truth(models={"net-a-x": 1_000, "net-b-x": 10_000}, datasets={"alpha": 0.7}, seeds=(1, 2, 3), epochs=(2,))
 

@@ -7,12 +7,12 @@ from html.parser import HTMLParser
 
 import polars as pl
 import pytest
-from synthetic_results import Truth, write_results
 
 from analysis import report
 from analysis.estimates import estimate
 from analysis.pairs import compare
 from analysis.results import load
+from tests.synthetic_results import Truth, write_results
 
 SMALL = Truth(models={"tiny": 1_000, "big": 10_000}, datasets={"alpha": 0.7, "beta": 0.8}, seeds=(1, 2, 3), epochs=(3,),
               test_examples=100)  # fmt: skip

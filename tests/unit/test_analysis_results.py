@@ -6,9 +6,9 @@ import sys
 
 import polars as pl
 import pytest
-from synthetic_results import Truth, write_results
 
 from analysis.results import ResultsError, load
+from tests.synthetic_results import Truth, write_results
 
 SMALL = Truth(models={"tiny": 1_000}, datasets={"alpha": 0.7}, seeds=(1, 2), epochs=(2,), test_examples=50)
 

@@ -6,19 +6,20 @@ import numpy as np
 import polars as pl
 import pytest
 from scipy import stats
-from synthetic_results import Truth, write_results
 
 from analysis.estimates import estimate
 from analysis.pairs import compare
 from analysis.power import what_next
 from analysis.results import load
 from analysis.robustness import (
+    control_arms,
     example_tests,
     other_outcomes,
     other_settings,
     probability_of_improvement,
     sign_flip,
 )
+from tests.synthetic_results import Truth, write_results
 
 TWO = Truth(
     models={"net-a": 1_000, "net-b": 100_000},
@@ -142,3 +143,12 @@ def test_nothing_can_be_planned_from_one_seed_or_one_size(tmp_path):
     assert what_next(estimate(comparison)) is None
     _, comparison = comparison_of(tmp_path / "b", missing=lambda row: row["model"] == "net-b", predictions=False)
     assert what_next(estimate(comparison)) is None
+
+
+def test_control_arms_are_compared_with_both_others(tmp_path):
+    truth = Truth(models=TWO.models, datasets=TWO.datasets, seeds=(1, 2, 3), epochs=(2,),
+                  inits=("pretrained", "scratch", "shuffled"))  # fmt: skip
+    results, comparison = comparison_of(tmp_path, truth, predictions=False)
+    ways = {way.label: way.benefit.effect for way in control_arms(results, comparison)}
+    assert set(ways) == {"shuffled − scratch", "pretrained − shuffled"}
+    assert sum(ways.values()) == pytest.approx(estimate(comparison).overall.effect)

@@ -1,13 +1,13 @@
 """Benefit by the share of the training data, where a study varies it."""
 
 import pytest
-from synthetic_results import Truth, write_results
 
 from analysis import report
 from analysis.estimates import estimate
 from analysis.pairs import compare
 from analysis.results import load
 from analysis.training_share import by_training_share
+from tests.synthetic_results import Truth, write_results
 
 SHARES = {1e-3: 1.0, 1e-4: 0.1, 1e-5: 0.01}
 TRUTH = Truth(models={"tiny": 1_000}, datasets={"alpha": 0.7, "beta": 0.8}, seeds=(1, 2, 3), epochs=(2,),

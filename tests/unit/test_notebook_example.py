@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from synthetic_results import Truth, write_results
+from tests.synthetic_results import Truth, write_results
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "notebook.md"
 
