@@ -41,6 +41,7 @@ from rich.console import Console  # noqa: E402
 
 from hyena.datasets import is_present  # noqa: E402
 from hyena.errors import InputError  # noqa: E402
+from hyena.leakage import audit  # noqa: E402
 from sweep import provenance, weights  # noqa: E402
 from sweep.progress import Progress, duration  # noqa: E402
 from sweep.resources import Share  # noqa: E402
@@ -168,6 +169,7 @@ class Sweep:
         done = self._done(runs)
         resolved = {**self.study.resolved(), "data": {name: _data_note(spec) for name, (spec, _) in data.items()}}
         self.store.write_plan(resolved, [run.identity() for run in runs])
+        self._audit([spec for spec, _ in data.values()])
         to_do = [run for run in runs if run.run_id not in done]
         if to_do:
             self._execute(to_do, len(done), keys)
@@ -183,6 +185,13 @@ class Sweep:
             else:
                 found[name] = spec, facts_of(load_data(spec))
         return found, missing
+
+    def _audit(self, specs: Sequence[DataSpec]) -> None:
+        """How much of each test split stands in the training split: once a data set, for the report to say."""
+        audited = self.store.names("leakage")
+        for dataset in map(load_data, specs):
+            if f"{dataset.digest}.parquet" not in audited:
+                self.store.write_leakage(dataset.digest, audit(dataset).table)
 
     def _done(self, runs: Sequence[RunSpec]) -> set[str]:
         """Runs of the plan that the store holds. One that failed is not done: it is tried again."""

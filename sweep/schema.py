@@ -8,6 +8,7 @@ A results folder (local, S3 or GCS) holds
     epochs/RUN_ID.parquet  EPOCHS: one row per epoch of a finished run
     predictions/RUN_ID.parquet   PREDICTIONS: one row per test example of a finished run
     pretraining/KEY.parquet      PRETRAINING: one row per logged step of a pretraining that the study asked for
+    leakage/DIGEST.parquet       hyena.leakage.SCHEMA: how much of a data set's test split stands in its training split
 
 `runs/RUN_ID.parquet` is written last, so a run that has its row has all its files. Every field carries its meaning
 and its unit as metadata. This module needs pyarrow alone, so that the analysis can import it without torch and Ray.

@@ -88,6 +88,10 @@ class Store:
         self.write(f"runs/{run_id}.parquet", _parquet([row], RUNS))
         self.delete(f"checkpoints/{run_id}.pt")
 
+    def write_leakage(self, digest: str, table: pa.Table) -> None:
+        """An audit of a data set, as `hyena.leakage` makes it."""
+        self.write(f"leakage/{digest}.parquet", _bytes(table))
+
     def write_pretraining(self, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
         self.write(f"pretraining/{key}.parquet", _parquet(rows, PRETRAINING))
 
@@ -138,6 +142,10 @@ def _parquet(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], schema: pa.S
             raise KeyError(f"columns {sorted(wanted ^ given)} are not both in the row and in the schema")
         table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
     table.validate(full=True)
+    return _bytes(table)
+
+
+def _bytes(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue().to_pybytes()

@@ -129,6 +129,8 @@ def test_a_study_runs_grows_and_is_never_run_twice(small: Path, tmp_path: Path) 
     assert len(rows(results, "predictions")) == 4 * 40
     assert [row["step"] for row in rows(results, "pretraining")] == [5]
     assert list((results / "checkpoints").iterdir()) == []
+    found = {(row["measure"], row["split"], row["against"]) for row in rows(results, "leakage")}
+    assert ("exact_duplicate", "test", "train") in found
 
     grown = call(small, "--results", results, "--set", "grid.seeds=[1,2,3]")
     assert "6 of 6 runs done" in grown.stdout
