@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from analysis import published, robustness_section, run_sections, sections, training_share
+from analysis import leakage_section, published, robustness_section, run_sections, sections, training_share
 from analysis.completeness import completeness
 from analysis.curves import curve_table
 from analysis.estimates import Estimates, estimate
@@ -38,12 +38,14 @@ class Report:
     is_complete: bool
 
 
-def build(results: Results, caveats: Sequence[str] = (), reload_s: int | None = None) -> Report:
-    """All estimates of a study and the page that shows them."""
+def build(
+    results: Results, caveats: Sequence[str] = (), reload_s: int | None = None, reference: str | None = None
+) -> Report:
+    """All estimates of a study and the page that shows them; `reference` names a published study to set beside it."""
     comparison = compare(results)
     estimates = estimate(comparison, results.margin)
     page = Page(title=f"{results.name}: is pretraining worth it?")
-    _add_sections(page, results, comparison, estimates)
+    _add_sections(page, results, comparison, estimates, reference)
     head = headline(results, estimates)
     footer = "One file, no network: data, charts and script are all inside. Made by the project's analysis.report."
     return Report(
@@ -53,7 +55,9 @@ def build(results: Results, caveats: Sequence[str] = (), reload_s: int | None = 
     )
 
 
-def _add_sections(page: Page, results: Results, comparison: Comparison, estimates: Estimates) -> None:
+def _add_sections(
+    page: Page, results: Results, comparison: Comparison, estimates: Estimates, reference: str | None
+) -> None:
     page.section("where", "Where does it help?", sections.where_it_helps(page, estimates))
     page.section("growth", "Does the benefit grow with size?", sections.does_it_grow(page, estimates))
     shares = training_share.section(page, results, comparison)
@@ -65,6 +69,11 @@ def _add_sections(page: Page, results: Results, comparison: Comparison, estimate
     depends = robustness_section.does_it_depend(results, estimates)
     page.section("robustness", "Does the answer depend on how one asks?", depends)
     page.section("confusion", "Which classes are confused?", robustness_section.confusions(results, estimates))
+    if reference:
+        other = published.load(reference)
+        beside = sections.beside_published(estimates, estimate(compare(other), other.margin), other.name)
+        page.section("reference", "How does it compare with the published study?", beside)
+    page.section("leakage", "Does the test stand in the training data?", leakage_section.section(results))
     page.section("runs", "Which runs are there?", completeness(results))
     page.section("methods", "Methods", sections.methods_list(methods(results, estimates)))
     page.section("provenance", "Provenance", provenance(results, datetime.now(UTC)))
@@ -118,6 +127,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--published", metavar="NAME", help=f"re-analyse a published study: {', '.join(published.PUBLISHED)}"
     )
+    parser.add_argument("--reference", metavar="NAME", help="set a published study's estimates beside those of RESULTS")
     parser.add_argument("--watch", action="store_true", help="rewrite the page as runs land")
     return parser.parse_args(argv)
 
@@ -129,7 +139,7 @@ def _requested(arguments: argparse.Namespace) -> Report:
         raise ResultsError("--watch follows a results folder; a published study does not change")
     if arguments.published:
         return build(published.load(arguments.published), published.CAVEATS)
-    return build(load(arguments.results))
+    return build(load(arguments.results), reference=arguments.reference)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

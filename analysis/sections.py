@@ -267,6 +267,25 @@ def growth_table(estimates: Estimates) -> str:
     return table(headers, rows, "Growth of the benefit with size")
 
 
+def beside_published(estimates: Estimates, reference: Estimates, name: str) -> str:
+    """This study's main estimates and those of a published one, side by side; they are never pooled."""
+    rows = []
+    for label, ours, theirs in (
+        ("benefit, all cells", estimates.overall, reference.overall),
+        ("benefit, data sets as a sample", estimates.overall_random, reference.overall_random),
+        ("growth, smallest to largest size", estimates.growth, reference.growth),
+        ("growth per tenfold parameters", estimates.per_tenfold, reference.per_tenfold),
+        ("growth, data sets as a sample", estimates.growth_random, reference.growth_random),
+    ):
+        rows.append([label, signed(ours.effect), interval(ours), signed(theirs.effect), interval(theirs)])
+    intro = (
+        f"For comparison, not pooled: {name} ({count_of(reference.comparison.runs.height, 'run')} of "
+        f"{reference.comparison.epochs} epochs, one unseeded pretrained run a cell, whose spread is assumed)."
+    )
+    headers = ["estimate", "this study", "95 % interval", "published", "95 % interval"]
+    return paragraphs([intro]) + table(headers, rows, "This study beside the published one")
+
+
 def methods_list(sentences: Sequence[str]) -> str:
     return paragraphs(sentences) + details("References", paragraphs(REFERENCES))
 

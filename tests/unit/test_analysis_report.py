@@ -250,3 +250,14 @@ def test_an_interruption_of_watching_is_code_130(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("analysis.report.time.sleep", interrupt)
     assert report.main([str(folder), "-o", str(tmp_path / "page.html"), "--watch"]) == 130
     assert (tmp_path / "page.html").exists()
+
+
+def test_a_published_study_can_stand_beside_ones_own(tmp_path, capsys):
+    folder = write_results(tmp_path / "results", SMALL, predictions=False)
+    page = tmp_path / "page.html"
+    assert report.main([str(folder), "-o", str(page), "--reference", "badici2024"]) == 0
+    source = page.read_text(encoding="utf-8")
+    assert "[−3.81, +1.33]" in source
+    assert report.main([str(folder), "-o", str(page), "--reference", "unheard"]) == 2
+    assert "there is: badici2024" in capsys.readouterr().err
+    assert page.read_text(encoding="utf-8") == source
