@@ -4,7 +4,7 @@
     [grid]          models, datasets, init, seeds, epochs; any [training] value may stand here as a list, too
     [training]      the values of hyena.training.TrainingConfig but epochs
     [models.NAME]   a size of one's own: hyena.config.HyenaConfig
-    [datasets.NAME] a data set of one's own: hyena.readers.DatasetSource
+    [datasets.NAME] a data set of one's own: hyena.datasets.DatasetSource
     [synthetic]     the embedded genome and tasks: hyena.synthetic.SyntheticConfig
     [pretraining]   corpus = "synthetic" or FASTA files, and hyena.pretraining.PretrainingConfig; without this table
                     the pretrained arm takes the published weights of its name
