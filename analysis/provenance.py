@@ -114,12 +114,14 @@ def downloads(page: Page, results: Results, estimates: Estimates, curves: pl.Dat
     )
     if curves.height <= 20_000:
         page.csv_download("curves.csv", curves.drop("setting_id"), "learning curves")
-    page.file_download("runs.parquet", parquet_base64(results.runs), "one row a run, as recorded")
+    page.file_download(
+        "runs.parquet", parquet_base64(results.runs), "one row a run: the recorded columns that this page reads"
+    )
     return '<ul class="buttons" id="download-list"></ul>'
 
 
 def parquet_base64(runs: pl.DataFrame) -> str:
-    frame: Any = runs.drop("versions", "validation_f1", "validation_precision", "validation_recall", strict=False)
+    frame: Any = runs.drop("versions")
     buffer = io.BytesIO()
     frame.write_parquet(buffer, compression="zstd", compression_level=9)
     return base64.b64encode(buffer.getvalue()).decode("ascii")

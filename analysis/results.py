@@ -25,7 +25,9 @@ from sweep.schema import EPOCHS, PLAN, PRETRAINING, RUNS, SCHEMA_VERSION
 DEFAULT_MARGIN = 0.5
 
 #: Columns of RUNS that no part of the report reads.
-_UNREAD_RUNS = {"validation_confusion", "warmup_learning_rate", "d_model", "n_layer", "l_max"}
+_UNREAD_RUNS = {"warmup_learning_rate", "d_model", "n_layer", "l_max"} | {
+    f"validation_{score}" for score in ("confusion", "loss", "mcc", "f1", "precision", "recall", "auroc")
+}
 
 #: Columns without which a row says nothing; a column that an older file lacks otherwise counts as unknown.
 _NEEDED = {*PLAN.names, "schema_version", "status", "test_accuracy", "epoch", "step", "tokens", "train_bits_per_base"}
