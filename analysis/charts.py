@@ -210,7 +210,7 @@ def scaling(estimates: Estimates) -> Chart:
         "parameters:Q",
         title="trainable parameters",
         scale=alt.Scale(type="log", nice=False, padding=24),
-        axis=alt.Axis(format="~s", values=sorted(set(sizes["parameters"])), labelOverlap=True),
+        axis=alt.Axis(format=".3~s", values=sorted(set(sizes["parameters"])), labelOverlap=True),
     )
     y = alt.Y("effect:Q", title=f"Δ accuracy ({unit})", axis=alt.Axis(tickCount=6, labelExpr=_SIGNED))
     pick = alt.selection_point(fields=["dataset"], bind="legend", name="pick_dataset")

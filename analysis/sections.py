@@ -103,6 +103,23 @@ def _card(title: str, one: Estimate, word: str, key: str, unit: str) -> str:
     )
 
 
+def _data_notes(results: Results) -> list[tuple[str, str]]:
+    """What the sweep noted of its data sets, as (data set, note); and which splits are not the ones they came with."""
+    data = results.study.get("data")
+    entries = data.items() if isinstance(data, dict) else ()
+    found = [
+        (str(name), str(note))
+        for name, facts in entries
+        if isinstance(facts, dict) and isinstance(facts.get("notes"), list)
+        for note in facts["notes"]
+    ]
+    regrouped = results.done.filter(pl.col("split") == "regroup")["dataset"].unique().sort().to_list()
+    return found + [
+        (name, "training, validation and test were cut anew, so that no overlapping sequences face each other")
+        for name in regrouped
+    ]
+
+
 def notes(results: Results, caveats: Sequence[str] = ()) -> str:
     """What a reader must know before the numbers: what was skipped, what is not in the plan, known faults."""
     lines: list[str] = [text(one) for one in caveats]
@@ -126,6 +143,7 @@ def notes(results: Results, caveats: Sequence[str] = ()) -> str:
         kinds = results.done[column].drop_nulls().n_unique()
         if kinds > 1:
             lines.append(f"The runs were made with {kinds} {what}; what these do is not told apart from chance.")
+    lines += [f"{text(name)}: {text(note)}." for name, note in _data_notes(results)]
     if results.failed.height:
         lines.append(f'{count_of(results.failed.height, "run")} failed; <a href="#runs">the reasons are below</a>.')
     if not lines:

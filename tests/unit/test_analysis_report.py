@@ -261,3 +261,14 @@ def test_a_published_study_can_stand_beside_ones_own(tmp_path, capsys):
     assert report.main([str(folder), "-o", str(page), "--reference", "unheard"]) == 2
     assert "there is: badici2024" in capsys.readouterr().err
     assert page.read_text(encoding="utf-8") == source
+
+
+def test_what_the_sweep_noted_of_its_data_is_on_the_page(tmp_path, capsys):
+    folder = write_results(tmp_path / "results", SMALL)
+    dataset = sorted(load(str(folder)).runs["dataset"])[0]
+    study = json.loads((folder / "study.json").read_text())
+    study["data"] = {dataset: {"notes": ["not the official <b>: 3 fewer"]}, "odd": {"notes": 3}, "odder": 1}
+    (folder / "study.json").write_text(json.dumps(study))
+    visible, source, _, _ = page_of(folder, tmp_path, capsys)
+    assert f"{dataset}: not the official <b>: 3 fewer." in visible
+    assert "<b>: 3 fewer" not in source
