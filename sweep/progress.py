@@ -68,8 +68,8 @@ class Progress(tune.Callback):
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self.pretrained()
 
-    def failed_early(self, run: RunSpec, reason: str) -> None:
-        """A run that cannot start."""
+    def gave_up(self, run: RunSpec, reason: str) -> None:
+        """A run that no worker could end."""
         self._ended(run, reason)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -88,7 +88,8 @@ class Progress(tune.Callback):
             self._line(self._summary())
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._ended(self.runs[trial.config["run_id"]], "its worker died too often")
+        """Tune gave a trial up; the run is not lost, for another round will take it."""
+        self.running.pop(trial.config["run_id"], None)
 
     def _ended(self, run: RunSpec, reason: str | None, accuracy: float | None = None) -> None:
         self.running.pop(run.run_id, None)

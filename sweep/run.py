@@ -26,6 +26,7 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: everything worth keeping is in the store already
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000000",
     "TUNE_MAX_PENDING_TRIALS_PG": "auto",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
@@ -52,7 +53,7 @@ from sweep.trials import DataFacts, DataSpec, RunSpec, data_spec, facts_of, load
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "studies" / "quickstart.toml"
 DONE, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
-WORKER_DEATHS = 3
+WORKER_DEATHS, ROUNDS = 3, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -235,18 +236,31 @@ class Sweep:
             for run in waiting:
                 if run.model in making.broken:
                     self._fail(run, making.broken[run.model], assignment)
-                    progress.failed_early(run, making.broken[run.model])
+                    progress.gave_up(run, making.broken[run.model])
             self._tune([run for run in waiting if run.model not in making.broken], assignment, progress)
 
     def _tune(self, runs: Sequence[RunSpec], assignment: Assignment, progress: Progress) -> None:
-        """Run these on Ray Tune. Afterwards every one of them has its row, or KeyboardInterrupt is raised."""
-        if not runs:
-            return
+        """Run these on Ray Tune until each has its row.
+
+        A run whose worker died is taken up again from its checkpoint, by Tune at once or, where Tune gives it up (it
+        may count one death twice), in another round; after the last one it gets a failed row.
+        """
+        for _ in range(ROUNDS):
+            if not runs:
+                return
+            self._fit(runs, assignment, progress)
+            stored = {row["run_id"] for row in self.store.runs(["run_id"])}
+            runs = [run for run in runs if run.run_id not in stored]
+        for run in runs:
+            reason = "its worker died whenever it was tried (out of memory?)"
+            self._fail(run, reason, assignment)
+            progress.gave_up(run, reason)
+
+    def _fit(self, runs: Sequence[RunSpec], assignment: Assignment, progress: Progress) -> None:
         trainable = tune.with_parameters(RunTrainable, assignment=assignment)
-        trainable = tune.with_resources(trainable, assignment.share.request())
         with tempfile.TemporaryDirectory(prefix="sweep-") as scratch:  # Tune's own state: nothing resumes from it
-            tuner = tune.Tuner(
-                trainable,
+            tune.Tuner(
+                tune.with_resources(trainable, assignment.share.request()),
                 param_space={"run_id": tune.grid_search([run.run_id for run in runs])},
                 tune_config=tune.TuneConfig(reuse_actors=True),
                 run_config=tune.RunConfig(
@@ -257,16 +271,7 @@ class Sweep:
                     callbacks=[progress],
                     verbose=0,
                 ),
-            )
-            results = tuner.fit()
-        stored = {row["run_id"] for row in self.store.runs(["run_id"])}
-        for result in (results[n] for n in range(len(results))):
-            run = assignment.runs.get((result.config or {}).get("run_id", ""))
-            if run is not None and result.error is not None and run.run_id not in stored:
-                self._fail(run, f"its worker died {WORKER_DEATHS + 1} times: {type(result.error).__name__}", assignment)
-                stored.add(run.run_id)
-        if not {run.run_id for run in runs} <= stored:
-            raise KeyboardInterrupt  # Tune returns as if all were well when it is interrupted
+            ).fit()
 
     def _fail(self, run: RunSpec, reason: str, assignment: Assignment) -> None:
         """Write the row of a run that no worker could write."""

@@ -82,10 +82,12 @@ def test_a_failure_is_told_at_once_and_its_work_is_not_to_do(progress: Progress,
     progress.on_trial_start(0, [], trial(0))
     progress.on_trial_result(0, [], trial(0), {"done": True, "failed": True, "reason": "OutOfMemoryError: x"})
     assert "failed  m  d  scratch  seed 0  4 epochs  OutOfMemoryError: x" in output.getvalue()
-    progress.failed_early(RUNS[1], "pretraining failed")
-    progress.on_trial_error(0, [], trial(2))
-    assert "worker died too often" in output.getvalue()
-    assert len(progress.failed) == 3
+    progress.gave_up(RUNS[1], "pretraining failed")
+    assert [run.run_id for run, _ in progress.failed] == ["0", "1"]
+    progress.on_trial_start(0, [], trial(2))
+    progress.on_trial_error(0, [], trial(2))  # Tune gives it up, the sweep does not
+    assert len(progress.failed) == 2
+    assert progress.running == {}
 
 
 def test_lines_are_rare_but_the_end_of_a_pretraining_is_told(
