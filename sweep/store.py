@@ -3,33 +3,61 @@
 Files are named by run, written whole or not at all, and never changed after: a local file is written under a
 temporary name and renamed, an object appears when its upload is complete. The row in `runs/` is written last, so it
 vouches for the rest. `sweep/schema.py` says what the files hold.
+
+A store can refuse for a while: a disk is full until somebody clears it, a bucket throttles. Whoever has something to
+lose opens it with patience, and each operation is tried again until that is spent.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from hyena.errors import InputError
 from sweep.schema import EPOCHS, PLAN, PREDICTIONS, PRETRAINING, RUNS
 
+T = TypeVar("T")
+
 STUDY, PLAN_FILE = "study.json", "plan.parquet"
+LONGEST_WAIT_S = 30.0
+READERS = 32  # an answer of S3 takes tens of milliseconds, and a study has thousands of rows
+#: What another attempt does not mend: no such thing, or no right to it.
+_FINAL = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+_REFUSED = re.compile(r"ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY|SIGNATURE|NO_SUCH_UPLOAD|PermissionDenied")
+
+
+class StoreError(OSError):
+    """The store did not answer, or refused, for as long as patience lasted."""
 
 
 class Store:
     """A results folder. Cheap to open; every worker opens its own."""
 
-    def __init__(self, uri: str) -> None:
-        """`uri`: a path, `file://…`, `s3://bucket/prefix` or `gs://bucket/prefix`; InputError for anything else."""
+    def __init__(self, uri: str, patience_s: float = 0.0) -> None:
+        """Open a store; nothing is read or written.
+
+        Args:
+            uri: a path, `file://…`, `s3://bucket/prefix` or `gs://bucket/prefix`; InputError for anything else.
+            patience_s: how long an operation that fails is tried again before it raises StoreError.
+        """
+        if re.search("://[^/]*@", uri):
+            raise InputError(
+                "results: an address must not hold credentials, for it is shown and stored; "
+                "give them by the environment (AWS_PROFILE, GOOGLE_APPLICATION_CREDENTIALS)"
+            )
         self.uri = uri if "://" in uri else str(Path(uri).resolve())
+        self.patience_s = patience_s
         try:
             self.files, self.root = fs.FileSystem.from_uri(self.uri)
         except (pa.ArrowInvalid, OSError, ValueError) as error:
@@ -64,14 +92,16 @@ class Store:
 
     def runs(self, columns: Sequence[str]) -> list[dict[str, Any]]:
         """The given columns of all runs that ended. An unreadable file counts as missing, so its run runs again."""
-        rows = []
-        for name in self.names("runs"):
+
+        def read(name: str) -> list[dict[str, Any]]:
             data = self.read(f"runs/{name}")
             try:
-                rows += pq.read_table(io.BytesIO(data or b""), columns=list(columns)).to_pylist()
+                return pq.read_table(io.BytesIO(data or b""), columns=list(columns)).to_pylist()
             except (pa.ArrowInvalid, OSError, KeyError):
-                continue
-        return rows
+                return []
+
+        with ThreadPoolExecutor(1 if self.local else READERS) as readers:
+            return [row for rows in readers.map(read, self.names("runs")) for row in rows]
 
     def write_run(
         self,
@@ -97,7 +127,9 @@ class Store:
 
     def write(self, name: str, data: bytes) -> None:
         """A whole file or none."""
-        path = f"{self.root}/{name}"
+        self._patiently(f"write {name}", lambda: self._write(f"{self.root}/{name}", data))
+
+    def _write(self, path: str, data: bytes) -> None:
         target = path
         if self.local:
             self.files.create_dir(str(Path(path).parent), recursive=True)
@@ -114,22 +146,50 @@ class Store:
 
     def read(self, name: str) -> bytes | None:
         """A file's bytes, or None where it does not exist."""
-        try:
+
+        def read() -> bytes:
             with self.files.open_input_stream(f"{self.root}/{name}") as source:
                 return source.read()
+
+        try:
+            return self._patiently(f"read {name}", read)
         except FileNotFoundError:
             return None
 
     def delete(self, name: str) -> None:
         """Delete a file, if it is there."""
         path = f"{self.root}/{name}"
-        if self.files.get_file_info(path).type == fs.FileType.File:
-            self.files.delete_file(path)
+
+        def delete() -> None:
+            if self.files.get_file_info(path).type == fs.FileType.File:
+                self.files.delete_file(path)
+
+        self._patiently(f"delete {name}", delete)
 
     def names(self, folder: str) -> list[str]:
         """Names of the whole files in a folder (and, at the top, of the folders), sorted."""
         selector = fs.FileSelector(f"{self.root}/{folder}".rstrip("/"), allow_not_found=True)
-        return sorted(i.base_name for i in self.files.get_file_info(selector) if not i.base_name.endswith(".tmp"))
+        found = self._patiently(f"list {folder}/", lambda: self.files.get_file_info(selector))
+        return sorted(info.base_name for info in found if not info.base_name.endswith(".tmp"))
+
+    def _patiently(self, what: str, operation: Callable[[], T]) -> T:
+        """Do it, again and again while it fails in a way that may pass, with growing waits."""
+        attempts = Retrying(
+            retry=retry_if_exception(_may_pass),
+            wait=wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT_S),
+            stop=stop_after_delay(self.patience_s),
+            reraise=True,
+        )
+        try:
+            return attempts(operation)
+        except _FINAL:
+            raise
+        except OSError as error:
+            raise StoreError(f"{self.uri}: cannot {what}: {error}") from error
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, OSError) and not isinstance(error, _FINAL) and not _REFUSED.search(str(error))
 
 
 def _parquet(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], schema: pa.Schema) -> bytes:
