@@ -14,18 +14,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from sweep.trainable import Outcome
 from sweep.trials import RunSpec
 from sweep.weights import Making
+from sweep.words import duration, run_name
 
 SECONDS_BETWEEN_LINES = 15.0
 RECENT = 6
-
-
-def duration(seconds: float) -> str:
-    """2:05 or 1:02:05."""
-    minutes, s = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{s:02}" if hours else f"{minutes}:{s:02}"
 
 
 class Progress(tune.Callback):
@@ -40,6 +35,8 @@ class Progress(tune.Callback):
         self.running: dict[str, int] = {}
         self.done: list[RunSpec] = []
         self.failed: list[tuple[RunSpec, str]] = []
+        self.too_big: set[str] = set()  # runs that left no row, for their share of a GPU was too small
+        self.store_lost: str | None = None  # why no row can be written any more
         self.recent: list[Text] = []
         self.started = self.last_line = time.monotonic()
         self.training_s = 0.0  # time in which at least one run was in training
@@ -80,33 +77,51 @@ class Progress(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        run_id = trial.config["run_id"]
-        self.running[run_id] = result.get("epoch", 0)
-        if result.get("done"):
-            self._ended(self.runs[run_id], result.get("reason"), result.get("test_accuracy"))
-        else:
+        run_id, outcome, reason = trial.config["run_id"], Outcome(result["outcome"]), result.get("reason")
+        if outcome == Outcome.UNFINISHED:
+            self.running[run_id] = result["epoch"]
             self._line(self._summary())
+        elif outcome in (Outcome.DONE, Outcome.FAILED):
+            self._ended(self.runs[run_id], reason, result.get("test_accuracy"))
+        else:
+            self._comes_again(self.runs[run_id], outcome, str(reason))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune gave a trial up; the run is not lost, for another round will take it."""
-        self.running.pop(trial.config["run_id"], None)
+        self._left(self.runs[trial.config["run_id"]])
+
+    def _comes_again(self, run: RunSpec, outcome: Outcome, reason: str) -> None:
+        """A run that left no row, and why."""
+        self._left(run)
+        if outcome == Outcome.STORE_LOST:
+            self.store_lost = reason
+        else:
+            self.too_big.add(run.run_id)
+            self._note("again   ", "yellow", run, f"{reason}; it comes again with more")
 
     def _ended(self, run: RunSpec, reason: str | None, accuracy: float | None = None) -> None:
+        self._left(run)
+        if reason is None:
+            self.done.append(run)
+            self._note("done    ", "green", run, f"accuracy {accuracy:.3f}", always=False)
+        else:
+            self.failed.append((run, reason))
+            self._note("failed  ", "bold red", run, reason)
+        self._line(self._summary())
+
+    def _left(self, run: RunSpec) -> None:
+        """The run is on no worker any more."""
         self.running.pop(run.run_id, None)
         if not self.running and self.training_since is not None:
             self.training_s += time.monotonic() - self.training_since
             self.training_since = None
-        what = f"{run.model}  {run.data.name}  {run.init}  seed {run.seed}  {run.training.epochs} epochs"
-        if reason is None:
-            self.done.append(run)
-            self.recent.append(Text.assemble(("done    ", "green"), what, f"  accuracy {accuracy:.3f}"))
-        else:
-            self.failed.append((run, reason))
-            self.recent.append(Text.assemble(("failed  ", "bold red"), what, f"  {reason}"))
+
+    def _note(self, word: str, style: str, run: RunSpec, text: str, always: bool = True) -> None:
+        """Among the latest events; where there is no terminal, a line if it matters always."""
+        self.recent.append(Text.assemble((word, style), f"{run_name(run.identity())}: {text}"))
         del self.recent[:-RECENT]
-        if reason is not None and not self.console.is_terminal:
+        if always and not self.console.is_terminal:
             self.console.print(self.recent[-1], soft_wrap=True)
-        self._line(self._summary())
 
     def _time_left(self) -> float | None:
         """From the work done while runs were in training; None before there is any."""

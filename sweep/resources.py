@@ -1,13 +1,17 @@
-"""What the cluster has, and what one run gets of it."""
+"""What a cluster has, and what one run gets of it. Next: `memory.py`, which measures how much a run needs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from sweep.study import Resources
+from sweep.study import AUTO, Resources
+
+
+class NoDeviceError(RuntimeError):
+    """Ray counts a GPU here that torch cannot use."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +32,26 @@ class Share:
     def of(cls, wanted: Resources, cluster: Mapping[str, float]) -> Share:
         """`wanted` on a cluster with these Ray resources: part of a GPU where there are any, CPU cores alone where not.
 
-        A cluster that has no core for runs either is one that grows from zero: it is asked for GPUs.
+        A cluster that has no core for runs either is one that grows from zero: it is asked for GPUs. Where the study
+        leaves the GPU's part to measurement, this is a whole one.
         """
         cores, gpus = cluster.get("CPU", 0), cluster.get("GPU", 0)
-        if wanted.gpus > 0 and (gpus > 0 or cores == 0):
-            return cls(wanted.cpus, wanted.gpus, int(1 / wanted.gpus))
+        part = 1.0 if wanted.gpus == AUTO else float(wanted.gpus)
+        if part > 0 and (gpus > 0 or cores == 0):
+            return cls(wanted.cpus, part, int(1 / part))
         return cls(wanted.cpus, 0.0, max(1, int(cores // wanted.cpus)))
 
+    def one_of(self, runs: int) -> Share:
+        """The same, with the GPU divided between so many runs."""
+        return replace(self, gpus=1.0 / runs, concurrent_runs=runs)
+
+    def larger(self) -> Share | None:
+        """The share to try after this one was too small: twice as much of the GPU; None when it was a whole one."""
+        return self.one_of(max(1, self.concurrent_runs // 2)) if 0 < self.gpus < 1 else None
+
     def request(self) -> dict[str, float]:
-        """In Ray's words."""
-        return {"cpu": self.cpus, **({"gpu": self.gpus} if self.gpus else {})}
+        """In Ray's words: a bundle of a placement group."""
+        return {"CPU": self.cpus, **({"GPU": self.gpus} if self.gpus else {})}
 
     def parallel(self, cluster: Mapping[str, float]) -> int:
         """Runs that the whole cluster holds at once."""
@@ -54,6 +68,11 @@ class Share:
         torch.set_num_threads(self.cpus)
         if not self.gpus:
             return torch.device("cpu")
+        if not torch.cuda.is_available():
+            raise NoDeviceError(
+                f"Ray gave this process a GPU that torch {torch.__version__} cannot use: install a CUDA build of torch "
+                "(README.md, Installation) or a driver that fits it, or set resources.gpus = 0"
+            )
         device = torch.device("cuda", 0)  # Ray shows a worker its own GPU only
         torch.cuda.set_per_process_memory_fraction(self.gpus, device)
         return device

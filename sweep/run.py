@@ -13,9 +13,8 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -43,13 +42,15 @@ from rich.console import Console  # noqa: E402
 from hyena.datasets import is_present  # noqa: E402
 from hyena.errors import InputError  # noqa: E402
 from hyena.leakage import audit  # noqa: E402
-from sweep import provenance, weights  # noqa: E402
-from sweep.progress import Progress, duration  # noqa: E402
+from sweep import memory, provenance, weights  # noqa: E402
+from sweep.forecast import forecast  # noqa: E402
+from sweep.progress import Progress  # noqa: E402
 from sweep.resources import Share  # noqa: E402
-from sweep.store import Store  # noqa: E402
-from sweep.study import Study, load_study  # noqa: E402
-from sweep.trainable import Assignment, RunTrainable, failed_row  # noqa: E402
+from sweep.store import Store, StoreError  # noqa: E402
+from sweep.study import AUTO, Study, load_study  # noqa: E402
+from sweep.trainable import PATIENCE_S, Assignment, RunTrainable, failed_row  # noqa: E402
 from sweep.trials import DataFacts, DataSpec, RunSpec, data_spec, facts_of, load_data, plan  # noqa: E402
+from sweep.words import duration, run_name  # noqa: E402
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "studies" / "quickstart.toml"
 DONE, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
@@ -121,49 +122,18 @@ class Sweep:
         self.store.claim(study.resolved())
 
     def show_plan(self) -> int:
-        """Print trials, runs, what is done already, shares and sizes, and what is missing; start nothing."""
+        """Print what would run and what it would take; start nothing."""
         data, missing = self._data(download=False)
         keys, absent = weights.known_keys(self.study, self.store, self.options.weights)
         runs = plan(self.study, data, keys)
-        done = self._done(runs)
         cluster = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
-        share = Share.of(self.study.resources, cluster)
-        what = f"{share.gpus:g} of a GPU" if share.gpus else "no GPU"
-        say = partial(self.console.print, soft_wrap=True)
-        say(f"study      {self.study.name}: {self.study.description}".rstrip(": "))
-        say(f"results    {self.store.uri}")
-        planned = len(runs) + len(missing) * self.study.runs_per_dataset
-        say(f"runs       {planned} planned, {len(done)} done already, {planned - len(done)} to do")
-        say(f"each run   {share.cpus} CPU core(s), {what}; {share.parallel(cluster)} at once on this machine")
-        say(f"time       {self._estimate(runs, done, share, share.parallel(cluster))}")
-        for name, (_, facts) in data.items():
-            say(
-                f"data set   {name}: {facts.train_examples} training sequences, {facts.num_classes} classes, "
-                f"longest {facts.longest}"
-            )
-        for name in missing:
-            say(f"missing    data set {name}: would be downloaded")
-        for name in absent:
-            say(f"missing    weights of {name}: would be {'made' if self.study.pretraining else 'downloaded'}")
-        return DONE  # fmt: skip
-
-    def _estimate(self, runs: Sequence[RunSpec], done: Collection[str], share: Share, parallel: int) -> str:
-        """Time and cost of what is to do, from the measured time of what is done."""
-        timed = self.store.runs(["run_id", "train_s", "evaluate_s"])
-        seconds = {row["run_id"]: row["train_s"] + row["evaluate_s"] for row in timed if row["run_id"] in done}
-        work_done = sum(run.work for run in runs if run.run_id in done)
-        if not work_done:
-            return "not known before the first runs are done; plan again then"
-        rest = sum(run.work for run in runs if run.run_id not in done)
-        busy = rest * sum(seconds.values()) / work_done
-        unit, held = ("GPU", share.gpus) if share.gpus else ("core", share.cpus)
-        hours = busy * held / 3600
-        text = f"about {duration(busy / parallel)} here, {hours:.2f} {unit} hours (as the {len(done)} runs done took)"
-        price = self.study.resources.price_per_hour
-        return text if price is None else f"{text}, cost {hours * price:.2f} at {price:g} an hour"
+        for line in forecast(self.study, self.store, runs, self._done(runs), data, missing, absent, cluster):
+            self.console.print(line, soft_wrap=True)
+        return DONE
 
     def run(self) -> int:
         """Run what is missing, then say what is there."""
+        self.store = Store(self.store.uri, PATIENCE_S)
         data, _ = self._data(download=True)
         keys = weights.prepared_keys(self.study, self.store, self.options.weights)
         runs = plan(self.study, data, keys)
@@ -222,12 +192,15 @@ class Sweep:
 
     def _execute(self, to_do: Sequence[RunSpec], already_done: int, keys: Mapping[str, str]) -> None:
         self._connect()
-        cluster = ray.cluster_resources()
-        share = Share.of(self.study.resources, cluster)
-        assignment = Assignment({run.run_id: run for run in to_do}, self.store.uri, share, provenance.commit())
-        for run in to_do:  # of an earlier call, failed: it is to do again
-            self.store.delete(f"runs/{run.run_id}.parquet")
-        making = weights.Making(self.study, self.store, keys, to_do, share)
+        whole = Share.of(self.study.resources, ray.cluster_resources())
+        shares = {run.run_id: whole for run in to_do}
+        if self.study.resources.gpus == AUTO and whole.gpus:
+            self.console.print("measuring what the runs need of a GPU's memory, where it is not known yet")
+            shares = memory.shares(to_do, whole, self.study.resources, self.store)
+        assignment = Assignment({run.run_id: run for run in to_do}, shares, self.store.uri, provenance.commit())
+        for run_id in {run.run_id for run in to_do} & self._ended():  # failed in an earlier call: to do again
+            self.store.delete(f"runs/{run_id}.parquet")
+        making = weights.Making(self.study, self.store, keys, to_do, whole)
         with Progress(to_do, already_done, making, self.console) as progress:
             waiting = [run for run in to_do if run.weights_key and run.model in making.latest]
             self._tune([run for run in to_do if run not in waiting], assignment, progress)
@@ -243,24 +216,37 @@ class Sweep:
         """Run these on Ray Tune until each has its row.
 
         A run whose worker died is taken up again from its checkpoint, by Tune at once or, where Tune gives it up (it
-        may count one death twice), in another round; after the last one it gets a failed row.
+        may count one death twice), in another round; after the last one it gets a failed row. One that needed more
+        memory than its share comes again with a larger one, until it has a whole GPU.
+
+        Raises StoreError where the store refuses for good.
         """
-        for _ in range(ROUNDS):
-            if not runs:
-                return
+        rounds_left = ROUNDS
+        while runs and rounds_left:
             self._fit(runs, assignment, progress)
-            stored = {row["run_id"] for row in self.store.runs(["run_id"])}
-            runs = [run for run in runs if run.run_id not in stored]
+            if progress.store_lost:
+                raise StoreError(progress.store_lost)
+            ended = self._ended()
+            runs = [run for run in runs if run.run_id not in ended]
+            too_big = progress.too_big & {run.run_id for run in runs}
+            progress.too_big.clear()
+            assignment = assignment.larger(too_big)
+            rounds_left -= not too_big
         for run in runs:
             reason = "its worker died whenever it was tried (out of memory?)"
             self._fail(run, reason, assignment)
             progress.gave_up(run, reason)
 
+    def _ended(self) -> set[str]:
+        """Runs that have their row, done or failed."""
+        return {name.removesuffix(".parquet") for name in self.store.names("runs")}
+
     def _fit(self, runs: Sequence[RunSpec], assignment: Assignment, progress: Progress) -> None:
         trainable = tune.with_parameters(RunTrainable, assignment=assignment)
+        bundles = {run.run_id: tune.PlacementGroupFactory([assignment.shares[run.run_id].request()]) for run in runs}
         with tempfile.TemporaryDirectory(prefix="sweep-") as scratch:  # Tune's own state: nothing resumes from it
             tune.Tuner(
-                tune.with_resources(trainable, assignment.share.request()),
+                tune.with_resources(trainable, lambda config: bundles[config["run_id"]]),
                 param_space={"run_id": tune.grid_search([run.run_id for run in runs])},
                 tune_config=tune.TuneConfig(reuse_actors=True),
                 run_config=tune.RunConfig(
@@ -268,6 +254,7 @@ class Sweep:
                     storage_path=scratch,
                     failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+                    stop=StopWhen(lambda: progress.store_lost is not None),
                     callbacks=[progress],
                     verbose=0,
                 ),
@@ -287,12 +274,22 @@ class Sweep:
             soft_wrap=True,
         )
         for run in failed:
-            self.console.print(
-                f"failed: {run.model}, {run.data.name}, {run.init}, seed {run.seed}, {run.training.epochs} epochs: "
-                f"{rows[run.run_id]['failure']}",
-                soft_wrap=True,
-            )
+            reason = rows[run.run_id]["failure"]
+            self.console.print(f"failed: {run_name(run.identity())}: {reason}", soft_wrap=True)
         return SOME_FAILED if failed else DONE
+
+
+class StopWhen(tune.Stopper):
+    """Ends all trials once a condition holds."""
+
+    def __init__(self, condition: Callable[[], bool]) -> None:
+        self.stop_all = condition  # type: ignore[method-assign]
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        raise NotImplementedError
 
 
 def _data_note(spec: DataSpec) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from hyena.errors import InputError
-from sweep.progress import duration
 from sweep.store import Store
+from sweep.words import duration, run_name
 
 COLUMNS = ("run_id", "status", "failure", "finished_at")
 #: Runs that ended within this time of the last one make the present rate.
@@ -47,9 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console.print(_summary(len(plan), rows, datetime.now(UTC)))
     for run_id, row in rows.items():
         if row["status"] == "failed":
-            run = planned[run_id]
-            what = f"{run['model']}, {run['dataset']}, {run['init']}, seed {run['seed']}, {run['epochs']} epochs"
-            console.print(f"failed: {what}: {row['failure']}", soft_wrap=True)
+            console.print(f"failed: {run_name(planned[run_id])}: {row['failure']}", soft_wrap=True)
     return 0 if all(rows.get(i, {}).get("status") == "done" for i in planned) else 1
 
 

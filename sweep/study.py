@@ -23,7 +23,7 @@ import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -39,6 +39,9 @@ T = TypeVar("T")
 
 #: TrainingConfig fields that a study sets outside [training].
 GRID_ONLY = ("epochs",)
+
+#: A GPU share that is measured.
+AUTO: Literal["auto"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,19 @@ class Grid:
 
 @dataclass(frozen=True)
 class Resources:
-    """What one run gets. `gpus` counts where the cluster has GPUs, and several runs share one; 0 keeps runs off them.
+    """What one run gets.
 
-    `price_per_hour` is that of one GPU (without GPUs: of one core), in any currency; the plan multiplies with it.
+    Attributes:
+        cpus: whole cores of a run.
+        gpus: part of one GPU, where the cluster has any; "auto" measures what each kind of run needs, 0 keeps all runs
+            off the GPUs.
+        runs_per_gpu: most runs that share a GPU when the part is measured.
+        price_per_hour: that of one GPU (without GPUs: of one core), in any currency; the plan multiplies with it.
     """
 
     cpus: int = 1
-    gpus: float = 0.25
+    gpus: float | Literal["auto"] = AUTO
+    runs_per_gpu: int = 8
     price_per_hour: float | None = None
 
     def __post_init__(self) -> None:
@@ -79,8 +88,10 @@ class Resources:
             raise InputError(
                 f"cpus = {self.cpus}: it must be at least 1 (whole cores; a fraction would throttle torch)"
             )
-        if not (0 <= self.gpus <= 1):
-            raise InputError(f"gpus = {self.gpus}: it must be from 0 to 1")
+        if self.gpus != AUTO and not (0 <= self.gpus <= 1):
+            raise InputError(f'gpus = {self.gpus}: it must be from 0 to 1, or "auto"')
+        if self.runs_per_gpu < 1:
+            raise InputError(f"runs_per_gpu = {self.runs_per_gpu}: it must be at least 1")
         if self.price_per_hour is not None and not (self.price_per_hour >= 0 and math.isfinite(self.price_per_hour)):
             raise InputError(f"price_per_hour = {self.price_per_hour}: it must be at least 0")
 

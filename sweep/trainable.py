@@ -3,7 +3,8 @@
 A worker (an actor that Tune reuses) takes run after run: it trains an epoch a step, keeps a checkpoint in the store
 while the run is unfinished, and writes the run's rows itself before it reports the run as done. What goes wrong inside
 a run becomes a failed row with its reason; a worker that dies is Tune's to replace, and the run goes on from its
-checkpoint. Next: `store.py`.
+checkpoint. Two things are the sweep's to mend and leave no row: a GPU share that is too small, and a store that has
+refused for longer than its patience. Next: `store.py`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import dataclasses
 import io
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from enum import StrEnum, auto
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
@@ -30,18 +32,36 @@ from hyena.training import PreparedData, Run, RunResult
 from sweep import provenance
 from sweep.resources import Share
 from sweep.schema import RUNS, SCHEMA_VERSION
-from sweep.store import Store
+from sweep.store import Store, StoreError
 from sweep.trials import RunSpec, load_data
+
+#: How long a worker and the driver go on trying where the store refuses.
+PATIENCE_S = 600.0
+
+
+class Outcome(StrEnum):
+    """What a step left: everything but UNFINISHED ends the trial; DONE and FAILED have their row."""
+
+    UNFINISHED = auto()
+    DONE = auto()
+    FAILED = auto()
+    TOO_BIG = auto()
+    STORE_LOST = auto()
 
 
 @dataclasses.dataclass(frozen=True)
 class Assignment:
-    """What every worker of a sweep gets once: all runs by id, where results go, and what one run may use."""
+    """What every worker of a sweep gets once: where results go, and all runs and what each may use, by `run_id`."""
 
     runs: Mapping[str, RunSpec]
+    shares: Mapping[str, Share]
     results: str
-    share: Share
     commit: str | None
+
+    def larger(self, run_ids: Iterable[str]) -> Assignment:
+        """The same with larger shares for these runs, where there is anything larger."""
+        grown = {run_id: self.shares[run_id].larger() or self.shares[run_id] for run_id in run_ids}
+        return dataclasses.replace(self, shares={**self.shares, **grown})
 
 
 class RunTrainable(tune.Trainable):
@@ -52,8 +72,8 @@ class RunTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any], assignment: Assignment | None = None) -> None:
         assert assignment is not None
         self.assignment = assignment
-        self.store = Store(assignment.results)
-        self.device = assignment.share.occupy()
+        self.store = Store(assignment.results, PATIENCE_S)
+        self.device = assignment.shares[config["run_id"]].occupy()  # Tune reuses a worker for runs of equal shares
         self.prepared: tuple[Any, PreparedData] | None = None
         self._take(config)
 
@@ -66,14 +86,24 @@ class RunTrainable(tune.Trainable):
         """One epoch. The last one writes the rows before Tune hears of it."""
         try:
             return self._advance()
+        except StoreError as error:
+            return self._end(Outcome.STORE_LOST, reason=str(error))
         except Exception as error:
-            self.run = None
+            if isinstance(error, torch.OutOfMemoryError) and self.share.larger() is not None:
+                return self._end(Outcome.TOO_BIG, reason=f"more memory needed than {self.share.gpus:g} of a GPU has")
             reason = f"{type(error).__name__}: {error}".strip().splitlines()[0][:500]
-            self.store.write_run(failed_row(self.spec, reason, self.assignment, self.started, self.device))
-            return {"done": True, "failed": True, "reason": reason}
+            try:
+                self.store.write_run(failed_row(self.spec, reason, self.assignment, self.started, self.device))
+            except StoreError as refusal:
+                return self._end(Outcome.STORE_LOST, reason=str(refusal))
+            return self._end(Outcome.FAILED, reason=reason)
         finally:
-            if self.device.type == "cuda" and self.run is None:
+            if self.run is None and self.device.type == "cuda":
                 torch.cuda.empty_cache()
+
+    @property
+    def share(self) -> Share:
+        return self.assignment.shares[self.spec.run_id]
 
     def _take(self, config: dict[str, Any]) -> None:
         self.spec = self.assignment.runs[config["run_id"]]
@@ -86,15 +116,18 @@ class RunTrainable(tune.Trainable):
         if not self.run.finished:
             self.run.advance()
         last = self.run.history[-1]
-        report = {"epoch": last.epoch, "test_accuracy": last.test_accuracy, "failed": False, "done": self.run.finished}
         if self.run.finished:
             self._write(self.run.result())
-            self.run = None
-        else:
-            buffer = io.BytesIO()
-            torch.save(self.run.state(), buffer)
-            self.store.write(f"checkpoints/{self.spec.run_id}.pt", buffer.getvalue())
-        return report
+            return self._end(Outcome.DONE, epoch=last.epoch, test_accuracy=last.test_accuracy)
+        buffer = io.BytesIO()
+        torch.save(self.run.state(), buffer)
+        self.store.write(f"checkpoints/{self.spec.run_id}.pt", buffer.getvalue())
+        return {"done": False, "outcome": Outcome.UNFINISHED, "epoch": last.epoch}
+
+    def _end(self, outcome: Outcome, **report: Any) -> dict[str, Any]:
+        """Let go of the run, and tell Tune."""
+        self.run = None
+        return {"done": True, "outcome": outcome, **report}
 
     def _begin(self) -> Run:
         """Model, data and streams as the specification says; then, if the run was begun before, where it was left."""
@@ -197,9 +230,9 @@ def _row(spec: RunSpec, assignment: Assignment, started: datetime, device: torch
         "num_classes": spec.facts.num_classes,
         "split_seed": spec.split_seed,
         "peak_memory_bytes": provenance.peak_memory_bytes(device),
-        "gpu_fraction": assignment.share.gpus,
-        "cpus": float(assignment.share.cpus),
-        "concurrent_runs": assignment.share.concurrent_runs,
+        "gpu_fraction": assignment.shares[spec.run_id].gpus,
+        "cpus": float(assignment.shares[spec.run_id].cpus),
+        "concurrent_runs": assignment.shares[spec.run_id].concurrent_runs,
         "device": provenance.device_name(device),
         "host": socket.gethostname(),
         "versions": list(provenance.versions().items()),

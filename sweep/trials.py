@@ -52,6 +52,8 @@ class DataFacts:
     num_classes: int
     longest: int
     train_examples: int
+    validation_examples: int  # that the data set brings; a cut from the training split counts there
+    test_examples: int
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,9 @@ def load_data(spec: DataSpec) -> Dataset:
 
 
 def facts_of(dataset: Dataset) -> DataFacts:
-    return DataFacts(dataset.digest, len(dataset.classes), dataset.longest, len(dataset.train))
+    validation = len(dataset.validation) if dataset.validation is not None else 0
+    counts = len(dataset.train), validation, len(dataset.test)
+    return DataFacts(dataset.digest, len(dataset.classes), dataset.longest, *counts)
 
 
 def corpus_of(study: Study) -> Corpus:

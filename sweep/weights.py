@@ -93,8 +93,7 @@ class Making:
             return
         needed = {run.model for run in runs if run.weights_key is not None}
         missing = [model for model in needed if not stored(store, keys[model])]
-        request = share.request()
-        task = ray.remote(_pretrain).options(num_cpus=request["cpu"], num_gpus=request.get("gpu", 0))
+        task = ray.remote(_pretrain).options(num_cpus=share.cpus, num_gpus=share.gpus)
         for model in sorted(missing, key=lambda m: (-study.model(m).n_layer * study.model(m).d_model ** 2, m)):
             self.latest[model] = None
             self.streams[task.remote(study, model, keys[model], store.uri, share)] = model

@@ -12,8 +12,9 @@ from hyena.config import HyenaConfig
 from hyena.pretraining import PretrainingRecord
 from hyena.training import TrainingConfig
 from sweep import progress as module
-from sweep.progress import Progress, duration
+from sweep.progress import Progress
 from sweep.trials import DataFacts, DataSpec, RunSpec
+from sweep.words import duration
 
 RUN = RunSpec(
     run_id="0",
@@ -22,7 +23,7 @@ RUN = RunSpec(
     model="m",
     config=HyenaConfig(8, 1, 64),
     data=DataSpec("d", None, None, None),
-    facts=DataFacts("digest", 2, 64, 100),
+    facts=DataFacts("digest", 2, 64, 100, 0, 50),
     init="scratch",
     weights_key=None,
     seed=0,
@@ -69,25 +70,41 @@ def test_counts_and_time_left_follow_the_work(progress: Progress, clock: SimpleN
     clock.now = 100.0  # nothing was in training until here
     progress.on_trial_start(0, [], trial(0))
     clock.now = 140.0
-    progress.on_trial_result(0, [], trial(0), {"done": True, "epoch": 4, "test_accuracy": 0.9})
+    progress.on_trial_result(0, [], trial(0), {"done": True, "outcome": "done", "epoch": 4, "test_accuracy": 0.9})
     assert "3/6 runs done · 0 running · 0 failed · 2:20 elapsed · 2:00 left" in output.getvalue()
     clock.now = 500.0  # an idle time is none of training
     progress.on_trial_start(0, [], trial(1))
     clock.now = 520.0
-    progress.on_trial_result(0, [], trial(1), {"done": False, "epoch": 2, "test_accuracy": 0.9})
+    progress.on_trial_result(0, [], trial(1), {"done": False, "outcome": "unfinished", "epoch": 2})
     assert "3/6 runs done · 1 running · 0 failed · 8:40 elapsed · 1:40 left" in output.getvalue()
 
 
 def test_a_failure_is_told_at_once_and_its_work_is_not_to_do(progress: Progress, output: io.StringIO) -> None:
     progress.on_trial_start(0, [], trial(0))
-    progress.on_trial_result(0, [], trial(0), {"done": True, "failed": True, "reason": "OutOfMemoryError: x"})
-    assert "failed  m  d  scratch  seed 0  4 epochs  OutOfMemoryError: x" in output.getvalue()
+    progress.on_trial_result(0, [], trial(0), {"done": True, "outcome": "failed", "reason": "OutOfMemoryError: x"})
+    assert "failed  m, d, scratch, seed 0, 4 epochs: OutOfMemoryError: x" in output.getvalue()
     progress.gave_up(RUNS[1], "pretraining failed")
     assert [run.run_id for run, _ in progress.failed] == ["0", "1"]
     progress.on_trial_start(0, [], trial(2))
     progress.on_trial_error(0, [], trial(2))  # Tune gives it up, the sweep does not
     assert len(progress.failed) == 2
     assert progress.running == {}
+
+
+def test_a_run_that_comes_again_is_told_and_is_neither_done_nor_failed(progress: Progress, output: io.StringIO) -> None:
+    progress.on_trial_start(0, [], trial(0))
+    reason = "more memory needed than 0.25 of a GPU has"
+    progress.on_trial_result(0, [], trial(0), {"done": True, "outcome": "too_big", "reason": reason})
+    assert f"again   m, d, scratch, seed 0, 4 epochs: {reason}; it comes again with more" in output.getvalue()
+    assert progress.too_big == {"0"}
+    assert (progress.running, progress.done, progress.failed) == ({}, [], [])
+
+
+def test_a_store_that_is_lost_is_remembered(progress: Progress) -> None:
+    progress.on_trial_start(0, [], trial(0))
+    progress.on_trial_result(0, [], trial(0), {"done": True, "outcome": "store_lost", "reason": "full"})
+    assert progress.store_lost == "full"
+    assert progress.failed == []
 
 
 def test_lines_are_rare_but_the_end_of_a_pretraining_is_told(
@@ -112,7 +129,7 @@ def test_the_live_display_draws_everything(clock: SimpleNamespace) -> None:
     progress = Progress(RUNS, 0, NothingMade(), console)  # type: ignore[arg-type]
     progress.making.latest["m"] = PretrainingRecord(5, 100, 1.9, None, 1.0)
     progress.on_trial_start(0, [], trial(0))
-    progress.on_trial_result(0, [], trial(0), {"done": True, "epoch": 4, "test_accuracy": 0.875})
+    progress.on_trial_result(0, [], trial(0), {"done": True, "outcome": "done", "epoch": 4, "test_accuracy": 0.875})
     console.print(progress._render())
     text = output.getvalue()
     assert "pretraining m: step 5/10" in text

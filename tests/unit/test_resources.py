@@ -9,7 +9,7 @@ from sweep.study import Resources
 def test_gpus_are_shared_where_there_are_any() -> None:
     share = Share.of(Resources(cpus=2, gpus=0.25), {"CPU": 96, "GPU": 8})
     assert share == Share(cpus=2, gpus=0.25, concurrent_runs=4)
-    assert share.request() == {"cpu": 2, "gpu": 0.25}
+    assert share.request() == {"CPU": 2, "GPU": 0.25}
     assert share.parallel({"CPU": 96, "GPU": 8}) == 32
     assert share.parallel({"CPU": 20, "GPU": 8}) == 10  # the cores are what is short
 
@@ -21,12 +21,12 @@ def test_a_fraction_that_does_not_divide_a_gpu_rounds_down() -> None:
 def test_cores_alone_where_there_is_no_gpu() -> None:
     share = Share.of(Resources(cpus=2, gpus=0.25), {"CPU": 5})
     assert share == Share(cpus=2, gpus=0.0, concurrent_runs=2)
-    assert share.request() == {"cpu": 2}
+    assert share.request() == {"CPU": 2}
     assert share.parallel({"CPU": 5}) == 2
 
 
 def test_a_cluster_that_grows_from_zero_is_asked_for_gpus() -> None:
-    assert Share.of(Resources(gpus=0.5), {"memory": 1e9}).request() == {"cpu": 1, "gpu": 0.5}
+    assert Share.of(Resources(gpus=0.5), {"memory": 1e9}).request() == {"CPU": 1, "GPU": 0.5}
 
 
 def test_a_study_can_keep_its_runs_off_the_gpus() -> None:
