@@ -34,7 +34,7 @@ def forecast(
         cluster: Ray resources of the machine or cluster that the time is told for.
     """
     to_do = [run for run in runs if run.run_id not in done]
-    planned = len(runs) + len(missing_data) * study.runs_per_dataset
+    planned = len(runs) + sum(point["datasets"] in missing_data for point in study.points())
     share = Share.of(study.resources, cluster)
     parallel = share.parallel(cluster)
     yield f"study      {study.name}: {study.description}".rstrip(": ")

@@ -2,7 +2,7 @@
 
 A probe takes two training steps and one evaluation batch of the real model on random tokens, alone on a GPU. Its peak,
 with headroom, says how many such runs a GPU of that type holds at once. Records are kept in the results folder, so
-each kind of run is probed once a study. Next: `resources.py`, what a run is given.
+each kind of run is probed once a study and type of GPU. Next: `resources.py`, what a run is given.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 import torch
@@ -75,6 +77,20 @@ class Measured:
         each = HEADROOM * (self.peak_bytes + data_bytes) + self.outside_bytes
         return max(1, int(self.total_bytes / each))
 
+    def file_of(self, kind: str) -> str:
+        """Where this is kept, for a kind's key."""
+        return f"memory/{kind}-{slug(self.device)}.json"
+
+
+def slug(device: str) -> str:
+    """A GPU's name as part of a file's: "NVIDIA A100-SXM4-40GB" is nvidia-a100-sxm4-40gb."""
+    return re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
+
+
+def gpu_type(share: Share) -> str:
+    """Name of the type of this process's GPU."""
+    return torch.cuda.get_device_name(share.occupy())
+
 
 def measure(kind: Kind, share: Share) -> Measured:
     """Probe on this process's GPU. A run that does not fit is a finding, not an error."""
@@ -117,27 +133,45 @@ def shares(runs: Iterable[RunSpec], whole: Share, wanted: Resources, store: Stor
     runs = list(runs)
     if not whole.gpus:
         return {run.run_id: whole for run in runs}
-    kinds = {Kind.of(run).key: Kind.of(run) for run in runs}
-    known = remembered(store)
-    task = ray.remote(measure).options(num_cpus=whole.cpus, num_gpus=1, max_retries=3)
-    probes = {key: task.remote(kind, whole) for key, kind in kinds.items() if key not in known}
+    kinds = {run.run_id: Kind.of(run) for run in runs}
+    known = _known({kind.key: kind for kind in kinds.values()}, whole, store)
+    return {run.run_id: _share(run, known.get(kinds[run.run_id].key), whole, wanted) for run in runs}
+
+
+def _known(kinds: Mapping[str, Kind], whole: Share, store: Store) -> dict[str, Measured]:
+    """What the GPUs at hand need for these kinds, by key: remembered, or probed now. One whose probe fails is left out.
+
+    A cluster of several types of GPU is measured on whichever answers: where that is too little for another, the run
+    comes again with more.
+    """
+
+    def task(function: Callable[..., Any]) -> Any:
+        return ray.remote(function).options(num_cpus=whole.cpus, num_gpus=1, max_retries=3)
+
+    try:
+        here = slug(ray.get(task(gpu_type).remote(whole)))
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, NoDeviceError):
+            raise InputError(str(error.cause)) from None
+        raise
+    known = remembered(store, here)
+    probes = {key: task(measure).remote(kind, whole) for key, kind in kinds.items() if key not in known}
     for key, answer in probes.items():
         try:
             known[key] = ray.get(answer)
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, NoDeviceError):
-                raise InputError(str(error.cause)) from None
+        except ray.exceptions.RayTaskError:
             continue  # such runs get a GPU each, and will say themselves what is wrong with them
-        store.write(f"memory/{key}.json", json.dumps(dataclasses.asdict(known[key])).encode())
-    return {run.run_id: _share(run, known.get(Kind.of(run).key), whole, wanted) for run in runs}
+        store.write(known[key].file_of(key), json.dumps(dataclasses.asdict(known[key])).encode())
+    return known
 
 
-def remembered(store: Store) -> dict[str, Measured]:
-    """What earlier probes found, by the key of their kind."""
+def remembered(store: Store, device: str = "") -> dict[str, Measured]:
+    """What earlier probes found on this type of GPU (its slug; on any), by the key of their kind."""
     found: dict[str, Measured] = {}
     for name in store.names("memory"):
-        values: Mapping[str, object] = json.loads(store.read(f"memory/{name}") or b"{}")
-        found[name.removesuffix(".json")] = Measured(**values)  # type: ignore[arg-type]
+        kind, _, on = name.removesuffix(".json").partition("-")
+        if on == device or not device:
+            found[kind] = Measured(**json.loads(store.read(f"memory/{name}") or b"{}"))
     return found
 
 
@@ -146,5 +180,5 @@ def _share(run: RunSpec, measured: Measured | None, whole: Share, wanted: Resour
         return whole
     facts = run.facts
     examples = facts.train_examples + facts.validation_examples + facts.test_examples
-    data_bytes = examples * (run.training.max_length or 0)  # a token is a byte
+    data_bytes = examples * ((run.training.max_length or 0) + 16)  # a token is a byte, a length and a label are 8
     return whole.one_of(min(wanted.runs_per_gpu, measured.runs_at_once(data_bytes)))

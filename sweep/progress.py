@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+import ray
 from ray import tune
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,12 +17,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from sweep.resources import Share
 from sweep.trainable import Outcome
 from sweep.trials import RunSpec
 from sweep.weights import Making
 from sweep.words import duration, run_name
 
-SECONDS_BETWEEN_LINES = 15.0
+SECONDS_BETWEEN_LINES, SECONDS_BETWEEN_LOOKS = 15.0, 5.0
 RECENT = 6
 
 
@@ -29,10 +33,20 @@ class Progress(tune.Callback):
     A context manager around the whole sweep, and a Tune callback within it.
     """
 
-    def __init__(self, runs: Sequence[RunSpec], already_done: int, making: Making, console: Console) -> None:
+    def __init__(
+        self,
+        runs: Sequence[RunSpec],
+        already_done: int,
+        shares: Mapping[str, Share],
+        making: Making,
+        console: Console,
+    ) -> None:
         self.runs = {run.run_id: run for run in runs}
-        self.already_done, self.making, self.console = already_done, making, console
+        self.already_done, self.shares, self.making, self.console = already_done, shares, making, console
         self.running: dict[str, int] = {}
+        self.reached: dict[str, int] = {}  # the latest epoch of every run that was seen
+        self.cluster: Mapping[str, float] = {}
+        self.looked_at = -math.inf  # the cluster, when
         self.done: list[RunSpec] = []
         self.failed: list[tuple[RunSpec, str]] = []
         self.too_big: set[str] = set()  # runs that left no row, for their share of a GPU was too small
@@ -64,31 +78,42 @@ class Progress(tune.Callback):
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self.pretrained()
+        if self.console.is_terminal and time.monotonic() - self.looked_at > SECONDS_BETWEEN_LOOKS:
+            self.looked_at, self.cluster = time.monotonic(), ray.cluster_resources()
 
     def gave_up(self, run: RunSpec, reason: str) -> None:
         """A run that no worker could end."""
         self._ended(run, reason)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.running[trial.config["run_id"]] = 0
+        run_id = trial.config["run"]["run_id"]
+        self.running[run_id] = self.reached.get(run_id, 0)
         if self.training_since is None:
             self.training_since = time.monotonic()
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        run_id, outcome, reason = trial.config["run_id"], Outcome(result["outcome"]), result.get("reason")
+        run_id, outcome, reason = trial.config["run"]["run_id"], Outcome(result["outcome"]), result.get("reason")
         if outcome == Outcome.UNFINISHED:
-            self.running[run_id] = result["epoch"]
+            self.running[run_id] = self.reached[run_id] = result["epoch"]
             self._line(self._summary())
         elif outcome in (Outcome.DONE, Outcome.FAILED):
             self._ended(self.runs[run_id], reason, result.get("test_accuracy"))
         else:
             self._comes_again(self.runs[run_id], outcome, str(reason))
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A worker or a node died, and Tune takes the trial up again."""
+        run = self.runs[trial.config["run"]["run_id"]]
+        self._left(run)
+        self._note(
+            "again   ", "yellow", run, f"its worker died; it goes on after epoch {self.reached.get(run.run_id, 0)}"
+        )
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune gave a trial up; the run is not lost, for another round will take it."""
-        self._left(self.runs[trial.config["run_id"]])
+        self._left(self.runs[trial.config["run"]["run_id"]])
 
     def _comes_again(self, run: RunSpec, outcome: Outcome, reason: str) -> None:
         """A run that left no row, and why."""
@@ -131,8 +156,11 @@ class Progress(tune.Callback):
             return None
         failed = sum(run.work for run, _ in self.failed)
         rest = sum(run.work for run in self.runs.values()) - failed - finished - under_way
-        since = time.monotonic() - self.training_since if self.training_since is not None else 0.0
-        return rest * (self.training_s + since) / (finished + under_way)
+        return rest * self._training_s() / (finished + under_way)
+
+    def _training_s(self) -> float:
+        """Time in which at least one run was in training, up to now."""
+        return self.training_s + (time.monotonic() - self.training_since if self.training_since is not None else 0.0)
 
     def _summary(self) -> str:
         left = self._time_left()
@@ -140,9 +168,20 @@ class Progress(tune.Callback):
             f"{self.already_done + len(self.done)}/{self.already_done + len(self.runs)} runs done",
             f"{len(self.running)} running",
             f"{len(self.failed)} failed",
+            *self._in_use(),
             f"{duration(time.monotonic() - self.started)} elapsed",
         ]
+        if self.done and self._training_s():
+            parts.append(f"{len(self.done) / self._training_s() * 3600:.0f} runs/h")
         return " · ".join([*parts, f"{duration(left)} left"] if left is not None else parts)
+
+    def _in_use(self) -> list[str]:
+        """What the runs hold of the cluster, once it was looked at."""
+        shares = [self.shares[run_id] for run_id in self.running]
+        gpus, cores = self.cluster.get("GPU", 0), self.cluster.get("CPU", 0)
+        if gpus:
+            return [f"{sum(share.gpus for share in shares):.3g} of {gpus:g} GPUs in use"]
+        return [f"{sum(share.cpus for share in shares)} of {cores:g} cores in use"] if cores else []
 
     def _pretraining_line(self, model: str) -> str:
         record = self.making.latest[model]
@@ -170,4 +209,25 @@ class Progress(tune.Callback):
             grid.add_row(Text(self._pretraining_line(model)), bar)
         bar = ProgressBar(total=total, completed=self.already_done + len(self.done) + len(self.failed), width=30)
         grid.add_row(Text(self._summary()), bar)
-        return Group(grid, *(Text("  ").append_text(line) for line in self.recent))
+        return Group(grid, self._cells(), *(Text("  ").append_text(line) for line in self.recent))
+
+    def _cells(self) -> Table:
+        """Runs of this call that ended, of all, by model and data set; failures beside them."""
+        planned = Counter((run.model, run.data.name) for run in self.runs.values())
+        done = Counter((run.model, run.data.name) for run in self.done)
+        failed = Counter((run.model, run.data.name) for run, _ in self.failed)
+        models, datasets = (list(dict.fromkeys(names)) for names in zip(*planned, strict=True))
+        table = Table("", *datasets, box=None, padding=(0, 2), header_style="dim")
+        for model in models:
+            cells = [(model, dataset) for dataset in datasets]
+            table.add_row(
+                Text(model, "dim"),
+                *(
+                    Text.assemble(
+                        (f"{done[cell]}/{planned[cell]}", "green" if done[cell] == planned[cell] else ""),
+                        (f" {failed[cell]} failed" if failed[cell] else "", "bold red"),
+                    )
+                    for cell in cells
+                ),
+            )
+        return table

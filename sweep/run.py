@@ -13,7 +13,8 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -29,6 +30,7 @@ QUIET = {
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000000",
     "TUNE_MAX_PENDING_TRIALS_PG": "auto",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # nothing resumes from Tune's state, so it need not be written
 }
 for _name, _value in QUIET.items():
     os.environ.setdefault(_name, _value)
@@ -48,13 +50,15 @@ from sweep.progress import Progress  # noqa: E402
 from sweep.resources import Share  # noqa: E402
 from sweep.store import Store, StoreError  # noqa: E402
 from sweep.study import AUTO, Study, load_study  # noqa: E402
+from sweep.trackers import TRACKERS, trackers  # noqa: E402
 from sweep.trainable import PATIENCE_S, Assignment, RunTrainable, failed_row  # noqa: E402
 from sweep.trials import DataFacts, DataSpec, RunSpec, data_spec, facts_of, load_data, plan  # noqa: E402
 from sweep.words import duration, run_name  # noqa: E402
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "studies" / "quickstart.toml"
 DONE, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
-WORKER_DEATHS, ROUNDS = 3, 2
+#: Deaths of its worker that a run survives in one call of Tune, and such calls without a new epoch before it fails.
+WORKER_DEATHS, FRUITLESS_ROUNDS = 3, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,6 +114,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="override a value of the study, as in --set grid.seeds=[1,2,3]; repeatable",
     )
+    parser.add_argument(
+        "--track",
+        action="append",
+        default=[],
+        choices=TRACKERS,
+        help="send every epoch to TensorBoard files, Weights & Biases or MLflow, too; repeatable",
+    )
     return parser  # fmt: skip
 
 
@@ -120,6 +131,7 @@ class Sweep:
         self.study, self.options, self.console = study, options, console
         self.store = Store(options.results or f"results/{study.name}")
         self.store.claim(study.resolved())
+        self.trackers = trackers(options.track, study, self.store)
 
     def show_plan(self) -> int:
         """Print what would run and what it would take; start nothing."""
@@ -176,7 +188,9 @@ class Sweep:
 
     def _start_ray(self) -> None:
         if self.options.address:
-            ray.init(address=self.options.address, log_to_driver=False, logging_level=logging.ERROR)
+            cluster = ray.init(address=self.options.address, log_to_driver=False, logging_level=logging.ERROR)
+            if cluster.dashboard_url:
+                self.console.print(f"Ray's dashboard: http://{cluster.dashboard_url}", soft_wrap=True)
             return
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else a token file of another session is demanded
         # Ray's own switch for "loopback only" is named after the systems where it is the default.
@@ -201,9 +215,10 @@ class Sweep:
         for run_id in {run.run_id for run in to_do} & self._ended():  # failed in an earlier call: to do again
             self.store.delete(f"runs/{run_id}.parquet")
         making = weights.Making(self.study, self.store, keys, to_do, whole)
-        with Progress(to_do, already_done, making, self.console) as progress:
+        with Progress(to_do, already_done, shares, making, self.console) as progress:
             waiting = [run for run in to_do if run.weights_key and run.model in making.latest]
-            self._tune([run for run in to_do if run not in waiting], assignment, progress)
+            ready = [run for run in to_do if not (run.weights_key and run.model in making.latest)]
+            self._tune(ready, assignment, progress)
             while making.streams:
                 progress.pretrained(wait=True)
             for run in waiting:
@@ -216,26 +231,30 @@ class Sweep:
         """Run these on Ray Tune until each has its row.
 
         A run whose worker died is taken up again from its checkpoint, by Tune at once or, where Tune gives it up (it
-        may count one death twice), in another round; after the last one it gets a failed row. One that needed more
-        memory than its share comes again with a larger one, until it has a whole GPU.
+        may count one death twice), in another round. One that gets no further in several rounds gets a failed row: it
+        is what kills its workers. One that needed more memory than its share comes again with a larger one, until it
+        has a whole GPU.
 
         Raises StoreError where the store refuses for good.
         """
-        rounds_left = ROUNDS
-        while runs and rounds_left:
+        fruitless: Counter[str] = Counter()
+        while runs:
+            before = dict(progress.reached)
             self._fit(runs, assignment, progress)
             if progress.store_lost:
                 raise StoreError(progress.store_lost)
             ended = self._ended()
             runs = [run for run in runs if run.run_id not in ended]
-            too_big = progress.too_big & {run.run_id for run in runs}
-            progress.too_big.clear()
+            too_big, progress.too_big = progress.too_big, set()
             assignment = assignment.larger(too_big)
-            rounds_left -= not too_big
-        for run in runs:
-            reason = "its worker died whenever it was tried (out of memory?)"
-            self._fail(run, reason, assignment)
-            progress.gave_up(run, reason)
+            for run in runs:
+                got_on = run.run_id in too_big or progress.reached.get(run.run_id) != before.get(run.run_id)
+                fruitless[run.run_id] = 0 if got_on else fruitless[run.run_id] + 1
+            for run in (run for run in runs if fruitless[run.run_id] >= FRUITLESS_ROUNDS):
+                reason = "its worker died whenever it was tried (out of memory?)"
+                self._fail(run, reason, assignment)
+                progress.gave_up(run, reason)
+            runs = [run for run in runs if fruitless[run.run_id] < FRUITLESS_ROUNDS]
 
     def _ended(self) -> set[str]:
         """Runs that have their row, done or failed."""
@@ -244,18 +263,19 @@ class Sweep:
     def _fit(self, runs: Sequence[RunSpec], assignment: Assignment, progress: Progress) -> None:
         trainable = tune.with_parameters(RunTrainable, assignment=assignment)
         bundles = {run.run_id: tune.PlacementGroupFactory([assignment.shares[run.run_id].request()]) for run in runs}
+        identities = [run.identity() for run in runs]
         with tempfile.TemporaryDirectory(prefix="sweep-") as scratch:  # Tune's own state: nothing resumes from it
             tune.Tuner(
-                tune.with_resources(trainable, lambda config: bundles[config["run_id"]]),
-                param_space={"run_id": tune.grid_search([run.run_id for run in runs])},
+                tune.with_resources(trainable, lambda config: bundles[config["run"]["run_id"]]),
+                param_space={"run": tune.grid_search(identities)},
                 tune_config=tune.TuneConfig(reuse_actors=True),
                 run_config=tune.RunConfig(
                     name=self.study.name,
                     storage_path=scratch,
                     failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-                    stop=StopWhen(lambda: progress.store_lost is not None),
-                    callbacks=[progress],
+                    stop=StopWithStore(progress),
+                    callbacks=[progress, *self.trackers],
                     verbose=0,
                 ),
             ).fit()
@@ -279,17 +299,17 @@ class Sweep:
         return SOME_FAILED if failed else DONE
 
 
-class StopWhen(tune.Stopper):
-    """Ends all trials once a condition holds."""
+class StopWithStore(tune.Stopper):
+    """Ends all trials once the store is lost, for nothing that they find can be kept."""
 
-    def __init__(self, condition: Callable[[], bool]) -> None:
-        self.stop_all = condition  # type: ignore[method-assign]
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        raise NotImplementedError
+        return self.progress.store_lost is not None
 
 
 def _data_note(spec: DataSpec) -> dict[str, Any]:

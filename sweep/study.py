@@ -2,6 +2,7 @@
 
     name, description, split_seed
     [grid]          models, datasets, init, seeds, epochs; any [training] value may stand here as a list, too
+    [[exclude]]     what of the grid is left out: lists by the grid's own keys; a run that is in all of them is not run
     [training]      the values of hyena.training.TrainingConfig but epochs
     [models.NAME]   a size of one's own: hyena.config.HyenaConfig
     [datasets.NAME] a data set of one's own: hyena.datasets.DatasetSource
@@ -17,10 +18,12 @@ Relative paths count from the folder of the study file. Next: `trials.py`, the r
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
@@ -118,13 +121,19 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class Study:
-    """A validated study. `vary` holds the training values that are crossed like the grid's axes."""
+    """A validated study.
+
+    Attributes:
+        vary: the training values that are crossed like the grid's axes.
+        exclude: what of that is left out: a point whose value stands in every list of one of these.
+    """
 
     name: str
     description: str
     split_seed: int
     grid: Grid
     vary: dict[str, tuple[Any, ...]]
+    exclude: tuple[dict[str, tuple[Any, ...]], ...]
     training: dict[str, Any]
     models: dict[str, HyenaConfig]
     datasets: dict[str, DatasetSource]
@@ -142,9 +151,18 @@ class Study:
         return any(init in FROM_WEIGHTS for init in self.grid.init)
 
     @property
-    def runs_per_dataset(self) -> int:
-        axes = (self.grid.models, self.grid.init, self.grid.seeds, self.grid.epochs, *self.vary.values())
-        return math.prod(map(len, axes))
+    def axes(self) -> dict[str, tuple[Any, ...]]:
+        """Everything that is crossed, by its key in [grid]; the last one turns fastest."""
+        grid = self.grid
+        fixed = {"models": grid.models, "datasets": grid.datasets, "seeds": grid.seeds, "init": grid.init}
+        return {"epochs": tuple(sorted(grid.epochs)), **self.vary, **fixed}
+
+    def points(self) -> Iterator[dict[str, Any]]:
+        """What is run: one value for each key of `axes`, less what the study excludes."""
+        for values in itertools.product(*self.axes.values()):
+            point = dict(zip(self.axes, values, strict=True))
+            if not any(all(point[key] in values for key, values in rule.items()) for rule in self.exclude):
+                yield point
 
     def resolved(self) -> dict[str, Any]:
         """Every value written out, as plain JSON: what is stored beside the results."""
@@ -154,7 +172,7 @@ class Study:
 
 
 TABLES = ("grid", "training", "models", "datasets", "synthetic", "pretraining", "resources", "analysis")
-TOP_LEVEL = ("name", "description", "split_seed", *TABLES)
+TOP_LEVEL = ("name", "description", "split_seed", "exclude", *TABLES)
 
 
 def load_study(path: Path, overrides: tuple[str, ...] = ()) -> Study:
@@ -208,6 +226,7 @@ def _study(table: dict[str, Any], folder: Path, default_name: str) -> Study:
         split_seed=_checked(int, table.get("split_seed", 0), "split_seed"),
         grid=grid,
         vary=vary,
+        exclude=tuple(_exclusion(number, rule) for number, rule in enumerate(_rules(table))),
         training=_training(table.get("training", {}), vary),
         models=models,
         datasets={key: _source(key, value, folder) for key, value in table.get("datasets", {}).items()},
@@ -218,6 +237,7 @@ def _study(table: dict[str, Any], folder: Path, default_name: str) -> Study:
         folder=folder,
     )
     _names_are_known(study)
+    _exclusions_are_sound(study)
     return study
 
 
@@ -233,6 +253,35 @@ def _grid(table: dict[str, Any]) -> tuple[Grid, dict[str, tuple[Any, ...]]]:
         if not vary[key] or len(set(vary[key])) < len(vary[key]):
             raise InputError(f"grid.{key}: it must hold at least one value, and none twice")
     return grid, dict(sorted(vary.items()))
+
+
+def _rules(table: dict[str, Any]) -> list[Any]:
+    rules = table.get("exclude", [])
+    if not isinstance(rules, list):
+        raise InputError("exclude must be a list of tables: [[exclude]]")
+    return rules
+
+
+def _exclusion(number: int, rule: Any) -> dict[str, tuple[Any, ...]]:
+    """One rule: lists by key; what they may hold is checked against the grid afterwards."""
+    if not isinstance(rule, dict) or not rule:
+        raise InputError(f'exclude.{number}: it must be a table of lists by the keys of [grid], as in models = ["…"]')
+    for key, values in rule.items():
+        if not isinstance(values, list):
+            raise InputError(f"exclude.{number}.{key} = {values!r}: it must be a list")
+    return {key: tuple(values) for key, values in rule.items()}
+
+
+def _exclusions_are_sound(study: Study) -> None:
+    """Every rule speaks of the grid, and something is left. A value that is not there would be a slip of the pen."""
+    for number, rule in enumerate(study.exclude):
+        _known_keys(rule, list(study.axes), f"exclude.{number}")
+        for key, values in rule.items():
+            for value in values:
+                if value not in study.axes[key]:
+                    raise InputError(f"exclude.{number}.{key}: {value!r} is not in [grid], so nothing is left out")
+    if next(study.points(), None) is None:
+        raise InputError("exclude: it leaves nothing of the grid")
 
 
 def _training(table: dict[str, Any], vary: dict[str, tuple[Any, ...]]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from ray import tune
 from hyena.checkpoint import load_backbone
 from hyena.metrics import Scores
 from hyena.model import Classifier, initialise, shuffle
-from hyena.training import PreparedData, Run, RunResult
+from hyena.training import EpochRecord, PreparedData, Run, RunResult
 from sweep import provenance
 from sweep.resources import Share
 from sweep.schema import RUNS, SCHEMA_VERSION
@@ -37,6 +37,8 @@ from sweep.trials import RunSpec, load_data
 
 #: How long a worker and the driver go on trying where the store refuses.
 PATIENCE_S = 600.0
+#: Columns of the epochs table that go to Tune and to whoever listens there.
+REPORTED = ("epoch", "train_loss", "validation_accuracy", "test_accuracy")
 
 
 class Outcome(StrEnum):
@@ -65,7 +67,7 @@ class Assignment:
 
 
 class RunTrainable(tune.Trainable):
-    """Tune's view of a run: `config` holds only its id; everything else is in the assignment."""
+    """Tune's view of a run: `config` names it, for trackers to show; what is read of that is its id alone."""
 
     run: Run | None  # None until its first epoch, and after its rows are written
 
@@ -73,7 +75,8 @@ class RunTrainable(tune.Trainable):
         assert assignment is not None
         self.assignment = assignment
         self.store = Store(assignment.results, PATIENCE_S)
-        self.device = assignment.shares[config["run_id"]].occupy()  # Tune reuses a worker for runs of equal shares
+        share = assignment.shares[config["run"]["run_id"]]  # Tune reuses a worker for runs of equal shares
+        self.device = share.occupy()
         self.prepared: tuple[Any, PreparedData] | None = None
         self._take(config)
 
@@ -106,7 +109,7 @@ class RunTrainable(tune.Trainable):
         return self.assignment.shares[self.spec.run_id]
 
     def _take(self, config: dict[str, Any]) -> None:
-        self.spec = self.assignment.runs[config["run_id"]]
+        self.spec = self.assignment.runs[config["run"]["run_id"]]
         self.run = None
         self.started = datetime.now(UTC)
 
@@ -118,11 +121,11 @@ class RunTrainable(tune.Trainable):
         last = self.run.history[-1]
         if self.run.finished:
             self._write(self.run.result())
-            return self._end(Outcome.DONE, epoch=last.epoch, test_accuracy=last.test_accuracy)
+            return self._end(Outcome.DONE, **_report(last))
         buffer = io.BytesIO()
         torch.save(self.run.state(), buffer)
         self.store.write(f"checkpoints/{self.spec.run_id}.pt", buffer.getvalue())
-        return {"done": False, "outcome": Outcome.UNFINISHED, "epoch": last.epoch}
+        return {"done": False, "outcome": Outcome.UNFINISHED, **_report(last)}
 
     def _end(self, outcome: Outcome, **report: Any) -> dict[str, Any]:
         """Let go of the run, and tell Tune."""
@@ -195,6 +198,11 @@ class RunTrainable(tune.Trainable):
             "examples_per_s": len(data.train.labels) * spec.training.epochs / train_s,
         }
         self.store.write_run(row, epochs, predictions)
+
+
+def _report(record: EpochRecord) -> dict[str, Any]:
+    """What Tune hears of an epoch: little, for it keeps what it hears."""
+    return {name: getattr(record, name) for name in REPORTED}
 
 
 def failed_row(

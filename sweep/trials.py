@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -147,45 +146,42 @@ def plan(study: Study, data: Mapping[str, tuple[DataSpec, DataFacts]], weights: 
 
     Raises InputError where a model is too short for its input.
     """
-    runs = []
-    for training in _training_values(study):
-        for model, (spec, facts) in itertools.product(
-            study.grid.models, (data[name] for name in study.grid.datasets if name in data)
-        ):
-            config = study.model(model)
-            resolved = dataclasses.replace(training, max_length=training.input_length(facts.longest))
-            if (resolved.max_length or 0) > config.l_max:
-                raise InputError(
-                    f"data set '{spec.name}': its sequences are padded to {resolved.max_length}, but the model "
-                    f"'{model}' takes at most {config.l_max}; set training.max_length"
-                )
-            setting = _setting(model, config, spec, facts, resolved, study.split_seed)
-            for seed, init in itertools.product(study.grid.seeds, study.grid.init):
-                key = weights[model] if init in FROM_WEIGHTS else None
-                runs.append(
-                    RunSpec(
-                        run_id=_digest({**setting, "init": init, "weights": key, "seed": seed}),
-                        setting_id=_digest(setting),
-                        study=study.name,
-                        model=model,
-                        config=config,
-                        data=spec,
-                        facts=facts,
-                        init=init,
-                        weights_key=key,
-                        seed=seed,
-                        split_seed=study.split_seed,
-                        training=resolved,
-                        trainable_parameters=_parameters(config, facts.num_classes),
-                    )
-                )
-    return runs
+    return [
+        _run(study, point, *data[point["datasets"]], weights) for point in study.points() if point["datasets"] in data
+    ]
 
 
-def _training_values(study: Study) -> Iterator[TrainingConfig]:
-    for epochs, *choice in itertools.product(sorted(study.grid.epochs), *study.vary.values()):
-        varied = dict(zip(study.vary, choice, strict=True))
-        yield TrainingConfig(**{**study.training, **varied, "epochs": epochs})
+def _run(
+    study: Study, point: Mapping[str, Any], spec: DataSpec, facts: DataFacts, weights: Mapping[str, str]
+) -> RunSpec:
+    """The run at one point of the grid."""
+    model, init, seed = point["models"], point["init"], point["seeds"]
+    config = study.model(model)
+    varied = {key: point[key] for key in study.vary}
+    training = TrainingConfig(**{**study.training, **varied, "epochs": point["epochs"]})
+    training = dataclasses.replace(training, max_length=training.input_length(facts.longest))
+    if (training.max_length or 0) > config.l_max:
+        raise InputError(
+            f"data set '{spec.name}': its sequences are padded to {training.max_length}, but the model "
+            f"'{model}' takes at most {config.l_max}; set training.max_length"
+        )
+    setting = _setting(model, config, spec, facts, training, study.split_seed)
+    key = weights[model] if init in FROM_WEIGHTS else None
+    return RunSpec(
+        run_id=_digest({**setting, "init": init, "weights": key, "seed": seed}),
+        setting_id=_digest(setting),
+        study=study.name,
+        model=model,
+        config=config,
+        data=spec,
+        facts=facts,
+        init=init,
+        weights_key=key,
+        seed=seed,
+        split_seed=study.split_seed,
+        training=training,
+        trainable_parameters=_parameters(config, facts.num_classes),
+    )
 
 
 def _setting(

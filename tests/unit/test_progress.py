@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from hyena.config import HyenaConfig
 from hyena.pretraining import PretrainingRecord
 from hyena.training import TrainingConfig
 from sweep import progress as module
 from sweep.progress import Progress
+from sweep.resources import Share
 from sweep.trials import DataFacts, DataSpec, RunSpec
 from sweep.words import duration
 
@@ -32,6 +34,7 @@ RUN = RunSpec(
     trainable_parameters=10,
 )
 RUNS = [dataclasses.replace(RUN, run_id=str(n), seed=n) for n in range(4)]
+SHARES = {run.run_id: Share(1, 0.25, 4) for run in RUNS}
 
 
 class NothingMade:
@@ -59,11 +62,11 @@ def output() -> io.StringIO:
 
 @pytest.fixture
 def progress(clock: SimpleNamespace, output: io.StringIO) -> Progress:
-    return Progress(RUNS, 2, NothingMade(), Console(file=output, width=120))  # type: ignore[arg-type]
+    return Progress(RUNS, 2, SHARES, NothingMade(), Console(file=output, width=120))  # type: ignore[arg-type]
 
 
 def trial(number: int) -> Any:
-    return SimpleNamespace(config={"run_id": str(number)})
+    return SimpleNamespace(config={"run": {"run_id": str(number)}})
 
 
 def test_counts_and_time_left_follow_the_work(progress: Progress, clock: SimpleNamespace, output: io.StringIO) -> None:
@@ -71,12 +74,12 @@ def test_counts_and_time_left_follow_the_work(progress: Progress, clock: SimpleN
     progress.on_trial_start(0, [], trial(0))
     clock.now = 140.0
     progress.on_trial_result(0, [], trial(0), {"done": True, "outcome": "done", "epoch": 4, "test_accuracy": 0.9})
-    assert "3/6 runs done · 0 running · 0 failed · 2:20 elapsed · 2:00 left" in output.getvalue()
+    assert "3/6 runs done · 0 running · 0 failed · 2:20 elapsed · 90 runs/h · 2:00 left" in output.getvalue()
     clock.now = 500.0  # an idle time is none of training
     progress.on_trial_start(0, [], trial(1))
     clock.now = 520.0
     progress.on_trial_result(0, [], trial(1), {"done": False, "outcome": "unfinished", "epoch": 2})
-    assert "3/6 runs done · 1 running · 0 failed · 8:40 elapsed · 1:40 left" in output.getvalue()
+    assert "3/6 runs done · 1 running · 0 failed · 8:40 elapsed · 60 runs/h · 1:40 left" in output.getvalue()
 
 
 def test_a_failure_is_told_at_once_and_its_work_is_not_to_do(progress: Progress, output: io.StringIO) -> None:
@@ -126,15 +129,29 @@ def test_lines_are_rare_but_the_end_of_a_pretraining_is_told(
 def test_the_live_display_draws_everything(clock: SimpleNamespace) -> None:
     output = io.StringIO()
     console = Console(file=output, width=120, force_terminal=True)
-    progress = Progress(RUNS, 0, NothingMade(), console)  # type: ignore[arg-type]
+    progress = Progress(RUNS, 0, SHARES, NothingMade(), console)  # type: ignore[arg-type]
     progress.making.latest["m"] = PretrainingRecord(5, 100, 1.9, None, 1.0)
     progress.on_trial_start(0, [], trial(0))
     progress.on_trial_result(0, [], trial(0), {"done": True, "outcome": "done", "epoch": 4, "test_accuracy": 0.875})
+    progress.on_trial_start(0, [], trial(1))
+    progress.on_trial_start(0, [], trial(2))
+    progress.on_trial_result(0, [], trial(2), {"done": True, "outcome": "failed", "reason": "no"})
+    progress.cluster = {"GPU": 8.0, "CPU": 96.0}
     console.print(progress._render())
-    text = output.getvalue()
+    text = Text.from_ansi(output.getvalue()).plain
     assert "pretraining m: step 5/10" in text
     assert "1/4 runs done" in text
+    assert "0.25 of 8 GPUs in use" in text
     assert "accuracy 0.875" in text
+    assert "m    1/4 1 failed" in text  # the only cell
+
+
+def test_a_run_whose_worker_died_is_told_with_where_it_goes_on(progress: Progress, output: io.StringIO) -> None:
+    progress.on_trial_start(0, [], trial(0))
+    progress.on_trial_result(0, [], trial(0), {"done": False, "outcome": "unfinished", "epoch": 3})
+    progress.on_trial_recover(0, [], trial(0))
+    assert "again   m, d, scratch, seed 0, 4 epochs: its worker died; it goes on after epoch 3" in output.getvalue()
+    assert (progress.running, progress.failed, progress.reached) == ({}, [], {"0": 3})
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (125.4, "2:05"), (3725, "1:02:05")])

@@ -1,8 +1,9 @@
 """What one run gets of a cluster."""
 
+import pytest
 import torch
 
-from sweep.resources import Share
+from sweep.resources import NoDeviceError, Share
 from sweep.study import Resources
 
 
@@ -16,6 +17,28 @@ def test_gpus_are_shared_where_there_are_any() -> None:
 
 def test_a_fraction_that_does_not_divide_a_gpu_rounds_down() -> None:
     assert Share.of(Resources(gpus=0.3), {"CPU": 8, "GPU": 1}).concurrent_runs == 3
+
+
+def test_a_share_that_is_to_be_measured_is_a_whole_gpu_at_first() -> None:
+    whole = Share.of(Resources(), {"CPU": 8, "GPU": 2})
+    assert (whole.gpus, whole.concurrent_runs) == (1.0, 1)
+    assert whole.one_of(5) == Share(cpus=1, gpus=0.2, concurrent_runs=5)
+
+
+def test_what_was_too_small_grows_to_a_whole_gpu_and_no_further() -> None:
+    share = Share(cpus=1, gpus=1 / 6, concurrent_runs=6)
+    grown = []
+    while (larger := share.larger()) is not None:
+        share = larger
+        grown.append((share.concurrent_runs, share.gpus))
+    assert grown == [(3, 1 / 3), (1, 1.0)]
+    assert Share(cpus=1, gpus=0.0, concurrent_runs=4).larger() is None
+
+
+def test_a_gpu_that_torch_cannot_use_is_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(NoDeviceError, match=r"install a CUDA build of torch .* or set resources\.gpus = 0"):
+        Share(cpus=torch.get_num_threads(), gpus=0.5, concurrent_runs=2).occupy()
 
 
 def test_cores_alone_where_there_is_no_gpu() -> None:

@@ -50,6 +50,20 @@ def test_a_training_value_in_the_grid_is_an_axis(minimal: Path) -> None:
     assert study.vary == {"learning_rate": (1e-4, 6e-4)}
 
 
+def test_what_is_excluded_is_not_among_the_points(minimal: Path) -> None:
+    grid = ("grid.epochs=[3, 50]", "grid.learning_rate=[1e-4, 6e-4]")
+    rules = 'exclude=[{epochs=[50], init=["scratch"]}, {seeds=[2], learning_rate=[1e-4]}]'
+    whole, less = load_study(minimal, grid), load_study(minimal, (*grid, rules))
+    left_out = [point for point in whole.points() if point not in list(less.points())]
+    assert len(list(whole.points())) == 2 * 2 * 2 * 2
+    assert all(
+        (point["epochs"], point["init"]) == (50, "scratch") or (point["seeds"], point["learning_rate"]) == (2, 1e-4)
+        for point in left_out
+    )
+    assert len(left_out) == 4 + 4 - 1
+    assert less.resolved()["exclude"][0] == {"epochs": [50], "init": ["scratch"]}
+
+
 def test_relative_paths_count_from_the_study_file(minimal: Path) -> None:
     (minimal.parent / "genome.fa").write_text(">x\nACGT\n")
     study = load_study(
@@ -89,6 +103,16 @@ def test_relative_paths_count_from_the_study_file(minimal: Path) -> None:
         ("resources.gpus=1.5", "gpus = 1.5"),
         ("analysis.epochs=9", "analysis.epochs = 9: it must be one of [3]"),
         ("name=a/b", "name = 'a/b'"),
+        ("exclude=[{seed=[1]}]", "exclude.0: unknown key 'seed'; did you mean 'seeds'?"),
+        ("exclude=[{seeds=[3]}]", "exclude.0.seeds: 3 is not in [grid], so nothing is left out"),
+        ("exclude=[{seeds=1}]", "exclude.0.seeds = 1: it must be a list"),
+        ("exclude=[{}]", "exclude.0: it must be a table"),
+        ("exclude={seeds=[1]}", "exclude must be a list of tables: [[exclude]]"),
+        ("exclude=[{seeds=[1, 2]}]", "exclude: it leaves nothing of the grid"),
+        ("exclude=[{seeds=[1]}, {learning_rate=[1e-4]}]", "exclude.1: unknown key 'learning_rate'"),
+        ("resources.gpus=some", "resources.gpus"),
+        ("resources.runs_per_gpu=0", "runs_per_gpu = 0"),
+        ("resources.price_per_hour=-1", "price_per_hour = -1"),
         ("nonsense", "--set nonsense: it must be KEY=VALUE"),
     ],
 )

@@ -61,6 +61,12 @@ def test_the_grid_is_crossed_and_the_cheap_runs_come_first(path: Path) -> None:
     assert [(run.seed, run.init) for run in runs[:3]] == [(1, "pretrained"), (1, "scratch"), (2, "pretrained")]
 
 
+def test_an_exclusion_takes_runs_away_and_leaves_the_others_as_they_were(path: Path) -> None:
+    less = planned(path, 'exclude=[{models=["large"], epochs=[2]}]')
+    assert ids(less) < ids(planned(path))
+    assert {(run.model, run.training.epochs) for run in less} == {("small", 1), ("large", 1), ("small", 2)}
+
+
 def test_a_study_that_grows_keeps_the_runs_it_had(path: Path) -> None:
     before = ids(planned(path))
     assert before < ids(planned(path, "grid.seeds=[1,2,3,4]"))

@@ -1,0 +1,72 @@
+"""Where else the epochs of a sweep can be followed: TensorBoard files, Weights & Biases, MLflow.
+
+None is needed: the tables hold more than any of them is told. They are Tune callbacks, called by the driver alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from tensorboardX import SummaryWriter
+
+from hyena.errors import InputError
+from sweep.store import Store
+from sweep.study import Study
+
+#: What `--track` takes, and the package that each needs.
+TRACKERS = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
+
+
+def trackers(names: Collection[str], study: Study, store: Store) -> list[tune.Callback]:
+    """The callbacks of these trackers. InputError where one's package or its address is missing."""
+    for name in names:
+        if find_spec(TRACKERS[name]) is None:
+            raise InputError(f"--track {name}: the package {TRACKERS[name]} is missing: pip install {TRACKERS[name]}")
+    return [_tracker(name, study, store) for name in dict.fromkeys(names)]
+
+
+def _tracker(name: str, study: Study, store: Store) -> tune.Callback:
+    """Ray's own callbacks, which take address and key from the environment as their makers document."""
+    if name == "wandb":
+        from ray.air.integrations.wandb import WandbLoggerCallback
+
+        return WandbLoggerCallback(project=study.name)
+    if name == "mlflow":
+        from ray.air.integrations.mlflow import MLflowLoggerCallback
+
+        return MLflowLoggerCallback(os.environ.get("MLFLOW_TRACKING_URI"), experiment_name=study.name)
+    return TensorBoard(Path(store.root if store.local else f"results/{study.name}") / "tensorboard")
+
+
+class TensorBoard(tune.Callback):
+    """One folder of event files a run, named by what the run is. A run that is taken up again adds to its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.writers: dict[str, SummaryWriter] = {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        run, step = trial.config["run"], result.get("epoch")
+        if step is not None:
+            writer = self.writers.get(run["run_id"]) or self._open(run)
+            for name in ("train_loss", "validation_accuracy", "test_accuracy"):
+                if result.get(name) is not None:
+                    writer.add_scalar(name, result[name], step)
+        if result["done"] and run["run_id"] in self.writers:
+            self.writers.pop(run["run_id"]).close()
+
+    def _open(self, run: dict[str, Any]) -> SummaryWriter:
+        name = f"{run['dataset']}-{run['model']}-{run['init']}-{run['epochs']}-{run['seed']}-{run['run_id'][:6]}"
+        self.writers[run["run_id"]] = SummaryWriter(str(self.folder / name))
+        return self.writers[run["run_id"]]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks into a state of its own, from which no sweep resumes."""
+        return {}

@@ -1,0 +1,109 @@
+"""What a run needs of a GPU: kinds of run, what is remembered, and the share that follows. The probe runs for real."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from test_progress import RUN
+
+from hyena.config import HyenaConfig
+from hyena.training import TrainingConfig
+from sweep import memory
+from sweep.memory import HEADROOM, Kind, Measured, probe, remembered, slug
+from sweep.resources import Share
+from sweep.store import Store
+from sweep.study import Resources
+
+GB = 10**9
+WHOLE = Share(cpus=1, gpus=1.0, concurrent_runs=1)
+A100 = Measured("NVIDIA A100-SXM4-40GB", 40 * GB, outside_bytes=GB // 2, peak_bytes=4 * GB)
+
+
+def with_training(**values: object) -> Kind:
+    return Kind.of(dataclasses.replace(RUN, training=dataclasses.replace(RUN.training, **values)))
+
+
+def test_what_leaves_no_trace_in_the_memory_makes_no_other_kind() -> None:
+    same = [
+        dataclasses.replace(RUN, seed=9, init="pretrained", weights_key="w"),
+        dataclasses.replace(RUN, training=dataclasses.replace(RUN.training, epochs=99, learning_rate=1.0)),
+    ]
+    assert {Kind.of(run).key for run in same} == {Kind.of(RUN).key}
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 8}, {"max_length": 32}, {"precision": "bfloat16"}])
+def test_what_leaves_a_trace_makes_another_kind(change: dict[str, object]) -> None:
+    assert with_training(**change).key != Kind.of(RUN).key
+
+
+def test_size_and_a_frozen_backbone_make_another_kind() -> None:
+    others = [dataclasses.replace(RUN, config=HyenaConfig(16, 1, 64)), dataclasses.replace(RUN, init="frozen")]
+    assert len({Kind.of(run).key for run in (RUN, *others)}) == 3
+
+
+def test_every_training_value_is_either_traceless_or_part_of_a_kind() -> None:
+    fields = {field.name for field in dataclasses.fields(TrainingConfig)}
+    assert set(memory.TRACELESS) <= fields
+
+
+def test_as_many_runs_as_fit_with_headroom() -> None:
+    each = HEADROOM * (4 * GB + GB) + GB // 2
+    assert A100.runs_at_once(GB) == int(40 * GB / each) == 6
+    assert dataclasses.replace(A100, peak_bytes=41 * GB).runs_at_once(0) == 1
+
+
+def test_measurements_are_kept_for_each_type_of_gpu(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    h100 = dataclasses.replace(A100, device="NVIDIA H100 80GB HBM3", total_bytes=80 * GB)
+    for found in (A100, h100):
+        store.write(found.file_of("abc"), json.dumps(dataclasses.asdict(found)).encode())
+    assert remembered(store, slug(A100.device)) == {"abc": A100}
+    assert remembered(store, slug(h100.device)) == {"abc": h100}
+    assert remembered(store, "none") == {}
+    assert set(remembered(store)) == {"abc"}
+
+
+def test_a_run_gets_the_part_that_was_measured_up_to_the_studys_bound() -> None:
+    assert memory._share(RUN, A100, WHOLE, Resources()).concurrent_runs == 7
+    assert memory._share(RUN, A100, WHOLE, Resources(runs_per_gpu=3)) == WHOLE.one_of(3)
+    assert memory._share(RUN, None, WHOLE, Resources()) == WHOLE
+
+
+def test_without_gpus_nothing_is_measured(tmp_path: Path) -> None:
+    cpu = Share(cpus=2, gpus=0.0, concurrent_runs=1)
+    assert memory.shares([RUN], cpu, Resources(), Store(str(tmp_path))) == {RUN.run_id: cpu}
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("init", ["scratch", "frozen"])
+def test_the_probe_trains_the_real_model(init: str) -> None:
+    kind = Kind.of(dataclasses.replace(RUN, init=init))
+    with torch.profiler.profile(profile_memory=True) as profile:
+        probe(kind, torch.device("cpu"))
+    names = {event.key for event in profile.key_averages()}
+    assert any("adamw" in name.lower() for name in names)
+    assert any("backward" in name.lower() for name in names)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_the_probe_foretells_the_peak_of_a_real_run() -> None:
+    from hyena.model import Classifier, initialise
+    from hyena.synthetic import SyntheticConfig, synthetic_dataset
+    from hyena.training import PreparedData, Run
+
+    data = synthetic_dataset("synthetic_enhancers", SyntheticConfig(train_examples=512, test_examples=256))
+    training = TrainingConfig(epochs=1, batch_size=128, max_length=120)
+    run = dataclasses.replace(RUN, config=HyenaConfig(128, 2, 1026), training=training)
+    measured = memory.measure(Kind.of(run), WHOLE)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    device = torch.device("cuda")
+    model = Classifier(run.config, 2)
+    initialise(model, 0)
+    Run(model.to(device), PreparedData.of(data, training, 0, device), training, 0).advance()
+    real = torch.cuda.max_memory_reserved()
+    assert real <= HEADROOM * measured.peak_bytes
+    assert measured.peak_bytes <= 1.5 * real
