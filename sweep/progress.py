@@ -98,6 +98,8 @@ class Progress(tune.Callback):
         if outcome == Outcome.UNFINISHED:
             self.running[run_id] = self.reached[run_id] = result["epoch"]
             self._line(self._summary())
+        elif outcome == Outcome.REFUSED:
+            self._note("waiting ", "yellow", self.runs[run_id], str(reason))
         elif outcome in (Outcome.DONE, Outcome.FAILED):
             self._ended(self.runs[run_id], reason, result.get("test_accuracy"))
         else:

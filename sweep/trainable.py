@@ -13,6 +13,7 @@ import dataclasses
 import io
 import os
 import socket
+import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum, auto
@@ -35,16 +36,17 @@ from sweep.schema import RUNS, SCHEMA_VERSION
 from sweep.store import Store, StoreError
 from sweep.trials import RunSpec, load_data
 
-#: How long a worker and the driver go on trying where the store refuses.
-PATIENCE_S = 600.0
+#: How long a worker and the driver go on trying where the store refuses, and how often a worker says that it does.
+PATIENCE_S, SAY_AFTER_S = 600.0, 20.0
 #: Columns of the epochs table that go to Tune and to whoever listens there.
 REPORTED = ("epoch", "train_loss", "validation_accuracy", "test_accuracy")
 
 
 class Outcome(StrEnum):
-    """What a step left: everything but UNFINISHED ends the trial; DONE and FAILED have their row."""
+    """What a step left: all but the first two end the trial; DONE and FAILED have their row."""
 
     UNFINISHED = auto()
+    REFUSED = auto()
     DONE = auto()
     FAILED = auto()
     TOO_BIG = auto()
@@ -70,11 +72,14 @@ class RunTrainable(tune.Trainable):
     """Tune's view of a run: `config` names it, for trackers to show; what is read of that is its id alone."""
 
     run: Run | None  # None until its first epoch, and after its rows are written
+    kept: bool  # whether the store holds all that the run has found
+    failure: Exception | None  # whose row the store has not taken yet
+    refused_since: float | None
 
     def setup(self, config: dict[str, Any], assignment: Assignment | None = None) -> None:
         assert assignment is not None
         self.assignment = assignment
-        self.store = Store(assignment.results, PATIENCE_S)
+        self.store = Store(assignment.results, SAY_AFTER_S)
         share = assignment.shares[config["run"]["run_id"]]  # Tune reuses a worker for runs of equal shares
         self.device = share.occupy()
         self.prepared: tuple[Any, PreparedData] | None = None
@@ -86,20 +91,23 @@ class RunTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch. The last one writes the rows before Tune hears of it."""
+        """One epoch, kept before Tune hears of it: the last one as rows, the others as a checkpoint.
+
+        Where the store refuses, the next step tries to keep it again, until patience is spent.
+        """
         try:
-            return self._advance()
-        except StoreError as error:
-            return self._end(Outcome.STORE_LOST, reason=str(error))
-        except Exception as error:
-            if isinstance(error, torch.OutOfMemoryError) and self.share.larger() is not None:
-                return self._end(Outcome.TOO_BIG, reason=f"more memory needed than {self.share.gpus:g} of a GPU has")
-            reason = f"{type(error).__name__}: {error}".strip().splitlines()[0][:500]
             try:
-                self.store.write_run(failed_row(self.spec, reason, self.assignment, self.started, self.device))
-            except StoreError as refusal:
-                return self._end(Outcome.STORE_LOST, reason=str(refusal))
-            return self._end(Outcome.FAILED, reason=reason)
+                report = self._advance()
+            except StoreError:
+                raise
+            except Exception as error:
+                self.failure = error.with_traceback(None)  # its frames would hold the run's memory
+                report = self._fail(self.failure)
+            self.refused_since = None
+        except StoreError as error:
+            return self._refused(str(error))
+        else:
+            return report
         finally:
             if self.run is None and self.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -111,13 +119,17 @@ class RunTrainable(tune.Trainable):
     def _take(self, config: dict[str, Any]) -> None:
         self.spec = self.assignment.runs[config["run"]["run_id"]]
         self.run = None
+        self.kept, self.failure, self.refused_since = True, None, None
         self.started = datetime.now(UTC)
 
     def _advance(self) -> dict[str, Any]:
+        if self.failure is not None:
+            raise self.failure
         if self.run is None:
             self.run = self._begin()
-        if not self.run.finished:
+        if self.kept and not self.run.finished:
             self.run.advance()
+            self.kept = False
         last = self.run.history[-1]
         if self.run.finished:
             self._write(self.run.result())
@@ -125,7 +137,26 @@ class RunTrainable(tune.Trainable):
         buffer = io.BytesIO()
         torch.save(self.run.state(), buffer)
         self.store.write(f"checkpoints/{self.spec.run_id}.pt", buffer.getvalue())
+        self.kept = True
         return {"done": False, "outcome": Outcome.UNFINISHED, **_report(last)}
+
+    def _fail(self, error: Exception) -> dict[str, Any]:
+        """What goes wrong with a run becomes its row, unless a larger share may mend it."""
+        self.run = None
+        if isinstance(error, torch.OutOfMemoryError) and self.share.larger() is not None:
+            return self._end(Outcome.TOO_BIG, reason=f"more memory needed than {self.share.gpus:g} of a GPU has")
+        reason = f"{type(error).__name__}: {error}".strip().splitlines()[0][:500]
+        self.store.write_run(failed_row(self.spec, reason, self.assignment, self.started, self.device))
+        return self._end(Outcome.FAILED, reason=reason)
+
+    def _refused(self, reason: str) -> dict[str, Any]:
+        """The store did not take it (or give it): say so, and after much patience give up."""
+        now = time.monotonic()
+        if self.refused_since is None:
+            self.refused_since = now
+        if now - self.refused_since > PATIENCE_S:
+            return self._end(Outcome.STORE_LOST, reason=reason)
+        return {"done": False, "outcome": Outcome.REFUSED, "reason": reason}
 
     def _end(self, outcome: Outcome, **report: Any) -> dict[str, Any]:
         """Let go of the run, and tell Tune."""
