@@ -26,6 +26,7 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a worker's death is told in a line of our own
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: everything worth keeping is in the store already
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000000",
     "TUNE_MAX_PENDING_TRIALS_PG": "auto",

@@ -3,42 +3,14 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
+from sweeps import ROOT, WORKER, call, command, measures, processes, rows, wait_for_rows
 
 from sweep.run import main
-
-ROOT = Path(__file__).resolve().parents[2]
-
-STUDY = """
-name = "small"
-[grid]
-models = ["nano"]
-datasets = ["synthetic_enhancers"]
-seeds = [1, 2]
-epochs = [2]
-[models.nano]
-d_model = 8
-n_layer = 1
-l_max = 66
-[synthetic]
-genome_bases = 20_000
-sequence_length = 60
-train_examples = 60
-test_examples = 40
-[training]
-batch_size = 16
-[pretraining]
-corpus = "synthetic"
-steps = 5
-length = 50
-batch_size = 8
-"""
 
 REAL = """
 name = "real"
@@ -66,43 +38,6 @@ steps = 20
 length = 100
 batch_size = 32
 """
-
-
-def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "sweep.run", *map(str, words)]
-
-
-def call(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*words), cwd=ROOT, capture_output=True, text=True, timeout=280)
-
-
-def rows(results: Path, table: str = "runs") -> list[dict[str, Any]]:
-    return [row for path in sorted((results / table).glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
-
-
-def measures(results: Path) -> dict[str, tuple[Any, ...]]:
-    """What must not depend on interruptions, by run."""
-    history = {}
-    for row in rows(results, "epochs"):
-        history.setdefault(row["run_id"], []).append((row["epoch"], row["train_loss"], row["test_loss"]))
-    logits = {row["run_id"]: row["logits"] for row in rows(results, "predictions")}  # of the last example
-    return {run_id: (*sorted(history[run_id]), logits[run_id]) for run_id in history}
-
-
-def wait_for_rows(results: Path, number: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(1200):
-        if len(list((results / "runs").glob("*.parquet"))) >= number:
-            return
-        assert process.poll() is None, "the sweep ended before it could be interrupted"
-        time.sleep(0.1)
-    pytest.fail(f"no {number} runs after two minutes")
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
-    path = tmp_path / "small.toml"
-    path.write_text(STUDY)
-    return path
 
 
 def test_a_study_runs_grows_and_is_never_run_twice(small: Path, tmp_path: Path) -> None:
@@ -216,27 +151,13 @@ def test_a_killed_worker_costs_no_run(small: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "SWEEP_TEST_MARK": str(tmp_path)}
     with subprocess.Popen(command(small, *many), cwd=ROOT, stdout=subprocess.PIPE, env=environment) as process:
         wait_for_rows(results, 1, process)
-        victims = [pid for pid in workers(tmp_path) if pid != process.pid]
+        victims = processes(str(tmp_path), WORKER)
         assert victims
         for pid in victims:
             os.kill(pid, signal.SIGKILL)
         said = process.communicate(timeout=200)[0].decode()
     assert process.returncode == 0, said
     assert "6 of 6 runs done" in said
-
-
-def workers(mark: Path) -> list[int]:
-    """Processes of this sweep's trial actors, and of no other sweep on the machine."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"SWEEP_TEST_MARK={mark}".encode() in (folder / "environ").read_bytes():
-                title = (folder / "cmdline").read_bytes()
-                if title.startswith(b"ray::") and b"Trainable" in title:
-                    found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,167 @@
+"""Nothing lost, nothing twice: kills at random moments of driver, worker and node daemon; nodes that come and go."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ray._private.node import Node
+from ray.cluster_utils import Cluster
+from sweeps import ROOT, WORKER, call, command, measures, processes, rows, wait_for, wait_for_rows
+
+from sweep.run import WORKER_DEATHS
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+KILLS = 50
+#: What of a sweep is killed, how often, and how its process is known.
+VICTIMS = {"worker": (30, WORKER), "driver": (12, b"-m\0sweep.run"), "node": (8, b"raylet/raylet")}
+MANY = ("--set", "grid.seeds=[1,2,3,4,5,6,7,8,9,10,11,12]", "--set", "grid.epochs=[40]")
+
+
+@pytest.mark.timeout(1200)
+def test_fifty_kills_at_random_moments_lose_nothing_and_double_nothing(small: Path, tmp_path: Path) -> None:
+    whole, killed, mark = tmp_path / "whole", tmp_path / "killed", f"kills-{os.getpid()}"
+    assert call(small, *MANY, "--results", whole).returncode == 0
+    luck, kills = random.Random(0), Counter[str]()
+    deadline = time.monotonic() + 900
+    while kills.total() < KILLS:
+        assert time.monotonic() < deadline, f"only {dict(kills)}"
+        environment = {**os.environ, "SWEEP_TEST_MARK": mark}
+        words = command(small, *MANY, "--results", killed)
+        with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                              env=environment, start_new_session=True) as process:  # fmt: skip
+            harass(process, mark, luck, kills)
+            process.kill()
+    last = call(small, *MANY, "--results", killed)
+    assert last.returncode == 0, last.stdout + last.stderr
+    assert len(rows(killed)) == len({row["run_id"] for row in rows(killed)}) == 24
+    assert all(row["status"] == "done" for row in rows(killed))
+    assert measures(killed) == measures(whole)  # bit for bit
+    assert not [path for path in killed.rglob("*") if path.name.endswith(".pt")]
+
+
+def harass(process: "subprocess.Popen[bytes]", mark: str, luck: random.Random, kills: Counter[str]) -> None:
+    """Kill one thing after another of a sweep, until that was the sweep itself or all kills are spent."""
+    while process.poll() is None and kills.total() < KILLS:
+        time.sleep(luck.uniform(0.1, 2.0))
+        left = [name for name, (number, _) in VICTIMS.items() for _ in range(number - kills[name])]
+        name = luck.choice(left)
+        found = processes(mark, VICTIMS[name][1])
+        if name == "driver":
+            found = [process.pid]
+        if not found or not processes(mark, VICTIMS["worker"][1]):
+            continue  # before the first worker there is nothing to lose
+        os.kill(luck.choice(found), signal.SIGKILL)
+        kills[name] += 1
+        if name != "worker":
+            process.wait(timeout=120)  # without its node daemon a driver ends by itself
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A head without cores and two workers of one core each."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    found = Cluster(True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(2):
+        found.add_node(num_cpus=1)
+    yield found
+    found.shutdown()
+
+
+def drain(node: Node, cluster: Cluster) -> None:
+    """What the watcher of cluster.yaml does when a spot notice comes."""
+    ray = Path(sys.executable).with_name("ray")
+    words = ["drain-node", f"--address={cluster.address}", f"--node-id={node.node_id}",
+             "--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot notice",
+             "--deadline-remaining-seconds=60"]  # fmt: skip
+    assert subprocess.run([str(ray), *words], capture_output=True, timeout=60).returncode == 0
+
+
+def test_nodes_that_die_and_come_cost_no_run(small: Path, tmp_path: Path, cluster: Cluster) -> None:
+    whole, moved = tmp_path / "whole", tmp_path / "moved"
+    assert call(small, *MANY, "--results", whole).returncode == 0
+    words = command(small, *MANY, "--results", moved, "--address", cluster.address)
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        wait_for_rows(moved, 1, process)
+        for number in (3, 6, 9):
+            cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
+            cluster.add_node(num_cpus=1)
+            wait_for_rows(moved, number, process)
+        said = process.communicate(timeout=240)[0].decode()
+    assert process.returncode == 0, said
+    assert "its worker died; it goes on after epoch" in said
+    assert len(rows(moved)) == len({row["run_id"] for row in rows(moved)}) == 24
+    assert measures(moved) == measures(whole)
+
+
+def test_a_node_that_is_drained_before_it_dies_costs_no_retry(small: Path, tmp_path: Path, cluster: Cluster) -> None:
+    """More notices than a run survives deaths: none of them may count."""
+    results = tmp_path / "results"
+    words = command(small, "--set", "grid.seeds=[1]", "--set", 'grid.init=["scratch"]', "--set", "grid.epochs=[400]",
+                    "--results", results, "--address", cluster.address)  # fmt: skip
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        checkpoint = results / "checkpoints"
+        for _ in range(WORKER_DEATHS + 2):
+            before = newest(checkpoint)
+            wait_for(lambda before=before: newest(checkpoint) > before and busy(cluster), process, "another epoch")
+            node = busy(cluster)
+            assert node
+            cluster.add_node(num_cpus=1)
+            drain(node, cluster)
+            cluster.remove_node(node, allow_graceful=False)
+        said = process.communicate(timeout=240)[0].decode()
+    assert process.returncode == 0, said
+    assert said.count("its worker died; it goes on after epoch") == WORKER_DEATHS + 2
+    assert [row["status"] for row in rows(results)] == ["done"]
+
+
+def newest(folder: Path) -> float:
+    return max((path.stat().st_mtime for path in folder.glob("*.pt")), default=0.0)
+
+
+def busy(cluster: Cluster) -> Node | None:
+    """A node whose daemon is the parent of a trial's actor."""
+    parents = {parent for pid in processes("", WORKER) for parent in ancestors(pid)}
+    nodes = cluster.list_all_nodes()
+    return next((node for node in nodes if node.all_processes["raylet"][0].process.pid in parents), None)
+
+
+def ancestors(pid: int) -> list[int]:
+    found = []
+    while pid > 1:
+        found.append(pid)
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return found
+
+
+@pytest.mark.skipif(shutil.which("mount") is None or os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_full_disk_stops_the_sweep_until_there_is_room(small: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk]).returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        words = command(small, *MANY, "--results", disk / "results")
+        with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE) as process:
+            wait_for_rows(disk / "results", 2, process)
+            (disk / "ballast").write_bytes(b"0" * shutil.disk_usage(disk).free)
+            time.sleep(45)  # long enough for a step to be refused and to say so
+            number = len(rows(disk / "results"))
+            (disk / "ballast").unlink()
+            said = process.communicate(timeout=240)[0].decode()
+        assert process.returncode == 0, said
+        assert "waiting" in said
+        assert "No space left on device" in said
+        assert number < 24
+        assert len(rows(disk / "results")) == 24
+        assert not [path for path in disk.rglob("*") if path.name.endswith((".tmp", ".pt"))]
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
