@@ -259,7 +259,7 @@ class Sweep:
 
     def _ended(self) -> set[str]:
         """Runs that have their row, done or failed."""
-        return {name.removesuffix(".parquet") for name in self.store.names("runs")}
+        return self.store.ended()
 
     def _fit(self, runs: Sequence[RunSpec], assignment: Assignment, progress: Progress) -> None:
         trainable = tune.with_parameters(RunTrainable, assignment=assignment)

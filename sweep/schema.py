@@ -9,10 +9,17 @@ A results folder (local, S3 or GCS) holds
     predictions/RUN_ID.parquet   PREDICTIONS: one row per test example of a finished run
     pretraining/KEY.parquet      PRETRAINING: one row per logged step of a pretraining that the study asked for
     leakage/DIGEST.parquet       hyena.leakage.SCHEMA: how much of a data set's test split stands in its training split
+    compact/TABLE-PART.parquet   RUNS, EPOCHS, PREDICTIONS (TABLE: runs, epochs, predictions) of many runs that are done
+    checkpoints/RUN_ID.pt        where an unfinished run stands; weights/ and memory/ hold what a sweep made for itself
 
-`runs/RUN_ID.parquet` is written last, so a run that has its row has all its files. Every field carries its meaning
-and its unit as metadata. This module needs pyarrow alone, so that the analysis can import it without torch and Ray.
-Next: `sweep/store.py` writes these tables, `analysis/load.py` reads them.
+`runs/RUN_ID.parquet` is written last, so a run that has its row has all its files; `compact/runs-PART.parquet` is the
+last of a part's three, and the small files of its runs are deleted after it. So the rows of a results folder are those
+of the parts that have all three files, each run once, and those of the small files of every other run
+(`sweep/layout.py`). List the small files first, then the parts: a run that moves between them is then seen.
+
+Every field carries its meaning and its unit as metadata. This module needs pyarrow alone, so that the analysis can
+import it without torch and Ray. Next: `sweep/store.py` and `sweep/compact.py` write these tables,
+`analysis/results.py` reads them.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Files are named by run, written whole or not at all, and never changed after: a local file is written under a
 temporary name and renamed, an object appears when its upload is complete. The row in `runs/` is written last, so it
-vouches for the rest. `sweep/schema.py` says what the files hold.
+vouches for the rest. `sweep/schema.py` says what the files hold, `sweep/compact.py` puts many of them into few.
 
 A store can refuse for a while: a disk is full until somebody clears it, a bucket throttles. Whoever has something to
 lose opens it with patience, and each operation is tried again until that is spent.
@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,20 +27,32 @@ from pyarrow import fs
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from hyena.errors import InputError
+from sweep.layout import COMPACT, complete_parts, opened, part_file
 from sweep.schema import EPOCHS, PLAN, PREDICTIONS, PRETRAINING, RUNS
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 STUDY, PLAN_FILE = "study.json", "plan.parquet"
+TEMPORARY = ".tmp"
 LONGEST_WAIT_S = 30.0
-READERS = 32  # an answer of S3 takes tens of milliseconds, and a study has thousands of rows
+THREADS = 32  # an answer of S3 takes tens of milliseconds, and a study has thousands of rows
+#: Small files read at once, and how often reading starts again where a compaction moves them away meanwhile.
+AT_ONCE, SNAPSHOTS = 500, 10
 #: What another attempt does not mend: no such thing, or no right to it.
 _FINAL = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
-_REFUSED = re.compile(r"ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY|SIGNATURE|NO_SUCH_UPLOAD|PermissionDenied")
+_REFUSED = re.compile(
+    r"ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY|INVALID_CLIENT_TOKEN|SIGNATURE|NO_SUCH_UPLOAD"
+    r"|Bucket '.*' not found|PERMISSION_DENIED|PermissionDenied|UNAUTHENTICATED"
+)
 
 
 class StoreError(OSError):
     """The store did not answer, or refused, for as long as patience lasted."""
+
+
+class RefusedError(StoreError):
+    """The store refused what another attempt would not mend: no such bucket, or no right to it."""
 
 
 class Store:
@@ -51,17 +65,11 @@ class Store:
             uri: a path, `file://…`, `s3://bucket/prefix` or `gs://bucket/prefix`; InputError for anything else.
             patience_s: how long an operation that fails is tried again before it raises StoreError.
         """
-        if re.search("://[^/]*@", uri):
-            raise InputError(
-                "results: an address must not hold credentials, for it is shown and stored; "
-                "give them by the environment (AWS_PROFILE, GOOGLE_APPLICATION_CREDENTIALS)"
-            )
-        self.uri = uri if "://" in uri else str(Path(uri).resolve())
-        self.patience_s = patience_s
+        self.uri, self.patience_s = uri, patience_s
         try:
-            self.files, self.root = fs.FileSystem.from_uri(self.uri)
-        except (pa.ArrowInvalid, OSError, ValueError) as error:
-            raise InputError(f"results '{uri}': not a folder, s3:// or gs:// address: {error}") from None
+            self.uri, self.files, self.root = self._patiently("be opened", lambda: opened(uri))
+        except ValueError as error:
+            raise InputError(f"results: {error}") from None
         self.local = isinstance(self.files, fs.LocalFileSystem)
 
     def claim(self, study: Mapping[str, Any]) -> None:
@@ -81,9 +89,31 @@ class Store:
         self.write(PLAN_FILE, _parquet(plan, PLAN))
 
     def study(self) -> dict[str, Any] | None:
-        """The resolved study, or None in a new folder."""
-        data = self.read(STUDY)
+        """The resolved study, or None in a new folder. InputError where it cannot be read or has no bucket."""
+        try:
+            data = self.read(STUDY)
+            if data is None and not self._has_bucket():
+                raise InputError(f"results '{self.uri}': there is no bucket of that name, or none that you may see")
+        except (RefusedError, PermissionError, NotADirectoryError) as error:
+            raise InputError(f"results '{self.uri}': {error}") from None
         return json.loads(data) if data is not None else None
+
+    def known_study(self) -> dict[str, Any]:
+        """The resolved study. InputError where there is none, so that the folder holds no results."""
+        study = self.study()
+        if study is None:
+            raise InputError(f"results '{self.uri}': there is no study.json in it, so it holds no results")
+        return study
+
+    def _has_bucket(self) -> bool:
+        """False where an object store says that the bucket is not there."""
+        if self.local:
+            return True
+        try:
+            bucket = self.files.get_file_info(self.root.partition("/")[0])
+        except OSError:  # a right to the prefix alone is enough
+            return True
+        return bool(bucket.type != fs.FileType.NotFound)
 
     def plan(self) -> list[dict[str, Any]]:
         """Rows of the plan; empty in a new folder."""
@@ -91,17 +121,48 @@ class Store:
         return pq.read_table(io.BytesIO(data)).to_pylist() if data is not None else []
 
     def runs(self, columns: Sequence[str]) -> list[dict[str, Any]]:
-        """The given columns of all runs that ended. An unreadable file counts as missing, so its run runs again."""
+        """The given columns of all runs that ended, each once. A file that cannot be read counts as missing.
 
-        def read(name: str) -> list[dict[str, Any]]:
-            data = self.read(f"runs/{name}")
-            try:
-                return pq.read_table(io.BytesIO(data or b""), columns=list(columns)).to_pylist()
-            except (pa.ArrowInvalid, OSError, KeyError):
-                return []
+        Raises StoreError where a compaction goes on and on under the reader.
+        """
+        wanted = list(dict.fromkeys(["run_id", *columns]))
+        for _ in range(SNAPSHOTS):
+            singles = self.names("runs")
+            rows = self._rows(self._parts(), wanted)
+            if rows is not None:
+                held = {row["run_id"]: row for row in reversed(rows)}
+                rows = self._rows([f"runs/{name}" for name in singles if _stem(name) not in held], wanted)
+                if rows is not None:
+                    return [{name: row[name] for name in columns} for row in (*held.values(), *rows)]
+        raise StoreError(f"{self.uri}: runs/ changes faster than it can be read")
 
-        with ThreadPoolExecutor(1 if self.local else READERS) as readers:
-            return [row for rows in readers.map(read, self.names("runs")) for row in rows]
+    def ended(self) -> set[str]:
+        """Ids of all runs that have their row, done or failed."""
+        singles = {_stem(name) for name in self.names("runs")}  # before the parts: see sweep/schema.py
+        return singles | self.compacted()
+
+    def compacted(self) -> set[str]:
+        """Ids of the runs whose rows are in a compacted part."""
+        return {row["run_id"] for row in self._rows(self._parts(), ["run_id"]) or []}
+
+    def _parts(self) -> list[str]:
+        return [part_file("runs", digest) for digest in complete_parts(self.names(COMPACT))]
+
+    def _rows(self, names: Sequence[str], columns: Sequence[str]) -> list[dict[str, Any]] | None:
+        """Rows of these files of RUNS; None where one is gone."""
+        rows: list[dict[str, Any]] = []
+        for first in range(0, len(names), AT_ONCE):
+            data = self.each(self.read, names[first : first + AT_ONCE])
+            whole = [one for one in data if one is not None]
+            if len(whole) < len(data):
+                return None
+            rows += _decoded(whole, columns)
+        return rows
+
+    def each(self, operation: Callable[[S], T], items: Iterable[S]) -> list[T]:
+        """An operation on each: many at once on an object store, whose answers take their time."""
+        with ThreadPoolExecutor(1 if self.local else THREADS) as threads:
+            return list(threads.map(operation, items))
 
     def write_run(
         self,
@@ -112,31 +173,33 @@ class Store:
         """Store a run that ended, its row last; then drop its checkpoint. Writing it twice leaves it there once."""
         run_id = row["run_id"]
         if epochs:
-            self.write(f"epochs/{run_id}.parquet", _parquet(epochs, EPOCHS))
+            self.write(f"epochs/{run_id}.parquet", _parquet(epochs, EPOCHS), durable=True)
         if predictions is not None:
-            self.write(f"predictions/{run_id}.parquet", _parquet(predictions, PREDICTIONS))
-        self.write(f"runs/{run_id}.parquet", _parquet([row], RUNS))
+            self.write(f"predictions/{run_id}.parquet", _parquet(predictions, PREDICTIONS), durable=True)
+        self.write(f"runs/{run_id}.parquet", _parquet([row], RUNS), durable=True)
         self.delete(f"checkpoints/{run_id}.pt")
 
     def write_leakage(self, digest: str, table: pa.Table) -> None:
         """An audit of a data set, as `hyena.leakage` makes it."""
-        self.write(f"leakage/{digest}.parquet", _bytes(table))
+        self.write(f"leakage/{digest}.parquet", parquet_file(table))
 
     def write_pretraining(self, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
         self.write(f"pretraining/{key}.parquet", _parquet(rows, PRETRAINING))
 
-    def write(self, name: str, data: bytes) -> None:
-        """A whole file or none."""
-        self._patiently(f"write {name}", lambda: self._write(f"{self.root}/{name}", data))
+    def write(self, name: str, data: bytes | pa.Buffer, durable: bool = False) -> None:
+        """A whole file or none; `durable`: on a local disk not before it would outlast a power cut."""
+        self._patiently(f"write {name}", lambda: self._write(f"{self.root}/{name}", data, durable))
 
-    def _write(self, path: str, data: bytes) -> None:
+    def _write(self, path: str, data: bytes | pa.Buffer, durable: bool) -> None:
         target = path
         if self.local:
             self.files.create_dir(str(Path(path).parent), recursive=True)
-            target = f"{path}.{uuid.uuid4().hex}.tmp"
+            target = f"{path}.{uuid.uuid4().hex}{TEMPORARY}"
         try:
             with self.files.open_output_stream(target) as sink:
                 sink.write(data)
+            if self.local and durable:
+                _flush(target)
             if target != path:
                 self.files.move(target, path)
         except BaseException:
@@ -158,19 +221,21 @@ class Store:
 
     def delete(self, name: str) -> None:
         """Delete a file, if it is there."""
-        path = f"{self.root}/{name}"
 
         def delete() -> None:
-            if self.files.get_file_info(path).type == fs.FileType.File:
-                self.files.delete_file(path)
+            with suppress(FileNotFoundError):
+                self.files.delete_file(f"{self.root}/{name}")
 
         self._patiently(f"delete {name}", delete)
 
     def names(self, folder: str) -> list[str]:
         """Names of the whole files in a folder (and, at the top, of the folders), sorted."""
+        return sorted(info.base_name for info in self.infos(folder) if not info.base_name.endswith(TEMPORARY))
+
+    def infos(self, folder: str) -> list[fs.FileInfo]:
+        """What is in a folder, half-written files too: name, size in bytes, time of the last change."""
         selector = fs.FileSelector(f"{self.root}/{folder}".rstrip("/"), allow_not_found=True)
-        found = self._patiently(f"list {folder}/", lambda: self.files.get_file_info(selector))
-        return sorted(info.base_name for info in found if not info.base_name.endswith(".tmp"))
+        return self._patiently(f"list {folder}/", lambda: self.files.get_file_info(selector))
 
     def _patiently(self, what: str, operation: Callable[[], T]) -> T:
         """Do it, again and again while it fails in a way that may pass, with growing waits."""
@@ -185,14 +250,44 @@ class Store:
         except _FINAL:
             raise
         except OSError as error:
-            raise StoreError(f"{self.uri}: cannot {what}: {error}") from error
+            kind = StoreError if _may_pass(error) else RefusedError
+            raise kind(f"{self.uri}: cannot {what}: {' '.join(str(error).split())}") from error
 
 
 def _may_pass(error: BaseException) -> bool:
     return isinstance(error, OSError) and not isinstance(error, _FINAL) and not _REFUSED.search(str(error))
 
 
-def _parquet(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], schema: pa.Schema) -> bytes:
+def _stem(name: str) -> str:
+    return name.removesuffix(".parquet")
+
+
+def _flush(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _decoded(files: Sequence[bytes], columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of Parquet files, less those that cannot be read; halved to find these."""
+    import polars as pl  # not at the top: no worker reads rows, and each would pay for the import
+
+    if not files:
+        return []
+    try:
+        sources: list[Any] = [io.BytesIO(data) for data in files]
+        rows = pl.scan_parquet(sources, glob=False, extra_columns="ignore")
+        return rows.select(columns).collect().to_dicts()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+        if len(files) == 1:
+            return []
+        middle = len(files) // 2
+        return [*_decoded(files[:middle], columns), *_decoded(files[middle:], columns)]
+
+
+def _parquet(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], schema: pa.Schema) -> pa.Buffer:
     """Rows, or columns by name, as a Parquet file of that schema; a missing or unknown column is an error."""
     if isinstance(rows, Mapping):
         table = pa.table(dict(rows), schema=schema)
@@ -202,10 +297,10 @@ def _parquet(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], schema: pa.S
             raise KeyError(f"columns {sorted(wanted ^ given)} are not both in the row and in the schema")
         table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
     table.validate(full=True)
-    return _bytes(table)
+    return parquet_file(table)
 
 
-def _bytes(table: pa.Table) -> bytes:
+def parquet_file(table: pa.Table) -> pa.Buffer:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue().to_pybytes()
+    return sink.getvalue()

@@ -1,9 +1,13 @@
 """Fixtures that several test modules share."""
 
+import logging
 import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pyarrow import fs
 
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's workers are as nice as can be, and starve beside a test
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # many small tensors: more threads only get in each other's way
@@ -18,3 +22,37 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: set SWEEP_TEST_DATA to their folder ({folder} does not exist)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """An S3 server on this machine's loopback, `host:port`; credentials for it are in the environment."""
+    from moto.server import ThreadedMotoServer
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+            patch.delenv(name, raising=False)
+        patch.setenv("AWS_ACCESS_KEY_ID", "an-access-key")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "a-very-secret-key")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else a line a request
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        yield "{}:{}".format(*server.get_host_and_port())
+        server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: str) -> str:
+    """Address of an empty folder in a new bucket on that server."""
+    bucket = f"bucket-{uuid.uuid4().hex}"
+    options = f"?scheme=http&endpoint_override={s3_server}"
+    files, _ = fs.FileSystem.from_uri(f"s3://{bucket}{options}&allow_bucket_creation=true")
+    files.create_dir(bucket)
+    return f"s3://{bucket}/results{options}"
+
+
+@pytest.fixture(params=["local", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Address of an empty folder, on each kind of store in turn."""
+    return str(tmp_path / "results") if request.param == "local" else request.getfixturevalue("s3")

@@ -1,5 +1,13 @@
-"""The store: whole files or none, rows that vouch for the rest, folders that belong to one study."""
+"""The store: whole files or none, rows that vouch for the rest, folders that belong to one study. On disk and on S3."""
 
+import os
+import resource
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -7,10 +15,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import fs
 
+import sweep.run
+import sweep.status
+from analysis import report
 from hyena.errors import InputError
 from sweep.schema import EPOCHS, PLAN, PREDICTIONS, PRETRAINING, RUNS
-from sweep.store import Store
+from sweep.store import Store, StoreError
+from tests.gate import Gate
 
 
 def row(run_id: str, **values: Any) -> dict[str, Any]:
@@ -23,12 +36,19 @@ def row(run_id: str, **values: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(place: str) -> Store:
+    return Store(place)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Store:
     return Store(str(tmp_path / "results"))
 
 
 def files(store: Store) -> list[str]:
-    return sorted(str(p.relative_to(store.root)) for p in Path(store.root).rglob("*") if p.is_file())
+    """Paths of all files in the folder, half-written ones too."""
+    found = store.files.get_file_info(fs.FileSelector(store.root, allow_not_found=True, recursive=True))
+    return sorted(info.path[len(store.root) + 1 :] for info in found if info.type == fs.FileType.File)
 
 
 def test_every_column_says_what_it_means() -> None:
@@ -46,7 +66,8 @@ def test_a_run_written_twice_is_there_once(store: Store) -> None:
         {"run_id": "a", "status": "done"},
         {"run_id": "b", "status": "failed"},
     ]
-    assert pq.read_schema(f"{store.root}/runs/a.parquet").field("train_s").metadata[b"unit"] == b"s"
+    stored = pa.BufferReader(store.read("runs/a.parquet"))
+    assert pq.read_schema(stored).field("train_s").metadata[b"unit"] == b"s"
 
 
 def test_a_finished_run_leaves_no_checkpoint(store: Store) -> None:
@@ -55,24 +76,17 @@ def test_a_finished_run_leaves_no_checkpoint(store: Store) -> None:
     assert files(store) == ["runs/a.parquet"]
 
 
-def test_a_write_that_fails_leaves_nothing_and_spoils_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.write("file", b"old")
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    class Files:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(real, name)
-
-        move = staticmethod(full)
-
-    real = store.files
-    monkeypatch.setattr(store, "files", Files())
-    with pytest.raises(OSError, match="No space left"):
-        store.write("file", b"new")
-    assert store.read("file") == b"old"
-    assert files(store) == ["file"]
+def test_a_write_that_fails_leaves_nothing_and_spoils_nothing(disk: Store) -> None:
+    disk.write("file", b"old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(StoreError, match=r"cannot write file: .*File too large"):
+            disk.write("file", bytes(5000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert disk.read("file") == b"old"
+    assert files(disk) == ["file"]
 
 
 def test_a_row_without_all_its_columns_is_refused(store: Store) -> None:
@@ -86,15 +100,17 @@ def test_a_row_without_all_its_columns_is_refused(store: Store) -> None:
 def test_a_truncated_row_counts_as_missing(store: Store) -> None:
     store.write_run(row("a"))
     store.write_run(row("b"))
-    path = Path(store.root) / "runs" / "a.parquet"
-    path.write_bytes(path.read_bytes()[:-40])
+    data = store.read("runs/a.parquet")
+    assert data is not None
+    store.write("runs/a.parquet", data[:-40])
     assert [r["run_id"] for r in store.runs(["run_id"])] == ["b"]
 
 
-def test_a_half_written_file_is_not_seen(store: Store) -> None:
-    store.write_run(row("a"))
-    (Path(store.root) / "runs" / "b.parquet.0123.tmp").write_bytes(b"half")
-    assert store.names("runs") == ["a.parquet"]
+def test_a_half_written_file_is_not_seen(disk: Store) -> None:
+    disk.write_run(row("a"))
+    (Path(disk.root) / "runs" / "b.parquet.0123.tmp").write_bytes(b"half")
+    assert disk.names("runs") == ["a.parquet"]
+    assert disk.ended() == {"a"}
 
 
 def test_a_folder_belongs_to_one_study(store: Store) -> None:
@@ -105,10 +121,10 @@ def test_a_folder_belongs_to_one_study(store: Store) -> None:
         store.claim({"name": "two"})
 
 
-def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "holiday.jpg").write_bytes(b"")
+def test_a_folder_with_other_files_is_refused(store: Store) -> None:
+    store.write("holiday.jpg", b"")
     with pytest.raises(InputError, match="holds other files"):
-        Store(str(tmp_path)).claim({"name": "one"})
+        store.claim({"name": "one"})
 
 
 def test_an_address_that_is_no_store_is_refused() -> None:
@@ -120,3 +136,149 @@ def test_a_new_folder_is_empty(store: Store) -> None:
     assert store.study() is None
     assert store.plan() == []
     assert store.runs(["run_id"]) == []
+
+
+def test_a_file_is_deleted_once_and_again(store: Store) -> None:
+    store.write("runs/a", b"x")
+    store.write("runs/b", b"x")
+    store.delete("runs/a")
+    store.delete("runs/a")
+    store.delete("never/was")
+    assert files(store) == ["runs/b"]
+    assert store.read("runs/a") is None
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "s3://AKIAKEY:hidden@bucket/x",
+        "s3://AKIAKEY:hid/den@bucket/x",
+        "s3://bucket/x?scheme=http&access_key=AKIAKEY&secret_key=hidden",
+        "s3://bucket/x?%73ecret_key=hidden",
+        "s3://bucket/x?endpoint_override=AKIAKEY:hidden@127.0.0.1:9000",
+        "s3://bucket/x?session_token=hidden",
+        "gs://user:hidden@bucket/x",
+        "gs://bucket/x?access_token=hidden",
+    ],
+)
+def test_credentials_in_an_address_are_refused_and_not_repeated(
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep.run.main(["--results", address]) == 2
+    assert sweep.status.main([address]) == 2
+    assert report.main([address, "-o", str(tmp_path / "report.html")]) == 2
+    said = "".join(capsys.readouterr())
+    assert said.count("there must be no credentials") == said.count("\n") == 3
+    assert "hid" not in said
+    assert "AKIAKEY" not in said
+
+
+@pytest.mark.parametrize(
+    "address", ["s3://", "s3://bucket/x?colour=red", "s3://bucket/a b", "gs://bucket/x?a=b", "nfs://x"]
+)
+def test_an_address_with_a_slip_is_one_line_that_names_it(address: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        Store(address)
+    assert address in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def in_seconds(limit: float, words: list[str]) -> None:
+    started = time.monotonic()
+    assert sweep.run.main(words) == 2
+    assert sweep.status.main([words[1]]) == 2
+    assert time.monotonic() - started < limit
+
+
+def test_a_bucket_that_is_not_there_is_told_at_once(s3: str, capsys: pytest.CaptureFixture[str]) -> None:
+    in_seconds(10, ["--results", s3.replace("s3://bucket", "s3://no-bucket")])
+    said = capsys.readouterr().err
+    assert said.count("there is no bucket of that name") == said.count("\n") == 2
+
+
+@pytest.fixture
+def nobody(s3_server: str) -> Iterator[None]:
+    """The server gives no rights to anyone."""
+
+    def allow(requests: str) -> None:
+        address, kind = f"http://{s3_server}/moto-api/reset-auth", {"Content-Type": "text/plain"}
+        with urllib.request.urlopen(urllib.request.Request(address, requests.encode(), kind)) as answer:
+            assert answer.status == 200
+
+    allow("0")
+    yield
+    allow("inf")
+
+
+def test_a_bucket_without_rights_is_told_at_once(s3: str, nobody: None, capsys: pytest.CaptureFixture[str]) -> None:
+    in_seconds(10, ["--results", s3])
+    said = capsys.readouterr().err
+    assert said.count("ACCESS_DENIED") == said.count("\n") == 2
+    started = time.monotonic()
+    with pytest.raises(StoreError, match="cannot write x"):
+        Store(s3, patience_s=60).write("x", b"")
+    assert time.monotonic() - started < 10
+
+
+def test_a_folder_without_rights_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    in_seconds(10, ["--results", str(tmp_path / "file" / "results")])
+    said = capsys.readouterr().err
+    assert said.count("error: results") == said.count("\n") == 2
+
+
+def test_a_store_that_is_away_for_a_while_loses_nothing(s3: str, s3_server: str) -> None:
+    with Gate(s3_server) as gate, ThreadPoolExecutor() as threads:
+        address = s3.replace(s3_server, gate.address)
+        patient, hasty = Store(address, patience_s=60), Store(address)
+        patient.write_run(row("before"))
+        gate.state = "drop"
+        writes = [threads.submit(patient.write_run, row(run_id)) for run_id in "abc"]
+        with pytest.raises(StoreError, match="cannot write late"):
+            hasty.write("late", b"x")
+        gate.state = "refuse"
+        time.sleep(3)
+        assert not any(write.done() for write in writes)
+        gate.state = "open"
+        for write in writes:
+            write.result(timeout=60)
+    assert Store(s3).ended() == {"before", "a", "b", "c"}
+    assert len(Store(s3).runs(["run_id"])) == 4
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of a megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("mounting is not permitted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_full_disk_is_an_error_and_leaves_no_half_file(small_disk: Path) -> None:
+    store = Store(str(small_disk))
+    written = []
+
+    def fill() -> None:
+        for number in range(100):
+            store.write_run(row(str(number)))
+            written.append(f"runs/{number}.parquet")
+
+    with pytest.raises(StoreError, match="No space left"):
+        fill()
+    assert 10 < len(written) < 100
+    assert files(store) == sorted(written)
+    assert len(store.runs(["run_id"])) == len(written)
+
+
+def test_patience_outlasts_a_full_disk(small_disk: Path) -> None:
+    (small_disk / "ballast").write_bytes(bytes(1_000_000))
+    store = Store(str(small_disk), patience_s=60)
+    threading.Timer(2, os.remove, [small_disk / "ballast"]).start()
+    started = time.monotonic()
+    store.write_run(row("a"))
+    store.write("large", bytes(500_000))
+    assert 1.5 < time.monotonic() - started < 50
+    assert files(store) == ["large", "runs/a.parquet"]
