@@ -1,15 +1,15 @@
 """From a results folder to frames: reads what a sweep wrote, and names what it could not read.
 
-Source: the tables of `sweep/schema.py`. A file that cannot be read is skipped and named in `Results.problems`, so that
-one truncated file among good ones costs its own run and no other. Predictions are located here and read only where a
-test needs them. Next: `analysis/pairs.py`.
+Source: the tables of `sweep/schema.py`, in small files or in compacted parts. A file that cannot be read is
+skipped and named in `Results.problems`, so that one truncated file among good ones costs its own run and no other.
+Predictions are located here and read only where a test needs them. Next: `analysis/pairs.py`.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +17,10 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.dataset as ds
 from pyarrow import fs
 
+from sweep.layout import COMPACT, complete_parts, opened, part_file
 from sweep.schema import EPOCHS, PLAN, PRETRAINING, RUNS, SCHEMA_VERSION
 
 #: Smallest difference that matters where a study does not say, in percentage points.
@@ -31,6 +33,11 @@ _UNREAD_RUNS = {"warmup_learning_rate", "d_model", "n_layer", "l_max"} | {
 
 #: Columns without which a row says nothing; a column that an older file lacks otherwise counts as unknown.
 _NEEDED = {*PLAN.names, "schema_version", "status", "test_accuracy", "epoch", "step", "tokens", "train_bits_per_base"}
+
+
+#: How often reading starts again where a compaction moves files away meanwhile.
+_SNAPSHOTS = 5
+_UNREADABLE = "not a readable Parquet file"
 
 
 class ResultsError(ValueError):
@@ -97,12 +104,11 @@ class Folder:
         """Raises ResultsError where there is no such folder or no such kind of store."""
         text = str(location)
         try:
-            if "://" in text:
-                filesystem, root = fs.FileSystem.from_uri(text)
-            else:
-                filesystem, root = fs.LocalFileSystem(), str(Path(text).absolute())
+            _, filesystem, root = opened(text)
             kind = filesystem.get_file_info(root).type
-        except (OSError, ValueError, pa.ArrowException) as error:
+        except ValueError as error:
+            raise ResultsError(f"cannot be opened as a results folder: {_one_line(error)}") from None
+        except OSError as error:
             raise ResultsError(f"{text}: cannot be opened as a results folder ({_one_line(error)})") from error
         if kind == fs.FileType.File:
             raise ResultsError(f"{text}: is a file; expected the results folder that a sweep wrote")
@@ -130,7 +136,7 @@ class Folder:
         """Names, sizes and times of the files that a report depends on; it changes when a run lands."""
         tables = [("", "study.json"), ("", "plan.parquet")]
         found = self.filesystem.get_file_info([f"{self.root}/{name}" for _, name in tables])
-        for table in ("runs", "pretraining"):
+        for table in ("runs", COMPACT, "pretraining"):
             found += self.filesystem.get_file_info(fs.FileSelector(f"{self.root}/{table}", allow_not_found=True))
         return tuple(sorted((one.path, one.size or 0, one.mtime_ns or 0) for one in found))
 
@@ -141,6 +147,21 @@ class Folder:
         with ThreadPoolExecutor(max_workers=32) as pool:
             return [io.BytesIO(content) for content in pool.map(self.bytes_of, paths)]
 
+    def rows_of(self, files: Mapping[str, str]) -> pl.LazyFrame:
+        """The rows of runs, each from its file (run_id to path); of a compacted part only their row groups are read."""
+        runs: dict[str, list[str]] = {}
+        for run_id, path in files.items():
+            runs.setdefault(path, []).append(run_id)
+        parts = [path for path in runs if Path(path).parent.name == COMPACT]
+        singles = [path for path in runs if path not in parts]
+        frames = [pl.scan_parquet(self.sources(singles), glob=False)] if singles else []
+        return pl.concat([*frames, *(self._part(path).filter(pl.col("run_id").is_in(runs[path])) for path in parts)])
+
+    def _part(self, path: str) -> pl.LazyFrame:
+        if self.is_local:
+            return pl.scan_parquet(path, glob=False)
+        return pl.scan_pyarrow_dataset(ds.dataset(path, format="parquet", filesystem=self.filesystem))
+
 
 def load(location: str | Path) -> Results:
     """Read a results folder (a path, s3:// or gs://).
@@ -150,42 +171,70 @@ def load(location: str | Path) -> Results:
     named in `problems`.
     """
     folder = Folder.open(location)
+    for _ in range(_SNAPSHOTS):
+        results = _snapshot(folder)
+        unreadable = [problem.path for problem in results.problems if problem.reason.startswith(_UNREADABLE)]
+        if all(map(folder.exists, unreadable)):
+            break  # else a compaction has moved one away while it was read
+    return results
+
+
+def _snapshot(folder: Folder) -> Results:
     study = _study(folder)
     run_files = folder.files("runs")
     if not study and not run_files and not folder.exists("plan.parquet"):
         raise ResultsError(f"{folder.location}: holds no study.json, plan.parquet or runs/; is it a results folder?")
     problems: list[Problem] = []
     plan, plan_known = _plan(folder, problems)
-    columns = [name for name in RUNS.names if name not in _UNREAD_RUNS]
-    ended = read_table(folder, run_files, RUNS, columns, problems)
-    ended = _checked(ended, problems)
+    holder: dict[str, str] = {}
+    ended = _checked(_ended(folder, run_files, holder, problems), problems)
     runs = ended.join(plan.select("run_id"), on="run_id", how="semi") if plan_known else ended
     if not plan_known:
         plan = runs.select(PLAN.names)
     done = set(runs.filter(pl.col("status") == "done")["run_id"])
-    epoch_files = [path for path in folder.files("epochs") if Path(path).stem in done]
-    epochs = read_table(folder, epoch_files, EPOCHS, EPOCHS.names, problems)
+    epochs = read_table(folder, _files_of(folder, "epochs", done, holder).values(), EPOCHS, EPOCHS.names, problems)
     pretraining = read_table(folder, folder.files("pretraining"), PRETRAINING, PRETRAINING.names, problems)
     return Results(
         location=folder.location,
         study=study,
         plan=plan,
         runs=runs,
-        epochs=epochs.filter(pl.col("run_id").is_in(list(done))),
+        epochs=epochs.filter(pl.col("run_id").is_in(list(done))).unique(["run_id", "epoch"], maintain_order=True),
         pretraining=pretraining,
         unplanned=ended.height - runs.height,
         plan_known=plan_known,
         problems=tuple(problems),
-        predictions={Path(path).stem: path for path in folder.files("predictions") if Path(path).stem in done},
+        predictions=_files_of(folder, "predictions", done, holder),
         source=folder,
     )
 
 
+def _ended(folder: Folder, singles: Sequence[str], holder: dict[str, str], problems: list[Problem]) -> pl.DataFrame:
+    """Rows of the runs that ended, in parts or in single files; fills `holder`, run_id to the part that counts."""
+    columns = [name for name in RUNS.names if name not in _UNREAD_RUNS]
+    frames = []
+    for part in complete_parts(Path(path).name for path in folder.files(COMPACT)):
+        rows = read_table(folder, [f"{folder.root}/{part_file('runs', part)}"], RUNS, columns, problems)
+        frames.append(rows.filter(~pl.col("run_id").is_in(list(holder))))
+        holder |= dict.fromkeys(frames[-1]["run_id"], part)
+    left = [path for path in singles if Path(path).stem not in holder]
+    return pl.concat([*frames, read_table(folder, left, RUNS, columns, problems)])
+
+
+def _files_of(folder: Folder, table: str, run_ids: set[str], holder: Mapping[str, str]) -> dict[str, str]:
+    """run_id to the path of the file that holds its rows of a table."""
+    singles = {Path(path).stem: path for path in folder.files(table)}
+    parts = {run_id: f"{folder.root}/{part_file(table, part)}" for run_id, part in holder.items()}
+    both = singles | parts
+    return {run_id: both[run_id] for run_id in sorted(run_ids & both.keys())}
+
+
 def read_table(
-    folder: Folder, paths: Sequence[str], schema: pa.Schema, columns: Sequence[str], problems: list[Problem]
+    folder: Folder, paths: Iterable[str], schema: pa.Schema, columns: Sequence[str], problems: list[Problem]
 ) -> pl.DataFrame:
     """All rows of a table's files in one scan; unreadable files are appended to `problems` and skipped."""
     empty = pl.DataFrame(schema.empty_table().select(list(columns)))
+    paths = list(dict.fromkeys(paths))
     if not paths:
         return empty
     try:
@@ -217,7 +266,7 @@ def _read_one(folder: Folder, path: str, empty: pl.DataFrame, problems: list[Pro
         absent = [pl.lit(None, empty.schema[name]).alias(name) for name in missing]
         return found.with_columns(absent).select(empty.columns).cast(empty.schema)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        problems.append(Problem(relative, f"not a readable Parquet file ({_one_line(error)})"))
+        problems.append(Problem(relative, f"{_UNREADABLE} ({_one_line(error)})"))
         return None
 
 
@@ -245,7 +294,7 @@ def _checked(runs: pl.DataFrame, problems: list[Problem]) -> pl.DataFrame:
         problems.append(Problem(f"runs/{run_id}.parquet", f"marked done with {shown}"))
     twice = runs.filter(pl.col("run_id").is_duplicated())["run_id"].unique().sort()
     problems.extend(Problem(f"run {run_id}", "stands in the tables more than once; one row kept") for run_id in twice)
-    return runs.filter(~wrong.fill_null(value=False)).unique("run_id", keep="last", maintain_order=True)
+    return runs.filter(~wrong.fill_null(value=False)).unique("run_id", keep="last").sort("run_id")
 
 
 def _study(folder: Folder) -> Mapping[str, Any]:

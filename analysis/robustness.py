@@ -233,19 +233,19 @@ def _correct(results: Results, batch: pl.DataFrame, problems: list[Problem]) -> 
     run = pl.Enum(batch["run_id"])
     schema = pl.Schema({"run": run, "example": pl.Int32(), "right": pl.Boolean()})
 
-    def read(paths: list[str]) -> pl.DataFrame:
-        rows = pl.scan_parquet(folder.sources(paths), glob=False)
+    def read(files: dict[str, str]) -> pl.DataFrame:
         right = (pl.col("logits").list.arg_max().cast(pl.Int64) == pl.col("label")).fill_null(value=False)
+        rows = folder.rows_of(files)
         return rows.select(pl.col("run_id").cast(run).alias("run"), "example", right.alias("right")).collect()
 
-    paths = [results.predictions[run_id] for run_id in batch["run_id"]]
+    files = {run_id: results.predictions[run_id] for run_id in batch["run_id"]}
     try:
-        return read(paths)
+        return read(files)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
         parts = [pl.DataFrame(schema=schema)]
-    for path in paths:
+    for path in sorted(set(files.values())):
         try:
-            parts.append(read([path]).cast(schema))
+            parts.append(read({run_id: file for run_id, file in files.items() if file == path}).cast(schema))
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
             problems.append(Problem(path.removeprefix(folder.root + "/"), "not a readable Parquet file"))
     return pl.concat(parts)

@@ -1,0 +1,155 @@
+"""`python -m sweep.compact RESULTS`: put the many small files of the runs that are done into few large ones.
+
+A part is three files named by a digest of its runs: epochs, predictions, and last the rows, which make it count. Only
+then are the small files deleted. Killed at any moment, it leaves each run's rows in its small files or in a part that
+counts, and the next call finishes the work: it deletes what a part holds already. It may run beside a sweep, whose
+younger runs stay as they are. `sweep/schema.py` says how such a folder is read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hyena.errors import InputError
+from sweep.layout import COMPACT, PART_TABLES, complete_parts, part_file
+from sweep.schema import EPOCHS, PREDICTIONS, RUNS
+from sweep.store import TEMPORARY, Store, StoreError, parquet_file
+
+#: Bytes of small files that go into one part: what is held in memory at once.
+PART_BYTES = 64_000_000
+#: Age at which a file that no part needs is surely no one's work in hand.
+ABANDONED = timedelta(days=1)
+PATIENCE_S = 60.0
+_SCHEMAS = {"epochs": EPOCHS, "predictions": PREDICTIONS, "runs": RUNS}
+
+
+@dataclass(frozen=True)
+class Compaction:
+    """What a call did: runs put into parts, parts written, small files deleted; and the done runs left as they were."""
+
+    runs: int
+    parts: int
+    deleted: int
+    left: int
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line. Exit code 0, or 2 for a folder that is no results or a store that refuses."""
+    parser = argparse.ArgumentParser(prog="python -m sweep.compact", description="Put many small files into few.")
+    parser.add_argument("results", metavar="RESULTS", help="folder, s3:// or gs://")
+    options = parser.parse_args(arguments)
+    try:
+        store = Store(options.results, PATIENCE_S)
+        store.known_study()
+        done = compact(store)
+    except (InputError, StoreError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    left = f"; {done.left} left as they are: a file of theirs is missing or cannot be read" if done.left else ""
+    print(f"{done.runs} runs put into {done.parts} parts, {done.deleted} files deleted{left}")
+    return 0
+
+
+def compact(store: Store, part_bytes: int = PART_BYTES) -> Compaction:
+    """Move the rows of all runs that are done into parts of about `part_bytes`. Raises StoreError."""
+    deleted = _tidy(store)
+    sizes = {table: {info.base_name: info.size for info in store.infos(table)} for table in PART_TABLES}
+    held = store.compacted()
+    done = sorted(row["run_id"] for row in store.runs(["run_id", "status"]) if row["status"] == "done")
+    waiting = [run_id for run_id in done if run_id not in held]
+    weights = [sum(sizes[table].get(f"{run_id}.parquet", 0) for table in PART_TABLES) for run_id in waiting]
+    written = [_write_part(store, group) for group in _groups(waiting, weights, part_bytes)]
+    deleted += _tidy(store)
+    moved = sum(written)
+    return Compaction(moved, sum(number > 0 for number in written), deleted, len(waiting) - moved)
+
+
+def _groups(run_ids: Sequence[str], weights: Sequence[int], limit: int) -> Iterator[list[str]]:
+    """The runs in order, cut where the next one would make a group heavier than `limit` bytes."""
+    group: list[str] = []
+    total = 0
+    for run_id, weight in zip(run_ids, weights, strict=True):
+        if group and total + weight > limit:
+            yield group
+            group, total = [], 0
+        group.append(run_id)
+        total += weight
+    if group:
+        yield group
+
+
+def _write_part(store: Store, run_ids: Sequence[str]) -> int:
+    """Write the part of these runs, its rows last, without those that lack a whole file; returns how many it holds.
+
+    A row group of predictions is one run's, so that a reader of a few runs skips the rest.
+    """
+    rows: list[pa.Table] = []
+    epochs: list[pa.Table] = []
+    predictions = pa.BufferOutputStream()
+    with pq.ParquetWriter(predictions, PREDICTIONS, compression="zstd") as writer:
+        for files in store.each(lambda run_id: _files(store, run_id), run_ids):
+            tables = _tables(files)
+            if tables is not None:
+                rows.append(tables["runs"])
+                epochs.append(tables["epochs"])
+                writer.write_table(tables["predictions"], row_group_size=max(1, tables["predictions"].num_rows))
+    if not rows:
+        return 0
+    whole = pa.concat_tables(rows)
+    digest = hashlib.sha256("\n".join(whole["run_id"].to_pylist()).encode()).hexdigest()[:16]
+    contents = {
+        "epochs": parquet_file(pa.concat_tables(epochs)),
+        "predictions": predictions.getvalue(),
+        "runs": parquet_file(whole),
+    }
+    for table in PART_TABLES:
+        store.write(part_file(table, digest), contents[table], durable=True)
+    return len(rows)
+
+
+def _files(store: Store, run_id: str) -> dict[str, bytes | None]:
+    return {table: store.read(f"{table}/{run_id}.parquet") for table in PART_TABLES}
+
+
+def _tables(files: dict[str, bytes | None]) -> dict[str, pa.Table] | None:
+    """A run's tables; None where one is missing, cannot be read, or has other columns than today's."""
+    tables = {}
+    for table, data in files.items():
+        try:
+            found = pq.read_table(pa.BufferReader(data or b""))
+        except (pa.ArrowInvalid, OSError):
+            return None
+        if not found.schema.equals(_SCHEMAS[table]):
+            return None
+        tables[table] = found.cast(_SCHEMAS[table])
+    return tables
+
+
+def _tidy(store: Store) -> int:
+    """Delete the small files whose rows are in a part, and what killed writers left long ago; returns how many."""
+    before = datetime.now(UTC) - ABANDONED
+    held = store.compacted()
+    doomed = []
+    for folder, ending in (*((table, ".parquet") for table in PART_TABLES), ("checkpoints", ".pt")):
+        for info in store.infos(folder):
+            name = info.base_name
+            if name.removesuffix(ending) in held or (name.endswith(TEMPORARY) and info.mtime < before):
+                doomed.append(f"{folder}/{name}")
+    complete = complete_parts(store.names(COMPACT))
+    for info in store.infos(COMPACT):
+        if info.base_name.rpartition("-")[2].removesuffix(".parquet") not in complete and info.mtime < before:
+            doomed.append(f"{COMPACT}/{info.base_name}")
+    store.each(store.delete, doomed)
+    return len(doomed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
