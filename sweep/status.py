@@ -1,4 +1,4 @@
-"""`python -m sweep.status RESULTS`: what is done, failed (why) and missing in a results folder, and the time left.
+"""`python -m sweep.status RESULTS`: what is done, begun, failed (why) and missing in a results folder; the time left.
 
 Reads the store alone, so it works from any machine that can read it, while the sweep runs or after.
 """
@@ -6,9 +6,10 @@ Reads the store alone, so it works from any machine that can read it, while the 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,12 +17,17 @@ from rich.console import Console
 from rich.table import Table
 
 from hyena.errors import InputError
-from sweep.store import Store
+from sweep.store import TEMPORARY, Store
 from sweep.words import duration, run_name
 
 COLUMNS = ("run_id", "status", "failure", "finished_at")
+STATES = ("done", "failed", "begun", "missing")
 #: Runs that ended within this time of the last one make the present rate.
 RATE_OVER = timedelta(hours=1)
+#: Failed runs named for each reason, and reasons shown.
+NAMED, REASONS = 3, 10
+#: What differs between failures of one kind: amounts, addresses, digests.
+_VARYING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+(\.\d+)?(e[-+]?\d+)?")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,57 +35,82 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sweep.status", description="What a results folder holds.")
     parser.add_argument("results", metavar="RESULTS", help="folder, s3:// or gs://")
     options = parser.parse_args(arguments)
-    console = Console(highlight=False)
     try:
-        store = Store(options.results)
-        study, plan = store.study(), store.plan()
-    except InputError as error:
+        return _report(Store(options.results), Console(highlight=False))
+    except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if study is None:
-        print(f"error: '{options.results}' holds no results: there is no study.json in it", file=sys.stderr)
-        return 2
-    planned = {run["run_id"]: run for run in plan}
+
+
+def _report(store: Store, console: Console) -> int:
+    name = store.known_study()["name"]
+    planned = {run["run_id"]: run for run in store.plan()}
+    checkpoints = {  # listed before the rows: a run that ends meanwhile has its row
+        info.base_name.removesuffix(".pt"): info.mtime
+        for info in store.infos("checkpoints")
+        if not info.base_name.endswith(TEMPORARY)
+    }
     rows = {row["run_id"]: row for row in store.runs(COLUMNS) if row["run_id"] in planned}
-    begun = {name.removesuffix(".pt") for name in store.names("checkpoints")} & planned.keys() - rows.keys()
-    console.print(f"study {study['name']} in {store.uri}", soft_wrap=True)
-    console.print(_cells(plan, rows, begun))
-    console.print(_summary(len(plan), rows, datetime.now(UTC)))
-    for run_id, row in rows.items():
-        if row["status"] == "failed":
-            console.print(f"failed: {run_name(planned[run_id])}: {row['failure']}", soft_wrap=True)
+    begun = {run_id: checkpoints[run_id] for run_id in checkpoints.keys() & planned.keys() - rows.keys()}
+    console.print(f"study {name} in {store.uri}", soft_wrap=True)
+    console.print(_cells(planned, rows, begun))
+    for line in (_summary(len(planned), rows, begun, datetime.now(UTC)), *_failures(planned, rows)):
+        console.print(line, soft_wrap=True, markup=False)
     return 0 if all(rows.get(i, {}).get("status") == "done" for i in planned) else 1
 
 
-def _cells(plan: Sequence[Mapping[str, Any]], rows: Mapping[str, Mapping[str, Any]], begun: set[str]) -> Table:
-    """Counts per cell: its runs done, failed, begun (a checkpoint is there) and not begun."""
+def _cells(
+    planned: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Mapping[str, Any]], begun: Mapping[str, datetime]
+) -> Table:
+    """Counts per cell: its runs done, failed, begun (a checkpoint is there) and missing."""
     counts: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
-    for run in plan:
-        row, begun_here = rows.get(run["run_id"]), run["run_id"] in begun
-        state = row["status"] if row else "begun" if begun_here else "missing"
+    for run_id, run in planned.items():
+        state = rows[run_id]["status"] if run_id in rows else "begun" if run_id in begun else "missing"
         counts[run["model"], run["dataset"], run["epochs"], run["init"]][state] += 1
     table = Table("model", "data set", "epochs", "init", box=None)
-    for state in ("done", "failed", "begun", "missing"):
+    for state in STATES:
         table.add_column(state, justify="right")
     for cell, states in counts.items():
-        table.add_row(*map(str, cell), *(str(states[s] or "·") for s in ("done", "failed", "begun", "missing")))
+        table.add_row(*map(str, cell), *(str(states[state] or "·") for state in STATES))
     return table
 
 
-def _summary(planned: int, rows: Mapping[str, Mapping[str, Any]], now: datetime) -> str:
+def _summary(planned: int, rows: Mapping[str, Mapping[str, Any]], begun: Mapping[str, datetime], now: datetime) -> str:
     """Totals, rate over the last hour of work, and the time left at that rate (runs counted alike)."""
     done = sum(row["status"] == "done" for row in rows.values())
     text = f"{done}/{planned} done, {len(rows) - done} failed, {planned - len(rows)} to go"
+    if begun:
+        text += f" ({len(begun)} begun, last checkpoint {_since(max(begun.values()), now)} ago)"
     ends = sorted(row["finished_at"] for row in rows.values())
-    if len(rows) == planned or len(ends) < 2:
-        return text
     recent = [end for end in ends if end > ends[-1] - RATE_OVER]
-    seconds = (recent[-1] - recent[0]).total_seconds()
-    if len(recent) < 2 or seconds == 0:
+    seconds = (recent[-1] - recent[0]).total_seconds() if recent else 0.0
+    if len(rows) == planned or seconds == 0:
         return text
     rate = (len(recent) - 1) / seconds
-    left, idle = duration((planned - len(rows)) / rate), duration((now - ends[-1]).total_seconds())
-    return f"{text}; {rate * 3600:.0f} runs/h, {left} left at that rate (last run ended {idle} ago)"
+    left = duration((planned - len(rows)) / rate)
+    return f"{text}; {rate * 3600:.0f} runs/h, {left} left at that rate (last run ended {_since(ends[-1], now)} ago)"
+
+
+def _since(then: datetime, now: datetime) -> str:
+    return duration(max(0.0, (now - then).total_seconds()))  # another machine's clock may be ahead
+
+
+def _failures(planned: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each failed run where they are few; else each kind of reason, most frequent first, with examples."""
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for run_id in planned:
+        if run_id in rows and rows[run_id]["status"] == "failed":
+            kinds[_VARYING.sub("#", rows[run_id]["failure"] or "")].append(run_id)
+    ordered = sorted(kinds.values(), key=len, reverse=True)
+    for run_ids in ordered[:REASONS]:
+        if len(run_ids) <= NAMED:
+            yield from (f"failed: {run_name(planned[i])}: {rows[i]['failure']}" for i in run_ids)
+            continue
+        yield f"failed: {len(run_ids)} runs: {rows[run_ids[0]]['failure']}"
+        yield f"        {'; '.join(run_name(planned[i]) for i in run_ids[:NAMED])}; and {len(run_ids) - NAMED} more"
+    rest = ordered[REASONS:]
+    if rest:
+        yield f"failed: {sum(map(len, rest))} runs for {len(rest)} other reasons"
 
 
 if __name__ == "__main__":

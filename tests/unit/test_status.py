@@ -43,7 +43,7 @@ def test_done_failed_begun_and_missing_are_counted_by_cell(store: Store, capsys:
     text = said(store, capsys, 1)
     assert "m d 5 pretrained 2 · · 1" in text
     assert "m d 5 scratch · 1 1 1" in text
-    assert "2/6 done, 1 failed, 3 to go; 100 runs/h, 1:48 left at that rate" in text
+    assert "2/6 done, 1 failed, 3 to go (1 begun, last checkpoint 0:00 ago); 100 runs/h, 1:48 left at that rate" in text
     assert "failed: m, d, scratch, seed 1, 5 epochs: OutOfMemoryError: no" in text
 
 
