@@ -6,7 +6,7 @@ Source: the `config.json` files of the Hugging Face organisation LongSafari. Nex
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hyena.errors import InputError
 
@@ -26,6 +26,9 @@ class HyenaConfig:
         embed_dropout: probability of dropping a channel of an embedded token, in training.
         resid_dropout: the same before every later residual sum.
         layer_norm_eps: epsilon of every LayerNorm.
+        checkpoint_activations: keep only what stands between blocks for the backward pass and compute the rest again
+            there: a fraction of the memory for a third more work, and the same numbers. It describes no network, so
+            it does not count when two configurations are compared.
     """
 
     d_model: int
@@ -37,6 +40,7 @@ class HyenaConfig:
     embed_dropout: float = 0.1
     resid_dropout: float = 0.0
     layer_norm_eps: float = 1e-5
+    checkpoint_activations: bool = field(default=False, compare=False)
 
     #: Letters and special tokens; the embedding table is padded to a multiple of 8 rows, as published.
     vocabulary_rows = 16

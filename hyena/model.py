@@ -8,12 +8,15 @@ pooling modes that no published size uses. Next: `operator.py`.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from einops import reduce
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from hyena.config import HyenaConfig
 from hyena.filter import SINE_FREQUENCY, PositionFeatures
@@ -68,6 +71,35 @@ class Block(nn.Module):
         return residual + drop(changed, self.dropout, dropout).to(residual.dtype)
 
 
+def recomputed(layer: nn.Module, residual: Tensor, dropout: torch.Generator | None) -> Tensor:
+    """`layer(residual, dropout)` that keeps `residual` alone for the backward pass and computes the rest again there.
+
+    The second time draws the dropout masks of the first, and leaves the stream where it was.
+    """
+    before = dropout.get_state() if dropout is not None else None
+
+    @contextmanager
+    def as_before() -> Iterator[None]:
+        if dropout is None or before is None:
+            yield
+            return
+        now = dropout.get_state()
+        dropout.set_state(before)
+        try:
+            yield
+        finally:
+            dropout.set_state(now)
+
+    return checkpoint(
+        layer,
+        residual,
+        dropout,
+        use_reentrant=False,
+        preserve_rng_state=False,  # global generators: nothing here draws from them
+        context_fn=lambda: (nullcontext(), as_before()),
+    )
+
+
 class Embeddings(nn.Module):
     """Token embeddings; no positions are learned, the filters know them."""
 
@@ -92,7 +124,10 @@ class Backbone(nn.Module):
         residual = self.embeddings.word_embeddings(tokens.int())
         residual = drop(residual, self.config.embed_dropout, dropout)
         for layer in self.layers:
-            residual = layer(residual, dropout)
+            if self.config.checkpoint_activations and torch.is_grad_enabled():
+                residual = recomputed(layer, residual, dropout)
+            else:
+                residual = layer(residual, dropout)
         return self.ln_f(residual)
 
 

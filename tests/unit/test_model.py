@@ -1,5 +1,6 @@
 """Initialisation, sizes, dropout and pooling of the model."""
 
+import dataclasses
 import math
 
 import pytest
@@ -135,3 +136,39 @@ def test_shuffling_keeps_every_distribution_and_no_arrangement() -> None:
         varied = before[name].unique().numel() > 2
         assert torch.equal(p, before[name]) == (name.startswith("head") or not varied), name
     assert all(torch.equal(b, buffers[name]) for name, b in model.named_buffers())
+
+
+@pytest.mark.parametrize("dropout_seed", [None, 0])
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_checkpointed_activations_change_no_number(dropout_seed: int | None, precision: torch.dtype) -> None:
+    shape = HyenaConfig(d_model=16, n_layer=3, l_max=40, resid_dropout=0.3)
+    tokens = torch.randint(7, 11, (2, 33), generator=torch.Generator().manual_seed(0))
+    found = []
+    for config in (shape, dataclasses.replace(shape, checkpoint_activations=True)):
+        model = LanguageModel(config)
+        initialise(model, 0)
+        masks = None if dropout_seed is None else stream(dropout_seed, "dropout")
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+            logits = model(tokens, masks)
+        logits.float().square().mean().backward()
+        after = None if masks is None else torch.rand(5, generator=masks)
+        found.append((logits, after, {name: p.grad for name, p in model.named_parameters()}))
+    (logits, after, gradients), (again, after_again, gradients_again) = found
+    assert torch.equal(logits, again)
+    assert (after is None) == (after_again is None) == (dropout_seed is None)
+    assert after is None or torch.equal(after, after_again)  # type: ignore[arg-type]
+    assert all(torch.equal(gradients[name], gradients_again[name]) for name in gradients)  # type: ignore[arg-type]
+
+
+def test_checkpointed_activations_keep_less_for_the_backward_pass() -> None:
+    shape = HyenaConfig(d_model=16, n_layer=3, l_max=40)
+    kept = {}
+    for checkpointed in (False, True):
+        model = LanguageModel(dataclasses.replace(shape, checkpoint_activations=checkpointed))
+        initialise(model, 0)
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, s=sizes: s.append(t.numel()) or t, lambda t: t):
+            model(torch.full((2, 33), 7)).sum().backward()
+        kept[checkpointed] = sum(sizes)
+    assert dataclasses.replace(shape, checkpoint_activations=True) == shape
+    assert kept[True] < kept[False] / 3
