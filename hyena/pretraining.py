@@ -1,21 +1,17 @@
 """Next-nucleotide pretraining: from a genome to weights of any size.
 
 Recipe: HyenaDNA's (AdamW, 6e-4, betas 0.9/0.999, weight decay 0.1 except on the implicit filter, 1 % warm-up, cosine,
-gradient norm clipped at 1). Windows start anywhere in the training part of the genome; the end of every record is held
-out, and measured on its forward strand. The command is `python -m hyena.pretrain`.
+gradient norm clipped at 1, bfloat16 on a GPU). Windows start anywhere in the training part of the genome, but for its
+gaps; the end of every record, or whatever regions are named, is held out, and measured on its forward strand. The
+command is `python -m hyena.pretrain`; what it reads is in `corpus.py`.
 """
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import math
 import time
-import zlib
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,10 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hyena.config import HyenaConfig
+from hyena.corpus import Corpus, Intervals, read_corpus
 from hyena.errors import InputError
 from hyena.model import LanguageModel, initialise
 from hyena.randomness import stream
-from hyena.tokenizer import COMPLEMENT, A, T, encode
+from hyena.tokenizer import COMPLEMENT, A, T
 from hyena.training import (
     Precision,
     TrainingConfig,
@@ -39,6 +36,10 @@ from hyena.training import (
     snapshot,
     update,
 )
+
+__all__ = ["Corpus", "Pretraining", "PretrainingConfig", "PretrainingRecord", "read_corpus"]
+
+PretrainingPrecision = Literal["auto", "float32", "bfloat16"]
 
 BITS_PER_NAT = 1 / math.log(2)
 
@@ -55,8 +56,10 @@ class PretrainingConfig:
         learning_rate, final_learning_rate, warmup_fraction, weight_decay, gradient_clip: as in training.
         reverse_complement: probability of reading a window from the other strand.
         validation_fraction: share of every record, at its end, that is held out.
+        hold_out: regions held out instead: records by name, or parts of them as RECORD:FIRST-LAST.
+        validation_bases: of the held-out regions at most so many are measured, in windows spread evenly over them.
         log_every: steps between two logged losses.
-        precision: of matrix products.
+        precision: of matrix products; "auto" is bfloat16 on a GPU and float32 elsewhere.
     """
 
     steps: int
@@ -70,11 +73,13 @@ class PretrainingConfig:
     gradient_clip: float = 1.0
     reverse_complement: float = 0.5
     validation_fraction: float = 0.05
+    hold_out: tuple[str, ...] = ()
+    validation_bases: int = 2_000_000
     log_every: int = 50
-    precision: Precision = "float32"
+    precision: PretrainingPrecision = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "length", "batch_size", "log_every"):
+        for name in ("steps", "length", "batch_size", "validation_bases", "log_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"pretraining {name} = {getattr(self, name)}: it must be at least 1")
         if not 0 < self.validation_fraction < 1:
@@ -93,8 +98,13 @@ class PretrainingConfig:
             warmup_fraction=self.warmup_fraction,
             weight_decay=self.weight_decay,
             gradient_clip=self.gradient_clip,
-            precision=self.precision,
         )
+
+    def precision_on(self, device: torch.device) -> Precision:
+        """What "auto" means on `device`."""
+        if self.precision != "auto":
+            return self.precision
+        return "bfloat16" if device.type == "cuda" else "float32"
 
 
 @dataclass(frozen=True)
@@ -108,64 +118,6 @@ class PretrainingRecord:
     seconds: float
 
 
-class Corpus:
-    """Tokens of all records end to end, and where each record begins and ends.
-
-    Attributes:
-        tokens: uint8 [total].
-        offsets: int64 [records + 1].
-        digest: SHA-256 of both.
-    """
-
-    def __init__(self, records: Iterable[NDArray[np.uint8]]) -> None:
-        """`records`: tokens of each record, as `read_fasta` and `encode` give them."""
-        held = [record for record in records if len(record)]
-        if not held:
-            raise InputError("the corpus holds no sequence")
-        self.tokens = np.concatenate(held)
-        self.offsets = np.cumsum([0, *map(len, held)])
-        self.digest = hashlib.sha256(self.tokens.tobytes() + self.offsets.tobytes()).hexdigest()
-
-    def regions(self, validation_fraction: float) -> tuple[np.ndarray, np.ndarray]:
-        """Training and held-out stretches, each [records, 2] of first and past-the-end position."""
-        start, end = self.offsets[:-1], self.offsets[1:]
-        cut = end - np.round((end - start) * validation_fraction).astype(np.int64)
-        return np.stack([start, cut], axis=1), np.stack([cut, end], axis=1)
-
-
-def read_fasta(path: Path) -> Iterator[NDArray[np.uint8]]:
-    """Tokens of each record of a FASTA file, plain or gzipped. InputError names the file, and the record or line."""
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
-            name, letters = "", None
-            for number, line in enumerate(lines, start=1):
-                if line.startswith(b">"):
-                    if letters is not None:
-                        yield _encoded(path, name, letters)
-                    name, letters = line[1:].decode("utf-8", "replace").strip(), bytearray()
-                elif letters is None:
-                    raise InputError(f"{path}, line {number}: a FASTA file begins with '>' and a name")
-                else:
-                    letters += line.strip()
-            if letters is None:
-                raise InputError(f"{path}: the file is empty; a FASTA file was expected")
-            yield _encoded(path, name, letters)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
-
-
-def _encoded(path: Path, name: str, letters: bytearray) -> NDArray[np.uint8]:
-    try:
-        return encode(bytes(letters))
-    except InputError as error:
-        raise InputError(f"{path}, record '{name}', {error}") from None
-
-
-def read_corpus(paths: Iterable[Path]) -> Corpus:
-    """All records of all files, in order."""
-    return Corpus(record for path in paths for record in read_fasta(path))
-
-
 class Pretraining:
     """A pretraining in progress: `advance()` until it is `finished`; the weights are `model.backbone`'s."""
 
@@ -174,13 +126,11 @@ class Pretraining:
     ) -> None:
         if config.length > model_config.l_max:
             raise InputError(f"pretraining length = {config.length}: the model takes at most {model_config.l_max}")
-        train, held_out = corpus.regions(config.validation_fraction)
+        train, held_out = corpus.regions(config.validation_fraction, config.hold_out)
         self.starts = _window_starts(train, config.length, f"training part of the corpus ({config.length} + 1 bases)")
-        self.held_out = np.concatenate([np.arange(a, b - config.length, config.length) for a, b in held_out])
-        if len(self.held_out) == 0:
-            raise InputError(f"the held-out part of the corpus is shorter than a window of {config.length} + 1 bases")
-        self.config, self.device = config, device
-        self.tokens = torch.from_numpy(corpus.tokens).to(device)
+        self.held_out = _held_out_starts(held_out, config.length, config.validation_bases)
+        self.config, self.device, self.precision = config, device, config.precision_on(device)
+        self.tokens = corpus.tokens  # on the host, perhaps on its disk: a step needs a few kilobytes of them
         self.complement = torch.from_numpy(np.array(COMPLEMENT)).to(device)
         self.model = LanguageModel(model_config)
         initialise(self.model, config.seed)
@@ -234,39 +184,48 @@ class Pretraining:
         """Bits per base on the held-out stretches, forward strand, in windows side by side."""
         total, counted = 0.0, 0
         for first in range(0, len(self.held_out), self.config.batch_size):
-            window = self._windows(torch.from_numpy(self.held_out[first : first + self.config.batch_size]))
-            loss, bases = self._loss(window, None, "sum")
+            loss, bases = self._loss(self._windows(self.held_out[first : first + self.config.batch_size]), None)
             total, counted = total + float(loss), counted + int(bases)
         return total / max(counted, 1) * BITS_PER_NAT
 
     def _step(self, step: int) -> Tensor:
         config = self.config
         draw = torch.rand(2, config.batch_size, generator=self.streams["corpus"], dtype=torch.float64)
-        windows = self._windows(_draw_starts(self.starts, draw[0]))
+        windows = self._windows(_draw_starts(self.starts, draw[0]).numpy())
         turned = self.complement[windows.flip(1).int()]
         flip = (draw[1] < config.reverse_complement).to(self.device)
-        loss, _ = self._loss(torch.where(flip[:, None], turned, windows), self.streams["dropout"], "mean")
+        total, bases = self._loss(torch.where(flip[:, None], turned, windows), self.streams["dropout"])
+        loss = total / bases.clamp(min=1)
         update(
             self.model, self.optimizer, loss, learning_rate(step, config.steps, config.schedule), config.gradient_clip
         )
         return loss.detach()
 
-    def _windows(self, starts: Tensor) -> Tensor:
-        """[B] first positions to tokens [B, L + 1]."""
-        span = torch.arange(self.config.length + 1)
-        return self.tokens[(starts[:, None] + span).to(self.device)]
+    def _windows(self, starts: NDArray[np.int64]) -> Tensor:
+        """First positions [B] to tokens [B, L + 1] on the device."""
+        span = np.arange(self.config.length + 1)
+        return torch.from_numpy(self.tokens[starts[:, None] + span]).to(self.device)
 
-    def _loss(self, windows: Tensor, dropout: torch.Generator | None, reduction: str) -> tuple[Tensor, Tensor]:
-        """Cross-entropy over the targets that are A, C, G or T, and the number of these."""
-        with mixed_precision(self.device, self.config.precision):
+    def _loss(self, windows: Tensor, dropout: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Cross-entropy, summed over the targets that are A, C, G or T, and the number of these."""
+        with mixed_precision(self.device, self.precision):
             logits = self.model(windows[:, :-1], dropout)
         targets = windows[:, 1:].long()
         targets = torch.where((targets >= A) & (targets <= T), targets, -100)
-        loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction=reduction)
+        loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="sum")
         return loss, (targets != -100).sum()
 
 
-def _window_starts(regions: np.ndarray, length: int, what: str) -> Tensor:
+def _held_out_starts(regions: Intervals, length: int, most_bases: int) -> NDArray[np.int64]:
+    """First positions of windows side by side in the held-out regions; some, evenly spread, where they hold more."""
+    starts = np.concatenate([np.zeros(0, np.int64), *(np.arange(a, b - length, length) for a, b in regions)])
+    if len(starts) == 0:
+        raise InputError(f"the held-out part of the corpus is shorter than a window of {length} + 1 bases")
+    wanted = min(len(starts), max(1, most_bases // length))
+    return starts[np.linspace(0, len(starts) - 1, wanted).round().astype(np.int64)]
+
+
+def _window_starts(regions: Intervals, length: int, what: str) -> Tensor:
     """Regions that hold a window of length + 1, as [3, regions]: first start, number of starts, starts before it."""
     count = regions[:, 1] - regions[:, 0] - length
     kept = count > 0

@@ -1,6 +1,5 @@
 """Pretraining and its corpus: what is read, what is held out, what is learnt."""
 
-import gzip
 import io
 from pathlib import Path
 
@@ -10,15 +9,22 @@ import torch
 
 from hyena.checkpoint import load_backbone
 from hyena.config import HyenaConfig
+from hyena.corpus import GAP_BP, Corpus
 from hyena.errors import InputError
 from hyena.model import Backbone
 from hyena.pretrain import main
-from hyena.pretraining import Corpus, Pretraining, PretrainingConfig, PretrainingRecord, read_corpus
+from hyena.pretraining import Pretraining, PretrainingConfig, PretrainingRecord
 from hyena.synthetic import SyntheticConfig, synthetic_dataset, synthetic_genome
 from hyena.tokenizer import encode
+from hyena.training import learning_rate
 
 MODEL = HyenaConfig(d_model=16, n_layer=1, l_max=64)
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def corpus_of(*records: bytes) -> Corpus:
@@ -31,41 +37,6 @@ def finished(run: Pretraining) -> Pretraining:
     return run
 
 
-def test_fasta_is_read_plain_and_gzipped(tmp_path: Path) -> None:
-    text = b">one\nACGT\nacg\n>two\nNNNT\n"
-    plain, packed = tmp_path / "a.fa", tmp_path / "b.fa.gz"
-    plain.write_bytes(text)
-    packed.write_bytes(gzip.compress(text))
-    corpus = read_corpus([plain, packed])
-    assert corpus.offsets.tolist() == [0, 7, 11, 18, 22]
-    assert corpus.tokens[:7].tolist() == [7, 8, 9, 10, 7, 8, 9]
-    assert corpus.tokens[7:11].tolist() == [11, 11, 11, 10]
-    assert read_corpus([plain]).digest != corpus.digest
-
-
-@pytest.mark.parametrize(
-    ("content", "fault"),
-    [
-        (b"", "empty"),
-        (b"ACGT\n", "line 1: a FASTA file begins with '>'"),
-        (b">x\nAC!T\n", "record 'x', position 3: letter '!'"),
-    ],
-)
-def test_a_file_that_is_no_fasta_is_refused_by_name(tmp_path: Path, content: bytes, fault: str) -> None:
-    path = tmp_path / "genome.fa"
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=fault) as error:
-        read_corpus([path])
-    assert "genome.fa" in str(error.value)
-
-
-def test_a_broken_gzip_file_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "genome.fa.gz"
-    path.write_bytes(gzip.compress(b">x\n" + b"ACGT" * 1000)[:-20])
-    with pytest.raises(InputError, match=r"genome\.fa\.gz: cannot be read"):
-        read_corpus([path])
-
-
 def test_windows_never_touch_the_held_out_part() -> None:
     corpus = corpus_of(b"A" * 500 + b"C" * 500, b"G" * 30, b"T" * 400)
     config = PretrainingConfig(steps=1, length=50, batch_size=512, validation_fraction=0.5)
@@ -73,7 +44,7 @@ def test_windows_never_touch_the_held_out_part() -> None:
     first, counts, _ = run.starts.tolist()
     assert first == [0, 1030]  # the record of 30 holds no window
     assert counts == [450, 150]
-    held_out = run._windows(torch.from_numpy(run.held_out))
+    held_out = run._windows(run.held_out)
     assert set(held_out[:9].flatten().tolist()) == {8}  # C: the second half of the first record
 
 
@@ -93,12 +64,64 @@ def test_unknown_letters_count_nothing() -> None:
     rng = np.random.default_rng(0)
     letters = bytearray(np.frombuffer(b"ACGT", np.uint8)[rng.integers(0, 4, 4000)].tobytes())
     run = Pretraining(MODEL, corpus_of(bytes(letters)), PretrainingConfig(steps=1, length=60), CPU)
-    clean, _ = run._loss(run._windows(torch.tensor([0])), None, "sum")
+    clean, _ = run._loss(run._windows(np.array([0])), None)
     letters[30:32] = b"NN"
     holed = Pretraining(MODEL, corpus_of(bytes(letters)), PretrainingConfig(steps=1, length=60), CPU)
-    _, counted = holed._loss(holed._windows(torch.tensor([0])), None, "sum")
+    _, counted = holed._loss(holed._windows(np.array([0])), None)
     assert int(counted) == 58
     assert clean.item() > 0
+
+
+def test_a_window_without_a_known_letter_moves_nothing_out_of_bounds() -> None:
+    corpus = corpus_of(b"ACGT" * 30 + b"R" * (GAP_BP - 1) + b"ACGT" * 300)
+    run = Pretraining(MODEL, corpus, PretrainingConfig(steps=1, length=40, batch_size=1), CPU)
+    loss, counted = run._loss(run._windows(np.array([122])), None)
+    assert (float(loss.detach()), int(counted)) == (0.0, 0)
+    run.starts = torch.tensor([[122], [1], [0]])
+    assert run.advance().train_bits_per_base == 0.0
+    assert all(bool(p.isfinite().all()) for p in run.model.parameters())
+
+
+def test_no_window_lies_in_a_gap() -> None:
+    corpus = corpus_of(b"A" * 300 + b"N" * 200 + b"C" * 300)
+    run = Pretraining(MODEL, corpus, PretrainingConfig(steps=1, length=40, validation_fraction=0.125), CPU)
+    first, counts, _ = run.starts.tolist()
+    assert (first, counts) == ([0, 500], [260, 160])
+
+
+def test_named_regions_are_held_out_instead() -> None:
+    corpus = Corpus([encode(b"A" * 300), encode(b"C" * 200), encode(b"G" * 300)], ["chr1", "chr2", "chr3"])
+    config = PretrainingConfig(steps=1, length=40, hold_out=("chr2", "chr3:101-200"))
+    run = Pretraining(MODEL, corpus, config, CPU)
+    assert run.starts.tolist()[0] == [0, 500, 700]
+    assert run.held_out.tolist() == [300, 340, 380, 420, 600, 640]
+
+
+def test_of_many_held_out_bases_a_spread_of_windows_is_measured() -> None:
+    corpus = corpus_of(b"ACGT" * 5000)
+    config = PretrainingConfig(steps=1, length=40, validation_fraction=0.5, validation_bases=400)
+    starts = Pretraining(MODEL, corpus, config, CPU).held_out
+    assert len(starts) == 10
+    assert starts[0] == 10_000
+    assert starts[-1] >= 19_900
+    assert ((starts - 10_000) % 40 == 0).all()
+
+
+def test_precision_follows_the_device_unless_it_is_given() -> None:
+    auto, fixed = PretrainingConfig(steps=1), PretrainingConfig(steps=1, precision="bfloat16")
+    assert [auto.precision_on(torch.device(d)) for d in ("cpu", "cuda")] == ["float32", "bfloat16"]
+    assert fixed.precision_on(CPU) == "bfloat16"
+    run = Pretraining(MODEL, corpus_of(b"ACGT" * 500), PretrainingConfig(2, 32, 4, precision="bfloat16"), CPU)
+    assert finished(run).history[-1].train_bits_per_base < 4.5
+
+
+def test_the_defaults_are_the_published_recipe() -> None:
+    run = Pretraining(MODEL, corpus_of(b"ACGT" * 500), PretrainingConfig(steps=200, length=32), CPU)
+    groups = run.optimizer.param_groups
+    assert [(g["lr"], g["betas"], g["weight_decay"]) for g in groups] == [(6e-4, (0.9, 0.999), d) for d in (0.1, 0)]
+    rates = [learning_rate(step, 200, run.config.schedule) for step in range(200)]
+    assert rates[2] == max(rates) == 6e-4  # after a warm-up of 1 %
+    assert rates[-1] == pytest.approx(6e-5, rel=0.01)
 
 
 def test_a_corpus_of_one_period_is_learnt() -> None:
@@ -173,7 +196,8 @@ def test_the_command_writes_weights_that_load(tmp_path: Path, capsys: pytest.Cap
     recipe = ("--steps", 4, "--length", 32, "--batch-size", 4, "--log-every", 2)
     assert command(genome, "-o", output, *shape, *recipe) == 0
     said = capsys.readouterr().out
-    assert "1 records, 10,000 bases" in said
+    assert "1 records, 10,000 bases; float32 on cpu" in said
+    assert "tokens/s" in said
     assert "step 4/4" in said
     backbone = Backbone(MODEL)
     assert load_backbone(backbone, output)[:16] in said
@@ -208,6 +232,9 @@ def test_the_command_goes_on_where_it_was_left_and_refuses_another_recipe(
         ((), "give either --model"),
         (("--model", "hyenadna-tiny"), "unknown model 'hyenadna-tiny'"),
         (("--d-model", 8), "takes all three"),
+        (("--model", "hyenadna-tiny-1k-seqlen", "--emb-dim", 9), "give either --model"),
+        (("--model", "hyenadna-tiny-1k-seqlen", "--hold-out", "y"), "no record 'y' in the corpus; known: x"),
+        (("--model", "hyenadna-tiny-1k-seqlen", "--hold-out", "x:9-99999"), "does not lie in the 36000 bases"),
         (("--model", "hyenadna-tiny-1k-seqlen", "--length", 5000), "at most 1026"),
     ],
 )
