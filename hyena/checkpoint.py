@@ -3,7 +3,8 @@
 Read: Lightning's `weights.ckpt` (LongSafari/NAME), `model.safetensors` and `pytorch_model.bin` (LongSafari/NAME-hf)
 and plain state dicts. Written: `model.safetensors` and `config.json` in the names of -hf. Loading is strict both ways:
 each tensor of the model must be in the file with its exact shape, and each tensor of the file must be used or be one
-that a backbone does not need, by name. Next: `torchfile.py`, which reads torch's files without running them.
+that a backbone does not need, by name. Next: `torchfile.py`, which reads torch's files without running them, and
+`classifiers.py`, which keeps fine-tuned models with their heads.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ def _problems(model: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> lis
     problems = [_list(missing, "is missing", "are missing"), _list(unexpected, "is unexpected", "are unexpected")]
     for names in groups:
         held = [name for name in names if name in tensors]
-        wrong = [reason for name in held if (reason := _misfit(name, tensors[name], model[name]))]
+        wrong = [reason for name in held if (reason := misfit(name, tensors[name], model[name]))]
         if not wrong and any(not tensors[name].double().equal(tensors[held[0]].double()) for name in held[1:]):
             wrong = [f"{held[0]} and {held[-1]} differ, where the model has one tensor"]
         problems += wrong[:1]
@@ -149,7 +150,8 @@ def _problems(model: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> lis
     return problems if len(problems) <= 4 else [*problems[:3], f"and {len(problems) - 3} more such tensors"]
 
 
-def _misfit(name: str, tensor: Tensor, wanted: Tensor) -> str | None:
+def misfit(name: str, tensor: Tensor, wanted: Tensor) -> str | None:
+    """Why `tensor` cannot stand where the model has `wanted`, or None."""
     if tensor.shape != wanted.shape:
         return f"{name} has shape {tuple(tensor.shape)}, the model needs {tuple(wanted.shape)}"
     if not tensor.is_floating_point() or torch.promote_types(tensor.dtype, wanted.dtype) != wanted.dtype:
@@ -185,8 +187,16 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
 # ------------------------------------------------------------------------------------------------------------- writing
 
 
-def save_weights(backbone: nn.Module, config: HyenaConfig, folder: Path) -> str:
-    """Write `model.safetensors` and `config.json` as LongSafari/NAME-hf has them; returns the digest.
+def save_weights(
+    backbone: nn.Module,
+    config: HyenaConfig,
+    folder: Path,
+    head: Mapping[str, Tensor] | None = None,
+    description: Mapping[str, object] | None = None,
+) -> str:
+    """Write `model.safetensors` and `config.json` as LongSafari/NAME-hf has them; returns the backbone's digest.
+
+    `head` and `description` are tensors and fields that go in beside the backbone's (`classifiers.py`).
 
     Each file appears whole or not at all, the weights last: a folder that holds them is complete. They read back bit
     for bit by `load_backbone`, and load on the hub's side with the code of the published -hf repositories.
@@ -195,8 +205,9 @@ def save_weights(backbone: nn.Module, config: HyenaConfig, folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     # Copies, because safetensors refuses tensors that share memory, and the -hf code wants each under its own name.
     tensors = {f"hyena.{name}": tensor.detach().cpu().contiguous().clone() for name, tensor in model.items()}
-    description = json.dumps(hub_config(config), indent=2, sort_keys=True) + "\n"
-    _write_whole(folder / "config.json", description.encode())
+    tensors |= {name: tensor.detach().cpu().contiguous().clone() for name, tensor in (head or {}).items()}
+    fields = {**hub_config(config), **(description or {})}
+    _write_whole(folder / "config.json", (json.dumps(fields, indent=2, sort_keys=True) + "\n").encode())
     _write_whole(folder / SAFETENSORS, safetensors.torch.save(tensors, metadata={"format": "pt"}))
     return tensors_digest(model)
 

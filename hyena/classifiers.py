@@ -1,0 +1,111 @@
+"""Fine-tuned classifiers on disk: backbone and head in one folder that the hub and this program read.
+
+The backbone stands as in a published -hf repository, the head as `score.weight` and `score.bias`, and `config.json`
+says what the logits depend on besides: classes, pooling, padding. The hub's own HyenaDNAForSequenceClassification has
+no bias and scores one position instead of a mean, so its logits are others than those of the model that was saved; its
+hidden states are the same. Also read: what the published fine-tuning code saves. Next: `checkpoint.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from hyena.checkpoint import load_backbone, misfit, read_tensors, save_weights, weights_file
+from hyena.config import HyenaConfig
+from hyena.errors import InputError
+from hyena.model import Classifier, Padding, Pooling
+
+#: What a head is called: by the hub and here, and by the published fine-tuning code.
+HEADS = ("score", "head.output_transform")
+#: The published way, of files that do not say.
+PUBLISHED_WAY = {"pooling": "all", "padding": "left"}
+
+
+def save_classifier(model: Classifier, classes: Sequence[str], folder: Path) -> str:
+    """Write `model.safetensors` and `config.json`; returns the backbone's digest. `load_classifier` reads them back.
+
+    Raises ValueError where `classes` are not as many as the head's outputs.
+    """
+    head = model.head.output_transform
+    if len(classes) != head.out_features:
+        raise ValueError(f"{len(classes)} class names for a head of {head.out_features} outputs")
+    description = {
+        "architectures": ["HyenaDNAForSequenceClassification"],
+        "num_labels": len(classes),
+        "id2label": {str(label): name for label, name in enumerate(classes)},
+        "label2id": {name: label for label, name in enumerate(classes)},
+        "pooling": model.pooling,
+        "padding": model.padding,
+    }
+    tensors = {"score.weight": head.weight, "score.bias": head.bias}
+    return save_weights(model.backbone, model.backbone.config, folder, tensors, description)
+
+
+def load_classifier(path: Path) -> tuple[Classifier, tuple[str, ...]]:
+    """A fine-tuned model and the names of its classes ("0", "1", … where nothing names them), on the CPU.
+
+    The size is that of the tensors. Loading is as strict as `load_backbone`; a head without a bias has a bias of 0.
+    Pooling and padding are what `config.json` beside the weights says, else the published ones.
+
+    Raises InputError that names the file and what is wrong with it.
+    """
+    file = weights_file(path)
+    tensors, described = read_tensors(file), _description(file.with_name("config.json"))
+    name = next((name for name in HEADS if f"{name}.weight" in tensors), None)
+    if name is None or tensors[f"{name}.weight"].dim() != 2:
+        raise InputError(f"{file}: no classifier's head ({' or '.join(f'{name}.weight' for name in HEADS)})")
+    number = len(tensors[f"{name}.weight"])
+    way = {key: described.get(key, default) for key, default in PUBLISHED_WAY.items()}
+    for key, known in (("pooling", get_args(Pooling)), ("padding", get_args(Padding))):
+        if way[key] not in known:
+            raise InputError(f"{file.with_name('config.json')}: {key} = {way[key]!r}; known: {', '.join(known)}")
+    model = Classifier(size_of(tensors, file), number, **way)
+    load_backbone(model.backbone, file)
+    with torch.no_grad():
+        model.head.output_transform.bias.zero_()
+        for part, parameter in model.head.output_transform.named_parameters():
+            stored = tensors.get(f"{name}.{part}")
+            if stored is None and part == "bias":
+                continue
+            assert stored is not None
+            if reason := misfit(f"{name}.{part}", stored, parameter):
+                raise InputError(f"{file}: not a classifier's head: {reason}")
+            parameter.copy_(stored)
+    labels = described.get("id2label", {})
+    return model, tuple(str(labels.get(str(label), label)) for label in range(number))
+
+
+def size_of(tensors: Mapping[str, Tensor], file: Path) -> HyenaConfig:
+    """The size that these tensors (named as `read_tensors` does) are of; dropout, which leaves no trace, as published.
+
+    Raises InputError that names `file` where they are no HyenaDNA's.
+    """
+    layers = [int(found[1]) for name in tensors if (found := re.match(r"backbone\.layers\.(\d+)\.", name))]
+    first = "backbone.layers.0"
+    try:
+        _, l_max, emb_dim = tensors[f"{first}.mixer.filter_fn.pos_emb.z"].shape
+        d_inner, d_model = tensors[f"{first}.mlp.fc1.weight"].shape
+        filter_order, _ = tensors[f"{first}.mixer.filter_fn.implicit_filter.0.weight"].shape
+        return HyenaConfig(d_model, max(layers) + 1, l_max, d_inner, emb_dim, filter_order)
+    except (KeyError, ValueError) as error:  # a tensor that is missing, or of too few or too many axes
+        raise InputError(f"{file}: no HyenaDNA ({error})") from None
+
+
+def _description(path: Path) -> dict[str, Any]:
+    """The fields of a `config.json`; none where there is no such file."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(found, dict) or not isinstance(found.get("id2label", {}), dict):
+        raise InputError(f"{path}: not the description of a model")
+    return found
