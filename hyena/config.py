@@ -26,9 +26,9 @@ class HyenaConfig:
         embed_dropout: probability of dropping a channel of an embedded token, in training.
         resid_dropout: the same before every later residual sum.
         layer_norm_eps: epsilon of every LayerNorm.
-        checkpoint_activations: keep only what stands between blocks for the backward pass and compute the rest again
-            there: a fraction of the memory for a third more work, and the same numbers. It describes no network, so
-            it does not count when two configurations are compared.
+        checkpoint_activations: keep only what stands between mixers and MLPs for the backward pass and compute the
+            rest again there: a fraction of the memory for a third more work, and the same numbers. It describes no
+            network, so it does not count when two configurations are compared.
     """
 
     d_model: int

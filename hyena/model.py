@@ -8,7 +8,7 @@ pooling modes that no published size uses. Next: `operator.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Literal
 
@@ -62,17 +62,30 @@ class Block(nn.Module):
         self.mlp = MLP(config)
         self.norm2 = nn.LayerNorm(config.d_model, eps=config.layer_norm_eps)
         self.dropout = config.resid_dropout
+        self.checkpoint_activations = config.checkpoint_activations
 
     def forward(self, residual: Tensor, dropout: torch.Generator | None) -> Tensor:
         """[B, L, D] to [B, L, D]."""
+        for half in (self._mix, self._change):
+            if self.checkpoint_activations and torch.is_grad_enabled():
+                residual = recomputed(half, residual, dropout)
+            else:
+                residual = half(residual, dropout)
+        return residual
+
+    def _mix(self, residual: Tensor, dropout: torch.Generator | None) -> Tensor:
         mixed = self.mixer(self.norm1(residual))
-        residual = residual + drop(mixed, self.dropout, dropout).to(residual.dtype)
+        return residual + drop(mixed, self.dropout, dropout).to(residual.dtype)
+
+    def _change(self, residual: Tensor, dropout: torch.Generator | None) -> Tensor:
         changed = self.mlp(self.norm2(residual))
         return residual + drop(changed, self.dropout, dropout).to(residual.dtype)
 
 
-def recomputed(layer: nn.Module, residual: Tensor, dropout: torch.Generator | None) -> Tensor:
-    """`layer(residual, dropout)` that keeps `residual` alone for the backward pass and computes the rest again there.
+def recomputed(
+    half: Callable[[Tensor, torch.Generator | None], Tensor], residual: Tensor, dropout: torch.Generator | None
+) -> Tensor:
+    """`half(residual, dropout)` that keeps `residual` alone for the backward pass and computes the rest again there.
 
     The second time draws the dropout masks of the first, and leaves the stream where it was.
     """
@@ -91,7 +104,7 @@ def recomputed(layer: nn.Module, residual: Tensor, dropout: torch.Generator | No
             dropout.set_state(now)
 
     return checkpoint(
-        layer,
+        half,
         residual,
         dropout,
         use_reentrant=False,
@@ -124,10 +137,7 @@ class Backbone(nn.Module):
         residual = self.embeddings.word_embeddings(tokens.int())
         residual = drop(residual, self.config.embed_dropout, dropout)
         for layer in self.layers:
-            if self.config.checkpoint_activations and torch.is_grad_enabled():
-                residual = recomputed(layer, residual, dropout)
-            else:
-                residual = layer(residual, dropout)
+            residual = layer(residual, dropout)
         return self.ln_f(residual)
 
 

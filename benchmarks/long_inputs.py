@@ -1,0 +1,90 @@
+"""How much memory and time do a forward and a backward pass take by input length, with and without checkpointing?
+
+One batch of one sequence through the language model of a published size, each measurement in a process of its own.
+Memory is the peak above what the process held before: resident pages on a CPU, allocated bytes on a GPU. Prints JSON;
+`bytes_per_position` is the same for all lengths where memory grows linearly.
+
+    python benchmarks/long_inputs.py --model hyenadna-small-32k-seqlen --lengths 4096 8192 16384 32768
+    python benchmarks/long_inputs.py --model hyenadna-large-1m-seqlen --lengths 1000000 --checkpointed on
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from typing import Any
+
+import torch
+
+from hyena.config import PUBLISHED, published
+from hyena.model import LanguageModel, initialise
+from hyena.training import mixed_precision
+
+LENGTHS = (4_096, 8_192, 16_384, 32_768)
+
+
+def peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """One pass there and back, after a short one that loads what is loaded once."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    config = dataclasses.replace(published(options.model), checkpoint_activations=options.checkpointed == "on")
+    model = LanguageModel(config)
+    initialise(model, 0)
+    model.to(device)
+
+    def there_and_back(length: int) -> float:
+        tokens = torch.randint(7, 11, (1, length + 1), generator=torch.Generator().manual_seed(0)).to(device)
+        started = time.perf_counter()
+        with mixed_precision(device, options.precision):
+            logits = model(tokens[:, :-1])
+        torch.nn.functional.cross_entropy(logits[0].float(), tokens[0, 1:]).backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - started
+
+    there_and_back(64)
+    before = peak_bytes(device)
+    seconds = there_and_back(options.lengths[0])
+    held = peak_bytes(device) - before
+    return {"length": options.lengths[0], "checkpointed": options.checkpointed == "on", "seconds": round(seconds, 2),
+            "peak_bytes": held, "bytes_per_position": round(held / options.lengths[0])}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", choices=PUBLISHED, default="hyenadna-small-32k-seqlen")
+    parser.add_argument("--lengths", type=int, nargs="+", default=list(LENGTHS))
+    parser.add_argument("--checkpointed", choices=("on", "off", "both"), default="both")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--one", action="store_true", help="measure here, once")
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(options)))
+        return
+    rows = []
+    for checkpointed in ("off", "on") if options.checkpointed == "both" else (options.checkpointed,):
+        for length in options.lengths:
+            words = ["--one", "--model", options.model, "--lengths", str(length), "--checkpointed", checkpointed]
+            command = [sys.executable, __file__, *words, "--precision", options.precision]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            fault = (done.stderr.strip().splitlines() or [f"ended by signal {-done.returncode}"])[-1]
+            rows.append(json.loads(done.stdout) if done.returncode == 0 else
+                        {"length": length, "checkpointed": checkpointed == "on", "failed": fault})  # fmt: skip
+            print(rows[-1], file=sys.stderr, flush=True)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
+    print(json.dumps({"torch": torch.__version__, "python": platform.python_version(), "device": device,
+                      "model": options.model, "precision": options.precision, "rows": rows}, indent=2))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
