@@ -13,7 +13,14 @@ import torch.nn.functional as F
 
 from hyena.config import HyenaConfig
 from hyena.model import Classifier, trainable_parameters
-from hyena.training import Batch, TrainingConfig, learning_rate, optimisation_step, optimizer_for
+from hyena.training import (
+    Batch,
+    TrainingConfig,
+    learning_rate,
+    mixed_precision,
+    optimisation_step,
+    optimizer_for,
+)
 
 HERE = Path(__file__).parent
 FORWARD = json.loads((HERE / "hyenadna_forward.json").read_text())
@@ -87,6 +94,25 @@ def test_forward_and_gradients_are_the_published_ones(name: str, dtype: torch.dt
     assert norms == pytest.approx(golden["grad_norms"], rel=within)
     total = sum(norm**2 for norm in norms.values()) ** 0.5
     assert total == pytest.approx(golden["grad_norm_total"], rel=within)
+
+
+@pytest.mark.parametrize("name", FORWARD)
+def test_bfloat16_products_cost_a_few_percent(name: str) -> None:
+    """Bounds are about twice the largest error found over all entries; `benchmarks/bfloat16_error.py` has more."""
+    golden = FORWARD[name]
+    model, tokens = formula_model(golden["config"], torch.float32), formula_tokens(golden["batch"], golden["length"])
+    with mixed_precision(tokens.device, "bfloat16"):
+        hidden = model.backbone(tokens)
+        logits = model.head(hidden.mean(dim=1))
+    loss = F.cross_entropy(logits.float(), torch.arange(golden["batch"]) % golden["config"]["n_classes"])
+    loss.backward()
+    assert hidden.dtype == torch.float32  # the residual and its normalisation are not rounded
+    assert 1e-4 < relative(hidden[:, -1, :8], golden["hidden_last_token_first8"]) < 0.03
+    assert relative(hidden.mean(dim=1)[:, :8], golden["hidden_pooled_first8"]) < 0.04
+    assert relative(logits, golden["logits"]) < 0.07
+    assert loss.item() == pytest.approx(golden["loss"], rel=0.01)
+    total = sum(float(p.grad.double().square().sum()) for p in model.parameters()) ** 0.5
+    assert total == pytest.approx(golden["grad_norm_total"], rel=0.09)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

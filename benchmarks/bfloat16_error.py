@@ -1,0 +1,75 @@
+"""How far do bfloat16 matrix products move hidden states, logits, loss and gradients, by published size?
+
+A classifier initialised as published, one batch of random sequences, forward and backward in float64 (the reference),
+in float32 and under bfloat16 autocast (residual, normalisation and long convolution stay in float32, as in training).
+Errors are relative: norm of the difference over norm of the reference; `worst_gradient` is that of the worst single
+tensor. Means over `--seeds` initialisations. Prints JSON.
+
+    python benchmarks/bfloat16_error.py --length 500 --seeds 3
+"""
+
+import argparse
+import copy
+import json
+import os
+import platform
+
+import torch
+from torch import Tensor
+
+from hyena.config import PUBLISHED
+from hyena.model import Classifier, initialise, pool
+from hyena.training import mixed_precision
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    return float(torch.linalg.norm(found.double() - expected) / torch.linalg.norm(expected))
+
+
+def passes(model: Classifier, tokens: Tensor, bfloat16: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Outputs and gradients of one forward and backward pass, on the CPU."""
+    with mixed_precision(tokens.device, "bfloat16" if bfloat16 else "float32"):
+        hidden = model.backbone(tokens)
+        logits = model.head(pool(hidden, None, "right"))
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    loss = torch.nn.functional.cross_entropy(logits, torch.arange(len(tokens), device=tokens.device) % 2)
+    loss.backward()
+    outputs = {"hidden": hidden.detach().cpu(), "logits": logits.detach().cpu(), "loss": loss.detach().cpu()}
+    return outputs, {name: p.grad.cpu() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def errors(name: str, seed: int, batch: int, length: int, device: torch.device) -> dict[str, float]:
+    model = Classifier(PUBLISHED[name], 2)
+    initialise(model, seed)
+    tokens = torch.randint(7, 11, (batch, length), generator=torch.Generator().manual_seed(seed)).to(device)
+    expected, expected_gradients = passes(copy.deepcopy(model).double().to(device), tokens, False)
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        outputs, gradients = passes(copy.deepcopy(model).to(device), tokens, precision == "bfloat16")
+        found |= {f"{precision}_{key}": relative(value, expected[key]) for key, value in outputs.items()}
+        each = [relative(gradients[key], value) for key, value in expected_gradients.items()]
+        flat = [torch.cat([g[key].double().flatten() for key in expected_gradients])
+                for g in (gradients, expected_gradients)]  # fmt: skip
+        found |= {f"{precision}_gradient": relative(*flat), f"{precision}_worst_gradient": max(each)}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--length", type=int, default=500)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rows = []
+    for name in PUBLISHED:
+        by_seed = [errors(name, seed, options.batch, options.length, device) for seed in range(options.seeds)]
+        means = {key: float(f"{sum(row[key] for row in by_seed) / len(by_seed):.2g}") for key in by_seed[0]}
+        rows.append({"model": name, **means})
+    shown = torch.cuda.get_device_name() if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
+    print(json.dumps({"torch": torch.__version__, "python": platform.python_version(), "device": shown,
+                      **vars(options), "rows": rows}, indent=2))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
