@@ -2,13 +2,15 @@
 
 import io
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
+from hyena.checkpoint import load_backbone, save_weights
 from hyena.config import HyenaConfig
 from hyena.errors import InputError
-from hyena.model import Classifier, initialise
+from hyena.model import Classifier, initialise, shuffle
 from hyena.randomness import numpy_stream
 from hyena.sequences import Dataset, dataset_from_sequences
 from hyena.synthetic import SyntheticConfig, synthetic_dataset
@@ -105,17 +107,32 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(dataset: Dataset,
     assert (second.result().test_logits == whole.result().test_logits).all()
 
 
-def test_loading_a_backbone_shifts_no_stream(dataset: Dataset) -> None:
-    scratch, pretrained = new_run(dataset), new_run(dataset)
-    with torch.no_grad():
-        for parameter in pretrained.model.backbone.parameters():
-            parameter.add_(0.01)
-    for one, other in zip(scratch._batches(), pretrained._batches(), strict=True):
+@pytest.mark.parametrize("init", ["pretrained", "shuffled", "frozen"])
+def test_an_arm_differs_from_scratch_in_its_backbone_alone(dataset: Dataset, init: str, tmp_path: Path) -> None:
+    pretrained = Classifier(MODEL, 2)
+    initialise(pretrained, 9)
+    save_weights(pretrained.backbone, MODEL, tmp_path)
+    scratch, arm = new_run(dataset), new_run(dataset)
+    load_backbone(arm.model.backbone, tmp_path)
+    if init == "shuffled":
+        shuffle(arm.model.backbone, 1)
+    arm.model.backbone.requires_grad_(init != "frozen")
+    arm = Run(arm.model, arm.data, CONFIG, 1)
+
+    for one, other in zip(scratch._batches(), arm._batches(), strict=True):
         assert torch.equal(one.tokens, other.tokens)
         assert torch.equal(one.labels, other.labels)
-    assert torch.equal(scratch.model.head.output_transform.weight, pretrained.model.head.output_transform.weight)
-    draw = [torch.rand(3, generator=run.streams["dropout"]).tolist() for run in (scratch, pretrained)]
-    assert draw[0] == draw[1]
+    for one, other in zip(scratch.model.head.parameters(), arm.model.head.parameters(), strict=True):
+        assert torch.equal(one, other)
+    table = [run.model.backbone.embeddings.word_embeddings.weight for run in (scratch, arm)]
+    assert not torch.equal(*table)
+    draws = [torch.rand(3, generator=run.streams["dropout"]).tolist() for run in (scratch, arm)]
+    assert draws[0] == draws[1]
+    with torch.no_grad():
+        for run in (scratch, arm):
+            run.model(run.data.train.tokens, run.data.train.lengths, run.streams["dropout"])
+    after = [run.streams["dropout"].get_state() for run in (scratch, arm)]
+    assert torch.equal(*after)
 
 
 def test_every_training_sequence_is_seen_once_an_epoch_on_one_strand_or_the_other(dataset: Dataset) -> None:
