@@ -144,6 +144,18 @@ def test_text_stands_out_from_its_ground_in_both_schemes(browser, page):
         assert browser.execute_script(CONTRAST) == [], scheme
 
 
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
+def test_axe_finds_no_fault(browser, page, width, scheme):
+    """Deque's axe-core over the whole page, every fold open: no violation of any impact."""
+    axe = pytest.importorskip("axe_core_python.selenium")
+    visit(browser, page, width, scheme)
+    browser.execute_script("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    found = axe.Axe().run(browser)
+    faults = [(one["id"], one["impact"], one["nodes"][0]["html"][:200]) for one in found["violations"]]
+    assert faults == []
+    assert len(found["passes"]) >= 20, "the rules were run"
+
+
 CONTRAST = """
 const channel = (v) => { v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
 const parse = (c) => (c.match(/[\\d.]+/g) || []).map(Number);
