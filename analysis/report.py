@@ -22,7 +22,7 @@ from analysis.estimates import Estimates, estimate
 from analysis.page import Page
 from analysis.pairs import Comparison, compare
 from analysis.provenance import downloads, provenance
-from analysis.results import Folder, Results, ResultsError, load
+from analysis.results import Folder, Results, ResultsError, load, one_line
 from analysis.words import headline, methods
 
 #: Seconds between two looks at the results, and between two loads of a followed page.
@@ -98,20 +98,28 @@ def write(path: Path, html: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def watch(location: str, output: Path) -> None:
-    """Rewrite the page whenever a run lands, until every planned run has ended; the page loads itself again."""
+def watch(location: str, output: Path, reference: str | None = None) -> None:
+    """Rewrite the page whenever a run lands, until every planned run has ended; the page loads itself again.
+
+    Once there is a page, a store that does not answer is asked again at the next look: a sweep outlasts many a network.
+    """
     seen: object = None
     while True:
-        signature = Folder.open(location).signature()
-        if signature != seen:
-            seen = signature
-            report = build(load(location), reload_s=WATCH_S)
-            if report.is_complete:
-                break
-            write(output, report.html)
-            print(f"{datetime.now(UTC):%H:%M:%S} {report.headline}", flush=True)
+        try:
+            signature = Folder.open(location).signature()
+            if signature != seen:
+                report = build(load(location), reload_s=WATCH_S, reference=reference)
+                seen = signature
+                if report.is_complete:
+                    break
+                write(output, report.html)
+                print(f"{datetime.now(UTC):%H:%M:%S} {report.headline}", flush=True)
+        except (OSError, ResultsError) as error:
+            if seen is None:
+                raise
+            print(f"{datetime.now(UTC):%H:%M:%S} {one_line(error)}; looking again", file=sys.stderr)
         time.sleep(WATCH_S)
-    report = build(load(location))
+    report = build(load(location), reference=reference)
     write(output, report.html)
     print(f"{report.headline}\n{output}")
 
@@ -147,12 +155,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     try:
         if arguments.watch and arguments.results:
-            watch(arguments.results, arguments.output)
+            watch(arguments.results, arguments.output, arguments.reference)
             return 0
         report = _requested(arguments)
         write(arguments.output, report.html)
     except ResultsError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {arguments.results}: cannot be read ({one_line(error)})", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the page on disk is the last whole one", file=sys.stderr)

@@ -107,9 +107,9 @@ class Folder:
             _, filesystem, root = opened(text)
             kind = filesystem.get_file_info(root).type
         except ValueError as error:
-            raise ResultsError(f"cannot be opened as a results folder: {_one_line(error)}") from None
+            raise ResultsError(f"cannot be opened as a results folder: {one_line(error)}") from None
         except OSError as error:
-            raise ResultsError(f"{text}: cannot be opened as a results folder ({_one_line(error)})") from error
+            raise ResultsError(f"{text}: cannot be opened as a results folder ({one_line(error)})") from error
         if kind == fs.FileType.File:
             raise ResultsError(f"{text}: is a file; expected the results folder that a sweep wrote")
         if kind == fs.FileType.NotFound and isinstance(filesystem, fs.LocalFileSystem):
@@ -266,7 +266,7 @@ def _read_one(folder: Folder, path: str, empty: pl.DataFrame, problems: list[Pro
         absent = [pl.lit(None, empty.schema[name]).alias(name) for name in missing]
         return found.with_columns(absent).select(empty.columns).cast(empty.schema)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        problems.append(Problem(relative, f"{_UNREADABLE} ({_one_line(error)})"))
+        problems.append(Problem(relative, f"{_UNREADABLE} ({one_line(error)})"))
         return None
 
 
@@ -304,7 +304,7 @@ def _study(folder: Folder) -> Mapping[str, Any]:
     try:
         study = json.loads(folder.bytes_of(f"{folder.root}/study.json"))
     except (ValueError, OSError) as error:
-        raise ResultsError(f"{where}: not valid JSON ({_one_line(error)})") from error
+        raise ResultsError(f"{where}: not valid JSON ({one_line(error)})") from error
     if not isinstance(study, dict):
         raise ResultsError(f"{where}: expected a JSON object, found {type(study).__name__}")
     analysis = study.get("analysis")
@@ -329,5 +329,6 @@ def _plan(folder: Folder, problems: list[Problem]) -> tuple[pl.DataFrame, bool]:
     return plan.unique("run_id", keep="first", maintain_order=True), readable
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """What an error says, on one line of at most 160 characters."""
     return " ".join(str(error).split())[:160]

@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import polars as pl
@@ -11,7 +12,7 @@ import pytest
 from analysis import report
 from analysis.estimates import estimate
 from analysis.pairs import compare
-from analysis.results import load
+from analysis.results import Folder, load
 from tests.synthetic_results import Truth, write_results
 
 SMALL = Truth(models={"tiny": 1_000, "big": 10_000}, datasets={"alpha": 0.7, "beta": 0.8}, seeds=(1, 2, 3), epochs=(3,),
@@ -239,6 +240,38 @@ def test_watching_follows_a_sweep_until_its_last_run(tmp_path, capsys, monkeypat
     assert '"reload_s":null' in page.read_text(encoding="utf-8"), "the last page loads itself no more"
     printed = capsys.readouterr().out
     assert printed.count("Pretraining") == 2, "nothing is rewritten while nothing changes"
+
+
+def test_watching_keeps_the_reference_and_outlasts_a_store_that_does_not_answer(tmp_path, capsys, monkeypatch):
+    folder = write_results(tmp_path / "results", SMALL, predictions=False)
+    late = sorted((folder / "runs").iterdir())[-1]
+    late.rename(tmp_path / late.name)
+    page, looks = tmp_path / "page.html", []
+    whole = Folder.signature
+
+    def signature(self):
+        looks.append(self.location)
+        if len(looks) == 2:
+            (tmp_path / late.name).rename(late)
+            raise OSError("When listing objects: the network is unreachable")
+        return whole(self)
+
+    monkeypatch.setattr(Folder, "signature", signature)
+    monkeypatch.setattr("analysis.report.time.sleep", lambda _: None)
+    assert report.main([str(folder), "-o", str(page), "--watch", "--reference", "badici2024"]) == 0
+    assert len(looks) == 3
+    assert "the network is unreachable; looking again" in capsys.readouterr().err
+    assert "[−3.81, +1.33]" in page.read_text(encoding="utf-8")
+
+
+def test_a_store_that_cannot_be_listed_is_one_line(tmp_path, capsys):
+    folder = write_results(tmp_path / "results", SMALL, predictions=False)
+    shutil.rmtree(folder / "runs")
+    (folder / "runs").write_text("a file stands where the runs should be")
+    assert report.main([str(folder), "-o", str(tmp_path / "page.html")]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"error: {folder}: cannot be read (")
+    assert len(printed.err.strip().splitlines()) == 1
 
 
 def test_an_interruption_of_watching_is_code_130(tmp_path, capsys, monkeypatch):
