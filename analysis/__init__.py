@@ -3,7 +3,8 @@
     results.py  what a results folder holds  ->  pairs.py  which runs are compared
     ->  contrasts.py, estimates.py  how much, how sure  ->  robustness.py, power.py  other ways to ask, what next
     ->  words.py, charts.py, curves.py  sentences and figures
-    ->  sections.py, run_sections.py, robustness_section.py, completeness.py, provenance.py, page.py  the page
+    ->  sections.py, run_sections.py, training_share.py, equivalence.py, robustness_section.py, confusion_section.py,
+        leakage_section.py, completeness.py, provenance.py, page.py  the page
     ->  report.py  the command
 
 In a notebook:

@@ -42,6 +42,9 @@ SHAPES = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross"
 #: Separates the group from the label in a row's key; no name may hold it.
 _CUT = "\u001f"
 
+#: Pixels that a row's label may take in the forest plot.
+_LABEL_LIMIT = 130
+
 #: Tick labels with a sign, and a bare 0.
 _SIGNED = "datum.value == 0 ? '0' : format(datum.value, '+~g')"
 
@@ -136,7 +139,7 @@ def forest(estimates: Estimates) -> Chart:
         sort=order,
         title=None,
         scale=alt.Scale(domain=order),
-        axis=alt.Axis(labelExpr=f"split(datum.value, '{_CUT}')[1]", ticks=False, domain=False, labelLimit=130),
+        axis=alt.Axis(labelExpr=f"split(datum.value, '{_CUT}')[1]", ticks=False, domain=False, labelLimit=_LABEL_LIMIT),
     )
     tip = [
         alt.Tooltip("name:N", title="where"),
@@ -153,7 +156,7 @@ def forest(estimates: Estimates) -> Chart:
     points = drawn.filter(pl.col("kind") != "prediction")
     base = alt.Chart(points).encode(y=y, tooltip=tip)
     domain = _forest_domain(rows, estimates.margin)
-    scale = alt.Scale(domain=domain, nice=False) if domain else alt.Scale()
+    scale = alt.Scale(domain=domain, nice=False) if domain else alt.Scale(padding=8)
     axis = alt.Axis(tickCount=7, labelExpr=_SIGNED)
     x = alt.X("effect:Q", title=f"Δ accuracy, pretrained − scratch ({unit})", scale=scale, axis=axis)
     bars = base.mark_rule(strokeWidth=2.2, clip=True).encode(x=alt.X("low:Q"), x2="high:Q", color=colour)
@@ -169,7 +172,7 @@ def forest(estimates: Estimates) -> Chart:
     headers = alt.Chart(rows.filter(pl.col("kind") == "header"))
     layers.append(
         headers.mark_text(align="left", baseline="middle", fontWeight=600, fontSize=12.5, color=INK).encode(
-            y=y, x=alt.value(4), text="group:N"
+            y=y, x=alt.value(-_label_width(rows)), text="group:N"
         )
     )
     count = estimates.comparison.estimable.height
@@ -179,6 +182,12 @@ def forest(estimates: Estimates) -> Chart:
         description=f"Forest plot: benefit of pretraining with 95 % intervals for {count} cells of size and data set, "
         "and means over data sets. The table below holds the same numbers.",
     )
+
+
+def _label_width(rows: pl.DataFrame) -> float:
+    """Pixels that the labels of the rows take, about: headers start where the longest label does."""
+    labels = [key.split(_CUT)[1] for key in rows["key"]]
+    return min(6.0 * max(len(label) for label in labels), _LABEL_LIMIT)
 
 
 def _margin_band(margin: float) -> alt.Chart:
@@ -311,8 +320,11 @@ def paired_runs(data: pl.DataFrame | alt.NamedData, arms: tuple[str, str], sizes
 
 
 def cost(data: pl.DataFrame | alt.NamedData, arms: tuple[str, str], *, logarithmic: bool = True) -> Chart:
-    """Mean accuracy against mean training time, a point per size and arm. Rows: size, init, minutes, accuracy."""
-    scale = alt.Scale(type="log", nice=False, padding=30) if logarithmic else alt.Scale(zero=True, padding=30)
+    """Mean accuracy against mean training time, a point per size and arm.
+
+    Rows: size, init, minutes, accuracy, label (the size, on the lower of its points; null on the other).
+    """
+    scale = alt.Scale(type="log", nice=False, padding=30) if logarithmic else alt.Scale(domainMin=0, nice=True)
     colour, dash, shape = _arms(arms)
     x = alt.X(
         "minutes:Q",
@@ -320,12 +332,12 @@ def cost(data: pl.DataFrame | alt.NamedData, arms: tuple[str, str], *, logarithm
         scale=scale,
         axis=alt.Axis(format="~g", grid=False, labelOverlap=True, tickCount=5),
     )
-    base = alt.Chart(data).encode(x=x, y=_accuracy("accuracy:Q", padding=18), color=colour)
+    base = alt.Chart(data).encode(x=x, y=_accuracy("accuracy:Q", padding=22), color=colour)
     tip = ["size:N", "init:N", alt.Tooltip("minutes:Q", format=".3g"), alt.Tooltip("accuracy:Q", format=".2f")]
     lines = base.mark_line(strokeWidth=1.4).encode(strokeDash=dash)
     dots = base.mark_point(filled=True, size=70, opacity=1).encode(shape=shape, tooltip=tip)
-    labelled = base.transform_filter(alt.FieldEqualPredicate(field="init", equal=arms[0]))
-    labels = labelled.mark_text(dy=-11, fontSize=10.5).encode(text="size:N")
+    labelled = base.transform_filter("isValid(datum.label)")
+    labels = labelled.mark_text(dy=14, fontSize=10.5, color=INK).encode(text="label:N", color=alt.value(INK))
     return alt.layer(lines, dots, labels).properties(
         width="container", height=230, description="Accuracy against training time"
     )
@@ -352,12 +364,14 @@ def shares(frame: pl.DataFrame, unit: str) -> Chart:
 def half_widths(frame: pl.DataFrame, margin: float, now: int) -> Chart:
     """Half-width of the growth interval as seeds (or data sets) are added. Rows: count, half_width, basis."""
     basis = frame["basis"].unique(maintain_order=True).to_list()
-    legend = alt.Legend(title=None, orient="top", labelLimit=320, direction="vertical")
+    legend = alt.Legend(
+        title=None, orient="top", labelLimit=320, direction="vertical", symbolType="stroke", symbolSize=500
+    )
     colour = alt.Color("basis:N", scale=alt.Scale(domain=basis, range=[BLUE, VERMILION][: len(basis)]), legend=legend)
     dash = alt.StrokeDash("basis:N", scale=alt.Scale(domain=basis, range=[[1, 0], [5, 3]][: len(basis)]), legend=legend)
     lines = (
         alt.Chart(frame)
-        .mark_line(strokeWidth=2.2, point=alt.OverlayMarkDef(size=30))
+        .mark_line(strokeWidth=2.2)
         .encode(
             x=alt.X(
                 "count:Q",

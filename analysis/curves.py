@@ -42,6 +42,12 @@ def curve_table(results: Results, comparison: Comparison) -> pl.DataFrame:
     return table.sort("dataset", "parameters", "size", "init", "run", "epoch", nulls_last=True)
 
 
+def milestones(last: int, most: int = 6) -> list[int]:
+    """At most `most` epochs from 1 to `last`, evenly spread, both ends among them: the columns of a table."""
+    count = min(most, last)
+    return sorted({1 + round(index * (last - 1) / max(count - 1, 1)) for index in range(count)})
+
+
 def epochs_to_target(results: Results, comparison: Comparison) -> pl.DataFrame:
     """How soon the treated arm reaches what the control arm ends with: descriptive, on the mean curves of a cell.
 
@@ -68,9 +74,13 @@ def epochs_to_target(results: Results, comparison: Comparison) -> pl.DataFrame:
 
 
 def cost_table(results: Results, comparison: Comparison) -> pl.DataFrame:
-    """Mean training time (minutes) and accuracy (%) per cell and arm; only runs that report their time."""
+    """Mean training time (minutes) and accuracy (%) per cell and arm; only runs that report their time.
+
+    Columns: dataset, size, parameters, init, minutes, accuracy, runs, label (the size, on the less accurate arm alone).
+    """
     times = results.done.select("run_id", "train_s", "device", "concurrent_runs")
     rows = comparison.runs.join(times, on="run_id").drop_nulls("train_s").filter(pl.col("train_s") > 0)
+    lower = pl.struct("accuracy", "init").rank("ordinal").over("dataset", "size") == 1
     return (
         rows.group_by("dataset", "size", "parameters", "init")
         .agg(
@@ -78,5 +88,19 @@ def cost_table(results: Results, comparison: Comparison) -> pl.DataFrame:
             pl.col("value").mean().alias("accuracy"),
             pl.len().cast(pl.Int64).alias("runs"),
         )
+        .with_columns(pl.when(lower).then("size").alias("label"))
         .sort("dataset", "parameters", "init")
     )
+
+
+def price_table(results: Results, comparison: Comparison) -> pl.DataFrame:
+    """Minutes by size: of one fine-tuning run (mean over data sets and arms) and of the pretraining where it is known.
+
+    Columns: size, parameters, minutes, pretraining_minutes (null where the weights were not made by the study).
+    """
+    costs = cost_table(results, comparison)
+    mean = costs.group_by("size", "parameters").agg(pl.col("minutes").mean())
+    names = comparison.cells.select("model", "size").unique()
+    took = results.pretraining.group_by("model").agg((pl.col("seconds").max() / 60).alias("pretraining_minutes"))
+    took = took.join(names, on="model").select("size", "pretraining_minutes")
+    return mean.join(took, on="size", how="left").sort("parameters", "size")

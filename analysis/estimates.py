@@ -19,7 +19,7 @@ from scipy.stats import false_discovery_control
 from statsmodels.stats.meta_analysis import combine_effects
 from statsmodels.stats.multitest import multipletests
 
-from analysis.contrasts import CellModel, Estimate, Weights, over_datasets
+from analysis.contrasts import CellModel, Estimate, Weights, over_datasets, t_estimate
 from analysis.pairs import Comparison
 
 
@@ -135,6 +135,30 @@ def benefit_and_growth(comparison: Comparison) -> tuple[Estimate, Estimate]:
     model = CellModel(comparison)
     rows = comparison.estimable
     return _overall(model, rows, rows["dataset"].n_unique()), _fixed_growth(model, comparison)[0]
+
+
+def cell_benefits(comparison: Comparison) -> tuple[Estimate, ...]:
+    """The benefit of each estimable cell alone, p-values not adjusted."""
+    return _cell_estimates(CellModel(comparison), comparison.estimable)
+
+
+def over_datasets_weighted(shell: Estimate, datasets: Sequence[Estimate]) -> Estimate:
+    """Mean over data sets as a sample, each weighted by its precision: Hartung and Knapp's interval.
+
+    For data sets known unequally well (more seeds, larger test sets); with equal precision it is the plain one-sample
+    t. Between-data-set variance: iterated (Paule and Mandel). Needs two data sets with standard errors.
+    """
+    known = [one for one in datasets if one.effect is not None and one.se]
+    shell = replace(shell, n=len(known), n_datasets=len(known))
+    if len(known) < 2 or len(known) < len(datasets):
+        return replace(shell, reason="no interval: it needs two data sets whose own spread is known")
+    effects = np.array([one.effect for one in known], float)
+    variances = np.array([one.se for one in known], float) ** 2
+    fitted = combine_effects(effects, variances, method_re="iterated", use_t=True)
+    se = float(fitted.sd_eff_w_re_hksj)
+    if not se > 0:
+        return replace(shell, effect=float(fitted.mean_effect_re), reason="no interval: all data sets agree exactly")
+    return t_estimate(shell, float(fitted.mean_effect_re), se, len(known) - 1, "random effects, Hartung and Knapp's t")
 
 
 def _overall(model: CellModel, rows: pl.DataFrame, n_datasets: int) -> Estimate:

@@ -67,6 +67,13 @@
   night.addEventListener("change", drawAll);
   window.addEventListener("beforeprint", () => charts.filter((one) => !one.dataset.state && visible(one)).forEach(draw));
 
+  // On paper nothing unfolds: short tables under figures are printed open, and folded again after.
+  const unfolded = [];
+  window.addEventListener("beforeprint", () => document.querySelectorAll("figure > details:not([open])").forEach((fold) => {
+    if (fold.querySelectorAll("tr").length <= 40) { fold.open = true; unfolded.push(fold); }
+  }));
+  window.addEventListener("afterprint", () => unfolded.splice(0).forEach((fold) => { fold.open = false; }));
+
   function save(name, parts, type) {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob(parts, { type }));

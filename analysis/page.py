@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -24,6 +25,11 @@ from analysis.charts import DARK, Chart
 def text(value: object) -> str:
     """Any value as HTML text."""
     return html.escape(str(value), quote=True)
+
+
+def breakable(name: str) -> str:
+    """A name as HTML text that may break after its underscores and hyphens rather than within a word."""
+    return re.sub(r"([_-])", r"\1<wbr>", text(name))
 
 
 def json_script(value: object) -> str:
@@ -130,7 +136,7 @@ class Page:
                 self.templates[panel.template] = _spec(panel.chart())
             self.datasets[name] = _columns(panel.rows)
             self.charts[name] = {"template": panel.template, "data": name, "description": panel.description}
-            title = "<br>".join(text(part) for part in panel.title.split(" · "))
+            title = "<br>".join(breakable(part) for part in panel.title.split(" · "))
             box = f'<div class="panel"><h3>{title}</h3><div class="chart" data-chart="{text(name)}"></div></div>'
             boxes.setdefault(panel.title.split(" · ")[0], []).append(box)
         if len(members) <= 24:

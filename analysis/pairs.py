@@ -195,14 +195,18 @@ def _variant(settings: pl.DataFrame, block: list[str], names: Sequence[str]) -> 
 
 
 def short_names(models: Sequence[str]) -> dict[str, str]:
-    """Names without the parts that all share, cut at hyphens: hyenadna-tiny-1k-seqlen → tiny-1k."""
+    """Names without the parts that all share, cut at hyphens: hyenadna-tiny-1k-seqlen → tiny-1k.
+
+    Whole names where a bare number would be left: nano-32 says more than 32.
+    """
     if len(models) < 2:
         return {name: name.removeprefix("hyenadna-").removesuffix("-seqlen") for name in models}
     split = [name.split("-") for name in models]
     head = _shared(split)
     tail = _shared([parts[head:][::-1] for parts in split])
     short = ["-".join(parts[head : len(parts) - tail]) for parts in split]
-    return dict(zip(models, short if all(short) else models, strict=True))
+    says_something = all(any(letter.isalpha() for letter in name) for name in short)
+    return dict(zip(models, short if says_something else models, strict=True))
 
 
 def _shared(many: Sequence[Sequence[str]]) -> int:

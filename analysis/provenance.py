@@ -25,8 +25,9 @@ def provenance(results: Results, made_at: datetime) -> str:
     """Facts about the runs: which code, on what, when; digests of data and weights; the study as it was resolved."""
     runs = results.runs
     facts: list[tuple[str, str]] = [("results", results.location)]
-    if results.study.get("description"):
-        facts.append(("study", str(results.study["description"])))
+    for key, label in (("description", "study"), ("source", "source")):
+        if results.study.get(key):
+            facts.append((label, str(results.study[key])))
     for column, label in (("commit", "code"), ("device", "devices"), ("host", "hosts"), ("precision", "precision")):
         facts.append((label, _counted(runs[column])))
     for column, label in (("gpu_fraction", "share of a GPU"), ("concurrent_runs", "runs at once on a device")):

@@ -39,6 +39,11 @@ CAVEATS = (
     "The 50-epoch runs (tiny-1k, pretrained only) have no scratch arm: nothing can be estimated from them.",
 )
 
+SOURCE = (
+    "M. Badici, Evaluation of the effect of pre-training on HyenaDNA models of varying sizes on genomic sequence "
+    "classification tasks (2024), github.com/marcobadici/hyenadna_pretraining_eval, accuracies after each epoch"
+)
+
 _PROTOCOL = {
     "batch_size": 256,
     "learning_rate": 6e-4,
@@ -79,7 +84,7 @@ def load(name: str = "badici2024") -> Results:
         study={
             "name": "Badici 2024, re-analysed",
             "description": "The published per-epoch accuracies of 36 runs: two sizes of HyenaDNA on four data sets.",
-            "source": "marcobadici/hyenadna_pretraining_eval",
+            "source": SOURCE,
             "analysis": {"margin": 0.5, "epochs": 15},
         },
         plan=plan,

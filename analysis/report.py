@@ -15,7 +15,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from analysis import leakage_section, published, robustness_section, run_sections, sections, training_share
+from analysis import (
+    confusion_section,
+    equivalence,
+    leakage_section,
+    published,
+    robustness_section,
+    run_sections,
+    sections,
+    training_share,
+)
 from analysis.completeness import completeness
 from analysis.curves import curve_table
 from analysis.estimates import Estimates, estimate
@@ -64,11 +73,12 @@ def _add_sections(
     page.section("shares", "Does it help more with less data?", shares)
     page.section("curves", "How do the two arms learn?", run_sections.learning_curves(page, results, comparison))
     page.section("pairs", "Every run, seed by seed", run_sections.every_run(page, comparison))
-    page.section("cost", "Was it worth the compute?", run_sections.worth_the_compute(page, results, comparison))
+    page.section("cost", "Was it worth the compute?", run_sections.worth_the_compute(page, results, estimates))
+    page.section("equivalence", "Is it too small to matter?", equivalence.section(estimates))
     page.section("next", "What would settle it?", robustness_section.what_would_settle_it(page, estimates))
     depends = robustness_section.does_it_depend(results, estimates)
     page.section("robustness", "Does the answer depend on how one asks?", depends)
-    page.section("confusion", "Which classes are confused?", robustness_section.confusions(results, estimates))
+    page.section("confusion", "Which classes are confused?", confusion_section.section(results, comparison))
     if reference:
         other = published.load(reference)
         beside = sections.beside_published(estimates, estimate(compare(other), other.margin), other.name)

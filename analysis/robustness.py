@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
 
 from analysis.contrasts import CellModel, Estimate
-from analysis.estimates import benefit_and_growth, growth_weights, mean_weights
+from analysis.estimates import benefit_and_growth, cell_benefits, growth_weights, mean_weights
 from analysis.pairs import OUTCOMES, Comparison, compare
 from analysis.results import Problem, Results
 
@@ -100,12 +101,13 @@ def welch(comparison: Comparison) -> tuple[Estimate, Estimate]:
 
 @dataclass(frozen=True)
 class Way:
-    """One way of asking: its name, the outcome's unit, and the two answers."""
+    """One way of asking: its name, the outcome's unit, and the two answers; `cells`, where asked for, one by one."""
 
     label: str
     unit: str
     benefit: Estimate
     growth: Estimate
+    cells: tuple[Estimate, ...] = ()
 
 
 def other_outcomes(results: Results, comparison: Comparison) -> list[Way]:
@@ -118,7 +120,7 @@ def other_outcomes(results: Results, comparison: Comparison) -> list[Way]:
             continue
         other = compare(results, outcome, comparison.epochs, comparison.variant, comparison.arms)
         if other.estimable.height:
-            found.append(Way(words, unit, *benefit_and_growth(other)))
+            found.append(Way(words, unit, *benefit_and_growth(other), cell_benefits(other)))
     return found
 
 
@@ -152,7 +154,10 @@ def control_arms(results: Results, comparison: Comparison) -> list[Way]:
 
 @dataclass(frozen=True)
 class ExampleTests:
-    """`cells`: dataset, size, n (test examples), effect, low, high (points), p_value."""
+    """`cells`: dataset, size, n (test examples), effect, low, high (points), p_value, p_mcnemar.
+
+    `p_mcnemar` is for a single pair of models (one run an arm): exact, over the examples on which the two disagree.
+    """
 
     cells: pl.DataFrame
     problems: tuple[Problem, ...]
@@ -166,7 +171,7 @@ def example_tests(results: Results, comparison: Comparison) -> ExampleTests:
     are read a few cells at a time; a run whose predictions do not give its recorded accuracy is left out and named.
     """
     schema: dict[str, Any] = {"dataset": pl.String, "size": pl.String, "n": pl.Int64}
-    schema |= dict.fromkeys(("effect", "low", "high", "p_value"), pl.Float64)
+    schema |= dict.fromkeys(("effect", "low", "high", "p_value", "p_mcnemar"), pl.Float64)
     empty = pl.DataFrame(schema=schema)
     wanted = comparison.runs.filter(pl.col("init").n_unique().over("setting_id") == 2)
     if comparison.paired:
@@ -180,11 +185,13 @@ def example_tests(results: Results, comparison: Comparison) -> ExampleTests:
         shares = _shares(results, batch, comparison.arms, problems)
         for setting, differences in shares.items():
             row = comparison.cells.row(by_predicate=pl.col("setting_id") == setting, named=True)
+            runs = {row["n_pairs"]} if comparison.paired else {row["n_treated"], row["n_control"]}
             if len(differences):
-                rows.append({"dataset": row["dataset"], "size": row["size"], **_example_test(differences)})
-    found = pl.DataFrame(rows, schema=empty.schema) if rows else empty
+                found = _example_test(differences, is_one_pair=runs == {1})
+                rows.append({"dataset": row["dataset"], "size": row["size"], **found})
+    tested = pl.DataFrame(rows, schema=empty.schema) if rows else empty
     order = comparison.cells.select("dataset", "size")
-    return ExampleTests(order.join(found, on=["dataset", "size"], maintain_order="left"), tuple(problems))
+    return ExampleTests(order.join(tested, on=["dataset", "size"], maintain_order="left"), tuple(problems))
 
 
 def _batches(results: Results, wanted: pl.DataFrame) -> list[pl.DataFrame]:
@@ -263,11 +270,15 @@ def _agreeing(right: pl.DataFrame, batch: pl.DataFrame, problems: list[Problem])
     return checked.filter(fits)
 
 
-def _example_test(differences: np.ndarray) -> dict[str, float | int | None]:
+def _example_test(differences: np.ndarray, *, is_one_pair: bool) -> dict[str, float | int | None]:
     values = differences * 100
     effect: dict[str, float | int | None] = {"n": len(values), "effect": float(values.mean())}
+    effect |= dict.fromkeys(("low", "high", "p_value", "p_mcnemar"))
     if len(values) < 2 or np.ptp(values) == 0:
-        return effect | {"low": None, "high": None, "p_value": None}
+        return effect
+    if is_one_pair:
+        better, worse = int((differences == 1).sum()), int((differences == -1).sum())
+        effect["p_mcnemar"] = float(mcnemar([[0, better], [worse, 0]], exact=True).pvalue)
     test = stats.ttest_1samp(values, 0)
     interval = test.confidence_interval(0.95)
     return effect | {"low": float(interval.low), "high": float(interval.high), "p_value": float(test.pvalue)}

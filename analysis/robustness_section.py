@@ -9,8 +9,8 @@ import polars as pl
 
 from analysis import charts
 from analysis.contrasts import Estimate
-from analysis.estimates import Estimates
-from analysis.page import Markup, Page, details, paragraphs, table, text
+from analysis.estimates import Estimates, over_datasets_weighted
+from analysis.page import Page, details, paragraphs, table, text
 from analysis.power import MOST_DATASETS, MOST_SEEDS, WhatNext, what_next
 from analysis.results import Results
 from analysis.robustness import (
@@ -112,6 +112,7 @@ def does_it_depend(results: Results, estimates: Estimates) -> str:
         Way("as above (primary)", comparison.unit, estimates.overall, estimates.growth),
         Way("own spread in each cell (Welch)", comparison.unit, *welch(comparison)),
         Way("data sets as a sample", comparison.unit, estimates.overall_random, estimates.growth_random),
+        _weighted(estimates),
     ]
     improvement = probability_of_improvement(comparison)
     content = "<h3>Other assumptions</h3>" + _ways_table("assumption", ways, estimates.margin)
@@ -126,11 +127,34 @@ def does_it_depend(results: Results, estimates: Estimates) -> str:
         content += "<h3>Control arms</h3>" + paragraphs([what]) + _ways_table("arms", arms, estimates.margin)
     outcomes = other_outcomes(results, comparison)
     if outcomes:
-        content += "<h3>Other metrics</h3>" + _ways_table("metric", outcomes, None)
+        content += "<h3>Other metrics</h3>" + _ways_table("metric", outcomes, None) + metric_cells(outcomes)
     settings = other_settings(results, comparison)
     if settings:
         content += "<h3>Other epochs and hyperparameters</h3>" + _ways_table("setting", settings, estimates.margin)
     return content + _examples(example_tests(results, comparison)) + _improvement(improvement)
+
+
+def _weighted(estimates: Estimates) -> Way:
+    """Data sets as a sample again, the better known ones counting more."""
+    label = "data sets as a sample, by precision (Hartung–Knapp)"
+    benefit = over_datasets_weighted(Estimate("all data sets, by precision"), estimates.datasets)
+    growth = over_datasets_weighted(Estimate("growth, by precision"), estimates.dataset_growth)
+    return Way(label, estimates.comparison.unit, benefit, growth)
+
+
+def metric_cells(outcomes: list[Way]) -> str:
+    """Δ and its interval in every cell for every other metric, folded: one row a cell, one column a metric."""
+    cells = {(one.dataset, one.size): None for way in outcomes for one in way.cells}
+    found = [{(one.dataset, one.size): one for one in way.cells} for way in outcomes]
+    rows: list[list[object]] = []
+    for key in cells:
+        row: list[object] = [*key]
+        for way, of_cell in zip(outcomes, found, strict=True):
+            one, digits = of_cell.get(key), 4 if way.unit == "nats" else 2
+            row.append("–" if one is None else f"{signed(one.effect, digits)} {interval(one, digits)}")
+        rows.append(row)
+    headers = ["data set", "size", *(f"{way.label}, {way.unit}" for way in outcomes)]
+    return details("Every metric in each cell", table(headers, rows, "Every metric in each cell", 2))
 
 
 def _ways_table(first: str, ways: list[Way], margin: float | None) -> str:
@@ -162,7 +186,7 @@ def _flip_sentence(found: SignFlip | None) -> str:
 
 def _p_words(value: float) -> str:
     shown = p_text(value)
-    return shown if shown.startswith("<") else f"= {shown}"
+    return shown.replace(" ", "\u00a0") if shown.startswith("<") else f"=\u00a0{shown}"
 
 
 def _improvement_sentence(cells: pl.DataFrame) -> str:
@@ -189,11 +213,11 @@ def _examples(found: ExampleTests) -> str:
     if found.cells.is_empty():
         return ""
     rows = []
+    single = found.cells["p_mcnemar"].null_count() < found.cells.height
     for row in found.cells.iter_rows(named=True):
         one = Estimate("", effect=row["effect"], low=row["low"], high=row["high"])
-        rows.append(
-            [row["dataset"], row["size"], f"{row['n']:,}", signed(row["effect"]), interval(one), p_text(row["p_value"])]
-        )
+        p_values = [p_text(row[name]) for name in ("p_value", "p_mcnemar") if single or name == "p_value"]
+        rows.append([row["dataset"], row["size"], f"{row['n']:,}", signed(row["effect"]), interval(one), *p_values])
     what = (
         "Here the test examples are the sample and the trained models are given: each example counts once, with the "
         "share of "
@@ -201,7 +225,7 @@ def _examples(found: ExampleTests) -> str:
         "examples could "
         "have changed the sign, not whether other seeds could."
     )
-    headers = ["data set", "size", "test examples", "Δ", "95 % interval", "p"]
+    headers = ["data set", "size", "test examples", "Δ", "95 % interval", "p", *["p (McNemar, exact)"] * single]
     left_out = "".join(f"<li><code>{text(one.path)}</code>: {text(one.reason)}</li>" for one in found.problems[:20])
     note = f'<aside class="note" aria-label="Predictions left out"><ul>{left_out}</ul></aside>' if left_out else ""
     return (
@@ -210,57 +234,3 @@ def _examples(found: ExampleTests) -> str:
         + note
         + table(headers, rows, "Per-example tests", 2)
     )
-
-
-def confusions(results: Results, estimates: Estimates) -> str:
-    """Confusion matrices summed over the runs of each cell and arm, folded by data set."""
-    comparison = estimates.comparison
-    counts = results.done.select("run_id", "test_confusion").drop_nulls("test_confusion")
-    runs = comparison.runs.join(counts, on="run_id", maintain_order="left").sort("dataset", "parameters", "init")
-    parts: dict[str, list[str]] = {}
-    for (dataset, size, init), group in runs.group_by("dataset", "size", "init", maintain_order=True):
-        matrix = _sum(group["test_confusion"].to_list())
-        if matrix and len(matrix) <= 12:
-            parts.setdefault(str(dataset), []).append(_matrix(f"{size}, {init}", matrix, group.height))
-    if not parts:
-        return ""
-    intro = (
-        "Share of each true class (rows) that was predicted as each class (columns), summed over the runs of a cell; "
-        "darker is "
-        "more. Classes are numbered by their sorted names."
-    )
-    folds = (
-        details(dataset, f'<div class="matrices">{"".join(boxes)}</div>', is_open=index == 0)
-        for index, (dataset, boxes) in enumerate(parts.items())
-    )
-    return paragraphs([intro]) + "".join(folds)
-
-
-def _sum(matrices: list[list[list[int]]]) -> list[list[int]]:
-    """Element by element; nothing where the matrices are not of one square shape."""
-    shapes = {(len(one), *(len(row) for row in one)) for one in matrices}
-    if len(shapes) != 1 or len(set(shapes.pop())) != 1:
-        return []
-    return [[sum(cell) for cell in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)]
-
-
-def _matrix(title: str, matrix: list[list[int]], runs: int) -> str:
-    head = "".join(f'<th scope="col">{index}</th>' for index in range(len(matrix)))
-    body = ""
-    for index, row in enumerate(matrix):
-        total = sum(row)
-        cells = "".join(_shade(value, total) for value in row)
-        body += f'<tr><th scope="row">{index}</th>{cells}</tr>'
-    return (
-        f'<div class="matrix"><h3>{text(title)} ({count_of(runs, "run")})</h3><div class="scroll"><table>'
-        f'<thead><tr><th scope="col"><span class="hidden">true class</span></th>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div></div>"
-    )
-
-
-def _shade(value: int, total: int) -> Markup:
-    if not total:
-        return Markup("<td>–</td>")
-    share = value / total
-    style = f"background: color-mix(in srgb, var(--accent) {share * 45:.0f}%, transparent)"
-    return Markup(f'<td style="{style}" title="{value:,} of {total:,}">{share * 100:.1f} %</td>')

@@ -8,14 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import altair as alt
+import numpy as np
 import polars as pl
 
 from analysis import charts
-from analysis.curves import ENOUGH_FOR_BANDS, cost_table, curve_table, epochs_to_target
-from analysis.page import Page, Panel, table, text
+from analysis.curves import ENOUGH_FOR_BANDS, cost_table, curve_table, epochs_to_target, milestones, price_table
+from analysis.estimates import Estimates
+from analysis.page import Page, Panel, paragraphs, table, text
 from analysis.pairs import Comparison
 from analysis.results import Results
-from analysis.words import signed
+from analysis.words import interval, signed
+
+#: Rows of single runs that a table under a figure may have.
+MOST_ROWS = 1_000
+_TOO_MANY = f"More than {MOST_ROWS:,} runs: they stand one a row in runs.parquet, under “Take the numbers away”."
 
 
 def arms_key(arms: tuple[str, str]) -> str:
@@ -54,6 +60,32 @@ def learning_curves(page: Page, results: Results, comparison: Comparison) -> str
         f"{ENOUGH_FOR_BANDS} or "
         "more runs and every run as a thin line where it has fewer. Vertical axes differ between panels."
     )
+    figure = page.panels("curves", members, caption, _curve_numbers(curves), arms_key(comparison.arms))
+    return figure + _targets(results, comparison)
+
+
+def _curve_numbers(curves: pl.DataFrame) -> str:
+    """Mean accuracy after a few epochs, one row a cell and arm; the download has every epoch."""
+    means = curves.drop_nulls("mean")
+    if means.is_empty():
+        return ""
+    epochs = milestones(int(means["epoch"].max()))  # type: ignore[arg-type]
+    rows = []
+    for (dataset, size, init), part in means.group_by("dataset", "size", "init", maintain_order=True):
+        value = dict(part.select("epoch", "mean").iter_rows())
+        runs = max(part["n"].to_list())
+        shown = (f"{value[epoch]:.2f}" if epoch in value else "–" for epoch in epochs)
+        rows.append([dataset, size, init, runs, *shown])
+    headers = ["data set", "size", "arm", "runs", *(f"epoch {epoch}" for epoch in epochs)]
+    return table(headers, rows, "Mean test accuracy, %, after some epochs", 3)
+
+
+def _targets(results: Results, comparison: Comparison) -> str:
+    """How many epochs pretraining saves: when its mean curve reaches what the control ends with."""
+    found = epochs_to_target(results, comparison)
+    if found.is_empty():
+        return ""
+    treated, control = comparison.arms
     rows = [
         [
             row["dataset"],
@@ -62,9 +94,8 @@ def learning_curves(page: Page, results: Results, comparison: Comparison) -> str
             row["treated_epoch"] or "never",
             row["control_epoch"] or "never",
         ]
-        for row in epochs_to_target(results, comparison).iter_rows(named=True)
+        for row in found.iter_rows(named=True)
     ]
-    treated, control = comparison.arms
     headers = [
         "data set",
         "size",
@@ -72,8 +103,14 @@ def learning_curves(page: Page, results: Results, comparison: Comparison) -> str
         f"{treated} reaches it at epoch",
         f"{control} first at epoch",
     ]
-    listing = table(headers, rows, "Epochs to target", 2) if rows else ""
-    return page.panels("curves", members, caption, listing, arms_key(comparison.arms))
+    reached = found["treated_epoch"].drop_nulls()
+    soon = f", at the median after {np.median(reached):g} of {comparison.epochs} epochs" if len(reached) else ""
+    cells = f"{len(reached)} of {found.height} cells{soon}"
+    what = (
+        f"The mean curve of {treated} reaches what {control} ends with in {cells}. "
+        "Descriptive: epochs are read off mean curves, which are noisy, and have no interval."
+    )
+    return "<h3>Epochs to target</h3>" + paragraphs([what]) + table(headers, rows, "Epochs to target", 2)
 
 
 def _curve_template(part: pl.DataFrame, arms: tuple[str, str]) -> tuple[str, Callable[[], charts.Chart]]:
@@ -108,13 +145,14 @@ def every_run(page: Page, comparison: Comparison) -> str:
         [row["dataset"], row["size"], row["init"], row["seed"], f"{row['value']:.2f}"]
         for row in runs.iter_rows(named=True)
     ]
-    listing = (
-        table(["data set", "size", "arm", "seed", "accuracy, %"], rows, "Every run", 3) if len(rows) <= 1000 else ""
-    )
+    headers = ["data set", "size", "arm", "seed", "accuracy, %"]
+    listing = table(headers, rows, "Every run", 3) if len(rows) <= MOST_ROWS else paragraphs([_TOO_MANY])
     return page.panels("pairs", members, caption, listing, arms_key(comparison.arms))
 
 
-def worth_the_compute(page: Page, results: Results, comparison: Comparison) -> str:
+def worth_the_compute(page: Page, results: Results, estimates: Estimates) -> str:
+    """What each arm costs and reaches, what the benefit costs by size, and the pretraining where the study did it."""
+    comparison = estimates.comparison
     costs = cost_table(results, comparison)
     if costs.is_empty():
         return ""
@@ -123,7 +161,7 @@ def worth_the_compute(page: Page, results: Results, comparison: Comparison) -> s
     members = [
         Panel(
             str(dataset),
-            part.select("size", "init", "minutes", "accuracy", "runs"),
+            part.select("size", "init", "minutes", "accuracy", "runs", "label"),
             f"Mean accuracy against mean training time by size and arm, {dataset}",
             "cost",
             lambda: charts.cost(alt.NamedData("panel"), comparison.arms, logarithmic=wide),
@@ -140,9 +178,39 @@ def worth_the_compute(page: Page, results: Results, comparison: Comparison) -> s
     ]
     listing = table(["data set", "size", "arm", "minutes a run", "accuracy, %", "runs"], rows, "Accuracy and time", 3)
     content = page.panels("cost", members, caption, listing, arms_key(comparison.arms))
+    content += cost_of_benefit(results, estimates)
     if not results.pretraining.is_empty():
         content += pretraining(page, results)
     return content
+
+
+def cost_of_benefit(results: Results, estimates: Estimates) -> str:
+    """By size: what fine-tuning and pretraining take, and what the pretraining buys."""
+    found = price_table(results, estimates.comparison)
+    if found.is_empty() or not estimates.sizes:
+        return ""
+    benefit = {one.size: one for one in estimates.sizes}
+    rows = []
+    for row in found.iter_rows(named=True):
+        one, known = benefit.get(row["size"]), row["pretraining_minutes"] is not None
+        rows.append(
+            [
+                row["size"],
+                f"{row['minutes']:.3g}",
+                f"{row['pretraining_minutes']:.3g}" if known else "–",
+                f"{row['pretraining_minutes'] / row['minutes']:.3g}" if known else "–",
+                "–" if one is None else f"{signed(one.effect)} {interval(one)}",
+            ]
+        )
+    known = found["pretraining_minutes"].null_count() < found.height
+    what = (
+        "Pretraining is paid once a size and serves every data set after; fine-tuning is paid by every run of either "
+        "arm."
+        + ("" if known else " The weights of this study were taken as they are, so their own price is not known here.")
+    )
+    unit = estimates.comparison.unit
+    headers = ["size", "minutes a run", "minutes of pretraining", "worth so many runs", f"benefit, {unit} [95 %]"]
+    return "<h3>What the benefit costs</h3>" + paragraphs([what]) + table(headers, rows, "What the benefit costs")
 
 
 def pretraining(page: Page, results: Results) -> str:

@@ -6,7 +6,6 @@ Next: `analysis/page.py` for the frame, `analysis/words.py` for the sentences.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import polars as pl
 
@@ -21,6 +20,7 @@ from analysis.words import (
     count_of,
     headline,
     interval,
+    interval90,
     p_text,
     parameters_text,
     signed,
@@ -274,7 +274,7 @@ def growth_table(estimates: Estimates) -> str:
             one.label if one.dataset is None else f"growth on {one.dataset}",
             signed(one.effect),
             interval(one),
-            interval(replace(one, low=one.low90, high=one.high90)),
+            interval90(one),
             p_text(one.p_value),
             "–" if one.df is None else f"{one.df:.0f}",
             one.method or one.reason,

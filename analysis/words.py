@@ -7,7 +7,7 @@ interval the verdict is "not estimable". Next: `analysis/page.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analysis.contrasts import Estimate
 from analysis.estimates import Estimates
@@ -68,6 +68,11 @@ def interval(estimate: Estimate, digits: int = 2) -> str:
     if not estimate.has_interval:
         return "–"
     return f"[{signed(estimate.low, digits)}, {signed(estimate.high, digits)}]"
+
+
+def interval90(estimate: Estimate, digits: int = 2) -> str:
+    """The 90 % interval, which decides equivalence."""
+    return interval(replace(estimate, low=estimate.low90, high=estimate.high90), digits)
 
 
 def p_text(value: float | None) -> str:

@@ -6,11 +6,12 @@ import pytest
 from scipy import stats
 
 from analysis import charts
-from analysis.curves import cost_table, curve_table, epochs_to_target
+from analysis.curves import cost_table, curve_table, epochs_to_target, milestones, price_table
 from analysis.estimates import estimate
 from analysis.pairs import compare
 from analysis.power import what_next
 from analysis.results import load
+from analysis.run_sections import cost_of_benefit
 from tests.synthetic_results import Truth, write_results
 
 ARMS = ("pretrained", "scratch")
@@ -107,6 +108,38 @@ def test_epochs_to_target_finds_the_first_epoch_at_or_above(results):
     means = dict(table.filter(pl.col("init") == "pretrained").drop_nulls("mean").select("epoch", "mean").iter_rows())
     reached = [epoch for epoch in sorted(means) if means[epoch] >= found["target"]]
     assert found["treated_epoch"] == (reached[0] if reached else None)
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"), [(1, [1]), (3, [1, 2, 3]), (6, [1, 2, 3, 4, 5, 6]), (15, [1, 4, 7, 9, 12, 15])]
+)
+def test_milestones_are_few_and_hold_both_ends(last, expected):
+    assert milestones(last) == expected
+
+
+def test_each_size_is_labelled_once_in_a_cost_panel(results):
+    costs = cost_table(results, compare(results))
+    labelled = costs.drop_nulls("label")
+    assert labelled.height == costs.select("dataset", "size").n_unique()
+    for row in labelled.iter_rows(named=True):
+        both = costs.filter((pl.col("dataset") == row["dataset"]) & (pl.col("size") == row["size"]))
+        assert row["accuracy"] == both["accuracy"].min(), "on the lower point, away from the upper line"
+
+
+def test_the_price_by_size_sets_pretraining_beside_one_run(results):
+    comparison = compare(results)
+    row = price_table(results, comparison).row(0, named=True)
+    assert row["pretraining_minutes"] == pytest.approx(results.pretraining["seconds"].max() / 60)
+    runs = results.runs.filter((pl.col("model") == "net-a") & (pl.col("status") == "done"))
+    assert row["minutes"] == pytest.approx(runs["train_s"].mean() / 60)
+    page = cost_of_benefit(results, estimate(comparison))
+    assert f"{row['pretraining_minutes'] / row['minutes']:.3g}</td>" in page
+
+
+def test_headers_of_the_forest_plot_start_where_its_labels_do(found):
+    spec = charts.forest(found).to_dict()
+    (header,) = [one for one in layers(spec) if one["mark"]["type"] == "text"]
+    assert header["encoding"]["x"]["value"] == -6.0 * len("one new data set")
 
 
 def test_cost_is_minutes_of_training(results):

@@ -5,9 +5,12 @@ import polars as pl
 import pytest
 from scipy import stats
 from statsmodels.regression.linear_model import OLS
+from statsmodels.stats.meta_analysis import combine_effects
 
-from analysis.contrasts import CellModel, Estimate
-from analysis.estimates import estimate, heterogeneity
+from analysis import equivalence
+from analysis.contrasts import CellModel, Estimate, over_datasets, t_estimate
+from analysis.equivalence import conclusion, tost_p
+from analysis.estimates import estimate, heterogeneity, over_datasets_weighted
 from analysis.pairs import Comparison, compare
 from analysis.results import load
 from analysis.words import verdict
@@ -181,3 +184,50 @@ def test_verdict_rule(effect, half95, half90, word):
 
 def test_no_interval_no_verdict():
     assert verdict(Estimate("", effect=1.0), 0.5) == "not estimable"
+
+
+@pytest.mark.filterwarnings("ignore:`use_t=True` requires")  # of the single data sets' intervals, unused here
+def test_data_sets_weighted_by_precision_are_hartung_and_knapps():
+    def estimates(errors):
+        return [
+            Estimate(str(index), effect=value, se=se)
+            for index, (value, se) in enumerate(zip(values, errors, strict=True))
+        ]
+
+    values = [0.4, 1.9, 1.1, 0.2]
+    found = over_datasets_weighted(Estimate("all"), estimates([0.2, 0.9, 0.4, 0.3]))
+    table = combine_effects(np.array(values), np.array([0.2, 0.9, 0.4, 0.3]) ** 2, method_re="iterated", use_t=True)
+    row = table.summary_frame().loc["random effect wls"]
+    assert [found.effect, found.se, found.low, found.high] == pytest.approx(
+        list(row[["eff", "sd_eff", "ci_low", "ci_upp"]])
+    )
+    assert found.df == 3
+    plain = over_datasets(Estimate("all"), values)
+    equal = over_datasets_weighted(Estimate("all"), estimates([0.3] * 4))
+    assert [equal.effect, equal.low, equal.high] == pytest.approx([plain.effect, plain.low, plain.high])
+
+
+def test_data_sets_of_unknown_precision_get_no_weighted_interval():
+    found = over_datasets_weighted(Estimate("all"), [Estimate("a", effect=1.0, se=0.1), Estimate("b", effect=2.0)])
+    assert not found.has_interval
+    assert "two data sets" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("effect", "se", "df", "word"),
+    [(0.1, 0.1, 8, "too small to matter"), (0.3, 0.2, 8, "open"), (1.2, 0.2, 8, "matters"), (-1.2, 0.2, 8, "matters")],
+)
+def test_two_one_sided_tests_agree_with_the_90_percent_interval(effect, se, df, word):
+    one = t_estimate(Estimate("x"), effect, se, df, "")
+    assert conclusion(one, 0.5) == word
+    lower, upper = stats.t.sf((effect + 0.5) / se, df), stats.t.cdf((effect - 0.5) / se, df)
+    assert tost_p(one, 0.5) == pytest.approx(max(lower, upper))
+    assert (tost_p(one, 0.5) < 0.05) == (word == "too small to matter")
+
+
+def test_equivalence_is_said_of_every_estimate_with_an_interval():
+    found = estimate(comparison_of(BALANCED), 0.5)
+    page = equivalence.section(found)
+    assert page.count("<tr>") == 1 + 2 + 2 + 2, "head, benefit and growth, sizes, both over data sets"
+    assert conclusion(Estimate("x", effect=1.0), 0.5) == "not estimable"
+    assert tost_p(Estimate("x", effect=1.0), 0.5) is None

@@ -95,6 +95,7 @@ def test_correlation_of_the_arms_is_found_where_seeds_share_an_effect(tmp_path):
         (["hyenadna-tiny-1k-seqlen", "hyenadna-large-1m-seqlen"], ["tiny-1k", "large-1m"]),
         (["hyenadna-tiny-1k-seqlen"], ["tiny-1k"]),
         (["a", "b"], ["a", "b"]),
+        (["nano-32", "nano-64"], ["nano-32", "nano-64"]),
         (["tiny-1k", "tiny-1k-d256"], ["tiny-1k", "tiny-1k-d256"]),
         ([], []),
     ],

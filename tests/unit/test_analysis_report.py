@@ -204,6 +204,9 @@ def test_the_published_study_shows_its_numbers_and_its_faults(tmp_path, capsys):
         "50-epoch runs",
         "unpaired",
         "no scratch",
+        "+1.25 [+0.23, +2.27]",  # best epoch in a cell
+        "−1.27 [−2.29, −0.24]",
+        "marcobadici/hyenadna_pretraining_eval",
     ):
         assert shown in source
 
@@ -294,6 +297,19 @@ def test_a_published_study_can_stand_beside_ones_own(tmp_path, capsys):
     assert report.main([str(folder), "-o", str(page), "--reference", "unheard"]) == 2
     assert "there is: badici2024" in capsys.readouterr().err
     assert page.read_text(encoding="utf-8") == source
+
+
+def test_confusion_matrices_name_the_classes_where_the_sweep_noted_them(tmp_path, capsys):
+    folder = write_results(tmp_path / "results", SMALL)
+    visible, source, *_ = page_of(folder, tmp_path, capsys)
+    assert "numbered by their sorted names" in visible
+    study = json.loads((folder / "study.json").read_text())
+    study["data"] = {"alpha": {"classes": ["decoy", "enhancer<i>"]}, "beta": {"classes": ["gene", "other"]}}
+    (folder / "study.json").write_text(json.dumps(study))
+    visible, source, *_ = page_of(folder, tmp_path, capsys)
+    assert '<th scope="col">enhancer&lt;i&gt;</th>' in source
+    assert '<th scope="row">decoy</th>' in source
+    assert "numbered by their sorted names" not in visible
 
 
 def test_what_the_sweep_noted_of_its_data_is_on_the_page(tmp_path, capsys):

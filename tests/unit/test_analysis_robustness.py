@@ -19,6 +19,8 @@ from analysis.robustness import (
     probability_of_improvement,
     sign_flip,
 )
+from analysis.robustness_section import metric_cells
+from analysis.words import interval, signed
 from tests.synthetic_results import Truth, write_results
 
 TWO = Truth(
@@ -73,6 +75,43 @@ def test_example_tests_equal_a_paired_test_on_hand_collected_predictions(tmp_pat
     assert row["effect"] == pytest.approx(per_example.mean())
     assert row["p_value"] == pytest.approx(test.pvalue)
     assert row["low"] == pytest.approx(test.confidence_interval().low)
+
+
+def test_one_pair_of_models_is_compared_by_mcnemars_exact_test(tmp_path):
+    truth = Truth(models={"net": 1_000}, datasets={"alpha": 0.7}, seeds=(1,), epochs=(1,), test_examples=300)
+    results, comparison = comparison_of(tmp_path, truth)
+    folder, right = tmp_path / "results" / "predictions", {}
+    for row in results.runs.iter_rows(named=True):
+        rows = pl.read_parquet(folder / f"{row['run_id']}.parquet")
+        right[row["init"]] = rows["logits"].list.arg_max().to_numpy() == rows["label"].to_numpy()
+    better = int((right["pretrained"] & ~right["scratch"]).sum())
+    worse = int((right["scratch"] & ~right["pretrained"]).sum())
+    cells = example_tests(results, comparison).cells
+    assert cells["p_mcnemar"].to_list() == pytest.approx([stats.binomtest(better, better + worse).pvalue])
+    _, many = comparison_of(tmp_path / "more", TWO)
+    assert example_tests(load(tmp_path / "more" / "results"), many).cells["p_mcnemar"].null_count() == 4
+
+
+def test_a_cell_without_predictions_is_left_out_of_the_tests_over_examples(tmp_path):
+    results, comparison = comparison_of(tmp_path)
+    for path in (tmp_path / "results" / "predictions").glob("net-a-alpha-*"):
+        path.unlink()
+    results = load(tmp_path / "results")
+    assert example_tests(results, comparison).cells.select("dataset", "size").rows() == [
+        ("alpha", "b"), ("beta", "a"), ("beta", "b"),
+    ]  # fmt: skip
+
+
+def test_every_other_metric_is_there_for_every_cell(tmp_path):
+    results, comparison = comparison_of(tmp_path, predictions=False)
+    (way,) = [one for one in other_outcomes(results, comparison) if one.label.startswith("Matthews")]
+    expected = estimate(compare(results, "test_mcc")).cells
+    assert [(one.dataset, one.size, one.effect, one.low) for one in way.cells] == [
+        (one.dataset, one.size, one.effect, one.low) for one in expected
+    ]
+    listing = metric_cells([way])
+    for one in expected:
+        assert f"{signed(one.effect)} {interval(one)}" in listing
 
 
 def test_predictions_that_contradict_their_run_are_left_out_and_named(tmp_path):
