@@ -213,7 +213,7 @@ class Sweep:
             self.console.print("measuring what the runs need of a GPU's memory, where it is not known yet")
             shares = memory.shares(to_do, whole, self.study.resources, self.store)
         assignment = Assignment({run.run_id: run for run in to_do}, shares, self.store.uri, provenance.commit())
-        for run_id in {run.run_id for run in to_do} & self._ended():  # failed in an earlier call: to do again
+        for run_id in {run.run_id for run in to_do} & self.store.ended():  # failed in an earlier call: to do again
             self.store.delete(f"runs/{run_id}.parquet")
         making = weights.Making(self.study, self.store, keys, to_do, whole)
         with Progress(to_do, already_done, shares, making, self.console) as progress:
@@ -244,7 +244,7 @@ class Sweep:
             self._fit(runs, assignment, progress)
             if progress.store_lost:
                 raise StoreError(progress.store_lost)
-            ended = self._ended()
+            ended = self.store.ended()
             runs = [run for run in runs if run.run_id not in ended]
             too_big, progress.too_big = progress.too_big, set()
             assignment = assignment.larger(too_big)
@@ -256,10 +256,6 @@ class Sweep:
                 self._fail(run, reason, assignment)
                 progress.gave_up(run, reason)
             runs = [run for run in runs if fruitless[run.run_id] < FRUITLESS_ROUNDS]
-
-    def _ended(self) -> set[str]:
-        """Runs that have their row, done or failed."""
-        return self.store.ended()
 
     def _fit(self, runs: Sequence[RunSpec], assignment: Assignment, progress: Progress) -> None:
         trainable = tune.with_parameters(RunTrainable, assignment=assignment)
