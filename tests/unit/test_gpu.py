@@ -1,14 +1,15 @@
 """On a CUDA device: the same numbers as on the CPU, bfloat16 that trains, memory held to its share."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
 
-from hyena.config import HyenaConfig
-from hyena.model import Classifier, initialise
+from hyena.config import PUBLISHED, HyenaConfig
+from hyena.model import Classifier, LanguageModel, initialise
 from hyena.synthetic import SyntheticConfig, synthetic_dataset
-from hyena.training import PreparedData, Run, TrainingConfig
+from hyena.training import PreparedData, Run, TrainingConfig, mixed_precision
 
 pytestmark = [
     pytest.mark.gpu,
@@ -56,3 +57,18 @@ def test_a_resumed_run_goes_on_where_it_was() -> None:
     first.advance()
     second.resume(first.state())
     assert second.advance().train_loss == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("length", [131_072, 1_000_000])
+def test_a_pass_there_and_back_through_a_long_input(length: int) -> None:
+    if length == 1_000_000 and torch.cuda.get_device_properties(0).total_memory < 75 * 2**30:
+        pytest.skip("a million positions want a GPU of 80 GB")
+    config = dataclasses.replace(PUBLISHED["hyenadna-large-1m-seqlen"], checkpoint_activations=True)
+    model = LanguageModel(config)
+    initialise(model, 0)
+    model.to("cuda")
+    tokens = torch.randint(7, 11, (1, length + 1), generator=torch.Generator().manual_seed(0)).to("cuda")
+    with mixed_precision(tokens.device, "bfloat16"):
+        logits = model(tokens[:, :-1])
+    torch.nn.functional.cross_entropy(logits[0].float(), tokens[0, 1:]).backward()
+    assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)

@@ -160,15 +160,39 @@ def test_checkpointed_activations_change_no_number(dropout_seed: int | None, pre
     assert all(torch.equal(gradients[name], gradients_again[name]) for name in gradients)  # type: ignore[arg-type]
 
 
+def kept_for_backward(config: HyenaConfig, length: int) -> int:
+    """Numbers that one forward pass keeps for the backward pass."""
+    model = LanguageModel(config)
+    initialise(model, 0)
+    sizes: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
+        model(torch.full((1, length), 7))
+    return sum(sizes)
+
+
 def test_checkpointed_activations_keep_less_for_the_backward_pass() -> None:
     shape = HyenaConfig(d_model=16, n_layer=3, l_max=40)
-    kept = {}
-    for checkpointed in (False, True):
-        model = LanguageModel(dataclasses.replace(shape, checkpoint_activations=checkpointed))
-        initialise(model, 0)
-        sizes: list[int] = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda t, s=sizes: s.append(t.numel()) or t, lambda t: t):
-            model(torch.full((2, 33), 7)).sum().backward()
-        kept[checkpointed] = sum(sizes)
-    assert dataclasses.replace(shape, checkpoint_activations=True) == shape
-    assert kept[True] < kept[False] / 3
+    checkpointed = dataclasses.replace(shape, checkpoint_activations=True)
+    assert checkpointed == shape
+    assert kept_for_backward(checkpointed, 33) < kept_for_backward(shape, 33) / 3
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_what_is_kept_grows_linearly_with_the_length(checkpointed: bool) -> None:
+    config = HyenaConfig(d_model=16, n_layer=2, l_max=1024, checkpoint_activations=checkpointed)
+    short, middle, long = (kept_for_backward(config, length) for length in (256, 512, 1024))
+    assert long - middle == pytest.approx(2 * (middle - short), rel=0.05)
+
+
+@pytest.mark.slow
+def test_a_pass_there_and_back_at_32k() -> None:
+    config = dataclasses.replace(PUBLISHED["hyenadna-small-32k-seqlen"], checkpoint_activations=True)
+    model = LanguageModel(config)
+    initialise(model, 0)
+    tokens = torch.randint(7, 11, (1, 32_769), generator=torch.Generator().manual_seed(0))
+    loss = torch.nn.functional.cross_entropy(model(tokens[:, :-1])[0], tokens[0, 1:])
+    loss.backward()
+    assert math.isfinite(float(loss.detach()))
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
