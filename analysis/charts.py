@@ -265,7 +265,8 @@ def scaling(estimates: Estimates) -> Chart:
 
 def _accuracy(field: str, padding: int = 0) -> alt.Y:
     scale = alt.Scale(zero=False, nice=True, padding=padding)
-    return alt.Y(field, title="test accuracy (%)", scale=scale, axis=alt.Axis(tickCount=5))
+    axis = alt.Axis(tickCount=5, labelExpr="datum.value > 100 ? '' : datum.label")  # room for labels is no accuracy
+    return alt.Y(field, title="test accuracy (%)", scale=scale, axis=axis)
 
 
 def learning_curve(

@@ -26,7 +26,7 @@ def section(results: Results, comparison: Comparison) -> str:
             names = class_names(results.study, str(dataset), len(matrix))
             named = named and names[0] != "0"
             title = f"{size}, {init} ({count_of(group.height, 'run')})"
-            parts.setdefault(str(dataset), []).append(_matrix(title, matrix, names))
+            parts.setdefault(str(dataset), []).append(_matrix(str(dataset), title, matrix, names))
     if not parts:
         return ""
     intro = (
@@ -58,14 +58,14 @@ def _sum(matrices: list[list[list[int]]]) -> list[list[int]]:
     return [[sum(cell) for cell in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)]
 
 
-def _matrix(title: str, matrix: list[list[int]], names: Sequence[str]) -> str:
+def _matrix(dataset: str, title: str, matrix: list[list[int]], names: Sequence[str]) -> str:
     head = "".join(f'<th scope="col">{text(name)}</th>' for name in names)
     body = ""
     for name, row in zip(names, matrix, strict=True):
         cells = "".join(_shade(value, sum(row)) for value in row)
         body += f'<tr><th scope="row">{text(name)}</th>{cells}</tr>'
     corner = '<th scope="col" class="corner">true ↓ predicted →</th>'
-    label = text(f"Confusion matrix, {title}")
+    label = text(f"Confusion matrix, {dataset}, {title}")
     return (
         f'<div class="matrix"><h3>{text(title)}</h3>'
         f'<div class="scroll" role="region" tabindex="0" aria-label="{label}"><table>'

@@ -89,7 +89,8 @@ def _tables(found: pl.DataFrame, shown: dict[tuple[str, str], str], label: str) 
     if classes.is_empty():
         return content
     rows = _rows(classes, shown, "class")
-    return content + details("By class", table(["data set", "class", *shown.values(), "test examples"], rows, label, 2))
+    headers = ["data set", "class", *shown.values(), "test examples"]
+    return content + details("By class", table(headers, rows, f"{label}, by class", 2))
 
 
 def _rows(found: pl.DataFrame, shown: dict[tuple[str, str], str], *more: str) -> list[list[object]]:

@@ -152,6 +152,24 @@ def control_arms(results: Results, comparison: Comparison) -> list[Way]:
     return found
 
 
+def cells_at_chance(results: Results, comparison: Comparison) -> pl.DataFrame:
+    """Cells whose control arm does no better than naming the largest class throughout: dataset, size.
+
+    "No better": its mean accuracy is at most the largest class's share of the test examples plus two standard errors of
+    that share. A benefit there says how soon a model learns, not how far it comes. Needs confusion matrices.
+    """
+    runs = comparison.runs.filter(pl.col("init") == comparison.arms[1])
+    runs = runs.join(results.done.select("run_id", "test_confusion").drop_nulls(), on="run_id", maintain_order="left")
+    of_class = pl.col("test_confusion").list.eval(pl.element().list.sum())
+    cells = runs.with_columns(of_class.list.max().alias("largest"), of_class.list.sum().alias("examples"))
+    share = pl.col("largest") / pl.col("examples")
+    bound = 100 * (share + 2 * (share * (1 - share) / pl.col("examples")).sqrt())
+    cells = cells.group_by("dataset", "size", maintain_order=True).agg(
+        pl.col("value").mean(), bound.mean().alias("bound")
+    )
+    return cells.filter(pl.col("value") <= pl.col("bound")).select("dataset", "size")
+
+
 @dataclass(frozen=True)
 class ExampleTests:
     """`cells`: dataset, size, n (test examples), effect, low, high (points), p_value, p_mcnemar.

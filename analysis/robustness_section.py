@@ -136,7 +136,7 @@ def does_it_depend(results: Results, estimates: Estimates) -> str:
 
 def _weighted(estimates: Estimates) -> Way:
     """Data sets as a sample again, the better known ones counting more."""
-    label = "data sets as a sample, by precision (Hartung–Knapp)"
+    label = "the same, by precision (Hartung–Knapp)"
     benefit = over_datasets_weighted(Estimate("all data sets, by precision"), estimates.datasets)
     growth = over_datasets_weighted(Estimate("growth, by precision"), estimates.dataset_growth)
     return Way(label, estimates.comparison.unit, benefit, growth)

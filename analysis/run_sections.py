@@ -209,7 +209,13 @@ def cost_of_benefit(results: Results, estimates: Estimates) -> str:
         + ("" if known else " The weights of this study were taken as they are, so their own price is not known here.")
     )
     unit = estimates.comparison.unit
-    headers = ["size", "minutes a run", "minutes of pretraining", "worth so many runs", f"benefit, {unit} [95 %]"]
+    headers = [
+        "size",
+        "minutes of one run",
+        "minutes of pretraining",
+        "pretraining, in runs",
+        f"benefit, {unit} [95 %]",
+    ]
     return "<h3>What the benefit costs</h3>" + paragraphs([what]) + table(headers, rows, "What the benefit costs")
 
 

@@ -15,6 +15,7 @@ from analysis.estimates import Estimates
 from analysis.page import Markup, Page, details, number, paragraphs, table, text
 from analysis.pairs import Comparison
 from analysis.results import Results
+from analysis.robustness import cells_at_chance
 from analysis.words import (
     SYMBOLS,
     count_of,
@@ -51,8 +52,22 @@ def masthead(results: Results, estimates: Estimates, caveats: Sequence[str] = ()
     ]
     if estimates.overall.effect is not None:
         parts.append(_cards(results, estimates))
+        caveats = [*caveats, *_chance_note(results, estimates.comparison)]
     parts.append(notes(results, [*caveats, *_group_note(estimates.comparison)]))
     return "".join(parts)
+
+
+def _chance_note(results: Results, comparison: Comparison) -> list[str]:
+    """Where the control arm has learnt nothing yet, a benefit is one of pace."""
+    found = cells_at_chance(results, comparison).join(comparison.estimable, on=["dataset", "size"], how="semi")
+    if found.is_empty():
+        return []
+    total = comparison.estimable.height
+    control = comparison.arms[1]
+    return [
+        f"In {found.height} of {count_of(total, 'cell')} the {control} arm ends no better than naming the largest "
+        "class throughout. What the two arms differ by there is how soon they learn; longer training may make it smaller."
+    ]
 
 
 def _group_note(comparison: Comparison) -> list[str]:

@@ -12,6 +12,7 @@ from analysis.pairs import compare
 from analysis.power import what_next
 from analysis.results import load
 from analysis.robustness import (
+    cells_at_chance,
     control_arms,
     example_tests,
     other_outcomes,
@@ -20,6 +21,7 @@ from analysis.robustness import (
     sign_flip,
 )
 from analysis.robustness_section import metric_cells
+from analysis.sections import masthead
 from analysis.words import interval, signed
 from tests.synthetic_results import Truth, write_results
 
@@ -182,6 +184,16 @@ def test_nothing_can_be_planned_from_one_seed_or_one_size(tmp_path):
     assert what_next(estimate(comparison)) is None
     _, comparison = comparison_of(tmp_path / "b", missing=lambda row: row["model"] == "net-b", predictions=False)
     assert what_next(estimate(comparison)) is None
+
+
+def test_cells_whose_control_arm_only_guesses_are_found(tmp_path):
+    truth = Truth(models={"net": 1_000}, datasets={"guessed": 0.5, "learnt": 0.7}, seeds=(1, 2, 3), epochs=(2,))
+    results, comparison = comparison_of(tmp_path, truth)
+    assert cells_at_chance(results, comparison).rows() == [("guessed", "net")]
+    page = masthead(results, estimate(comparison))
+    assert "In 1 of 2 cells the scratch arm ends no better than naming the largest class" in page
+    without, comparison = comparison_of(tmp_path / "more", truth, predictions=False)
+    assert cells_at_chance(without, comparison).is_empty(), "without confusion matrices nothing is claimed"
 
 
 def test_control_arms_are_compared_with_both_others(tmp_path):
