@@ -66,7 +66,7 @@ def _chance_note(results: Results, comparison: Comparison) -> list[str]:
     control = comparison.arms[1]
     return [
         f"In {found.height} of {count_of(total, 'cell')} the {control} arm ends no better than naming the largest "
-        "class throughout. What the two arms differ by there is how soon they learn; longer training may make it smaller."
+        "class throughout. What the arms differ by there is how soon they learn; longer training may make it smaller."
     ]
 
 

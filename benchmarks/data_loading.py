@@ -4,8 +4,9 @@ Writes a synthetic data set with the counts of human_ensembl_regulatory (289,061
 archive, folder and CSV tables (not timed), and measures each step in a fresh process: the first load (files to cached
 tokens), the next load (cache to memory map), the padding of all splits to 500 positions, and the leakage audit of a
 second data set, made in memory: 300,000 sequences of 500 letters, half of them in train, one in a thousand copied from
-there to test. Importing torch is not counted. No warm-up; the files are in the page cache, as after a download. Prints one JSON
-object: seconds, CPU seconds and peak resident memory of each, hardware and versions. n is the number of repetitions.
+there to test. Importing torch is not counted. No warm-up; the files are in the page cache, as after a download. Prints
+one JSON object: seconds, CPU seconds and peak resident memory of each, hardware and versions. n is the number of
+repetitions.
 
     python benchmarks/data_loading.py -n 3 -o data_loading.json
 """
