@@ -1,8 +1,11 @@
 """Tokenised data sets on disk: NumPy files that all processes of a machine map and share. Next: `datasets.py`.
 
-One folder per (source, tokenizer version), named by a digest of both. It is written under a temporary name and
-renamed when whole, so that a reader finds all of it or nothing; a lock lets one process write while the others wait.
-No pickle is read or written.
+One folder per content and tokenizer version, `DIGEST-vFORMAT-tTOKENIZER`, so that the same sequences lie there once,
+wherever and in whatever container they came from. A small file per source, `NAME.source`, says which content the source
+held: the source's fingerprint is looked at rather than its content, which would have to be read whole for its digest.
+
+A folder is written under a temporary name and renamed when whole, so that a reader finds all of it or nothing; a lock
+lets one process read a source while the others wait. No pickle is read or written.
 """
 
 import hashlib
@@ -20,7 +23,7 @@ from filelock import FileLock
 from hyena.sequences import Dataset, Split
 from hyena.tokenizer import TOKENIZER_VERSION
 
-FORMAT_VERSION = 1  # raise it when the readers or the files below change meaning
+FORMAT_VERSION = 2  # raise it when the readers or the files below change meaning
 _ARRAYS = ("tokens", "offsets", "labels")
 _log = logging.getLogger(__name__)
 
@@ -40,26 +43,50 @@ def cached(cache_dir: Path, fingerprint: str, build: Callable[[], Dataset]) -> D
     Args:
         fingerprint: text that changes whenever what `build` would make changes.
     """
-    versioned = f"{FORMAT_VERSION} {TOKENIZER_VERSION} {fingerprint}"
-    entry = cache_dir / hashlib.sha256(versioned.encode()).hexdigest()[:32]
-    if (dataset := _read(entry)) is not None:
+    versions = f"v{FORMAT_VERSION}-t{TOKENIZER_VERSION}"
+    source = cache_dir / f"{hashlib.sha256(f'{versions} {fingerprint}'.encode()).hexdigest()[:32]}.source"
+    if (dataset := _of_source(source, versions)) is not None:
         return dataset
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        held = FileLock(entry.with_suffix(".lock")).acquire()
+        held = FileLock(source.with_suffix(".lock")).acquire()
     except (OSError, NotImplementedError) as error:
         _log.warning("tokens are not cached: %s cannot be written to (%s)", cache_dir, error)
         return build()
     with held:
-        if (dataset := _read(entry)) is not None:
+        if (dataset := _of_source(source, versions)) is not None:
             return dataset
         dataset = build()
+        entry = cache_dir / _entry_name(dataset.digest, versions)
         try:
-            _write(entry, dataset)
+            with FileLock(entry.with_name(f"{entry.name}.lock")):  # another source may hold the same content
+                if _read(entry) is None:
+                    _write(entry, dataset)
+            _write_source(source, dataset.digest)
         except OSError as error:
             _log.warning("tokens are not cached: %s cannot be written to (%s)", entry, error)
             return dataset
     return _read(entry) or dataset
+
+
+def _entry_name(digest: str, versions: str) -> str:
+    return f"{digest[:32]}-{versions}"
+
+
+def _of_source(source: Path, versions: str) -> Dataset | None:
+    """The data set that a source held when it was read; None where it was not, or is damaged."""
+    try:
+        digest = source.read_text()
+    except (OSError, ValueError):
+        return None
+    dataset = _read(source.parent / _entry_name(digest, versions))
+    return dataset if dataset is not None and dataset.digest == digest else None
+
+
+def _write_source(source: Path, digest: str) -> None:
+    with tempfile.NamedTemporaryFile("w", dir=source.parent, prefix=f"{source.name}.", delete=False) as file:
+        file.write(digest)
+    Path(file.name).replace(source)
 
 
 def _write(entry: Path, dataset: Dataset) -> None:

@@ -343,6 +343,24 @@ def test_the_cache_follows_the_files(tmp_path, load, change):
     assert load(path).digest != before
 
 
+def test_the_same_content_is_cached_once_wherever_it_came_from(tmp_path, load):
+    folder = load(write_folder(tmp_path / "mine", FILES))
+    elsewhere = load(write_folder(tmp_path / "copy" / "mine", FILES))
+    [entry] = cached_entries(tmp_path / "cache")
+    assert entry.name.startswith(folder.digest[:32])
+    assert Path(folder.train.tokens.filename) == Path(elsewhere.train.tokens.filename) == entry / "train_tokens.npy"
+
+
+def test_what_a_source_file_says_is_checked(tmp_path, load):
+    path = write_folder(tmp_path / "mine", FILES)
+    whole = load(path)
+    [source] = (tmp_path / "cache").glob("*.source")
+    for wrong in (b"", b"0" * 64, f"{whole.digest[:32]}{'f' * 32}".encode(), b"../../elsewhere", b"\xff\x00"):
+        source.write_bytes(wrong)
+        assert load(path).digest == whole.digest
+        assert source.read_text() == whole.digest
+
+
 def test_big_folders_are_watched_by_folder(tmp_path, load, monkeypatch):
     monkeypatch.setattr(datasets, "_STAT_LIMIT", 3)
     path = write_folder(tmp_path / "mine", FILES)
