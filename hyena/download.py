@@ -25,13 +25,20 @@ WAITS_S = (2.0, 8.0, 32.0)
 STALL_S = 60.0
 START_S = 60.0  # more, for the start of the package and the first answer of the server
 _POLL_S = 0.2
+_SAY_S = {True: 1.0, False: 15.0}  # seconds between two lines of progress, on a terminal and elsewhere
 _FINAL = 3  # the child's exit code for what another attempt would not mend
 
 _CHILD = f"""
-import sys, urllib.error
+import sys, urllib.error, urllib.request
 from pathlib import Path
 from genomic_benchmarks.loc2seq.cloud_caching import CLOUD_CACHE, download_from_cloud_cache
 name, folder, address = sys.argv[1:]
+
+retrieve = urllib.request.urlretrieve
+def with_size(url, target):  # the package asks for no progress; what it calls would tell the size
+    return retrieve(url, target, lambda blocks, _, size: blocks or (Path(folder) / "size").write_text(str(size)))
+urllib.request.urlretrieve = with_size
+
 try:
     download_from_cloud_cache((name, 0), Path(folder) / name, {{(name, 0): address or CLOUD_CACHE[name, 0]}})
 except urllib.error.HTTPError as error:
@@ -137,12 +144,30 @@ def _watch(child: subprocess.Popen[bytes], name: str, archive: Path) -> bool:
         unpacking = unpacking or (archive.parent / name).exists()
         if not unpacking and now - last_change > STALL_S + (START_S if size == 0 else 0):
             return False
-        if now - last_said > (1 if sys.stderr.isatty() else 15):
+        if now - last_said > _SAY_S[sys.stderr.isatty()]:
             last_said = now
-            doing = "unpacking" if unpacking else f"{size / 1e6:.1f} MB, {size / 1e6 / (now - start):.1f} MB/s"
+            doing = "unpacking" if unpacking else _progress(size, _whole_size(archive), now - start)
             _say(f"{name}: {doing}", passing=True)
     _say(f"{name}: fetched in {time.monotonic() - start:.0f} s" if child.returncode == 0 else "")
     return True
+
+
+def _whole_size(archive: Path) -> int:
+    """Bytes that the server announced for the archive; 0 where it announced none (or not yet)."""
+    try:
+        return max(int((archive.parent / "size").read_text()), 0)
+    except (OSError, ValueError):
+        return 0
+
+
+def _progress(size: int, whole: int, seconds: float) -> str:
+    """A bar with the share where the whole size is known, else the bytes alone; and the speed."""
+    speed = f"{size / 1e6 / max(seconds, 1e-9):.1f} MB/s"
+    if not whole:
+        return f"{size / 1e6:.1f} MB, {speed}"
+    share = min(size / whole, 1.0)
+    filled = round(20 * share)
+    return f"{'█' * filled}{'░' * (20 - filled)} {share:.0%} of {whole / 1e6:.1f} MB, {speed}"
 
 
 def _say(text: str, passing: bool = False) -> None:

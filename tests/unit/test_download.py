@@ -4,6 +4,7 @@ import http.server
 import io
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -119,11 +120,21 @@ def test_a_download_is_put_in_place_once(tmp_path, serve):
     assert len(server.paths) == 1
 
 
-def test_a_slow_server_is_waited_for(tmp_path, serve, capfd):
+def test_a_slow_server_is_waited_for_behind_a_bar(tmp_path, serve, monkeypatch, capfd):
+    monkeypatch.setattr(download, "_SAY_S", {True: 0, False: 0})
     server = serve("slow")
     assert load_dataset(NAME, None, tmp_path / "data", tmp_path / "cache").official
     assert len(server.paths) == 1
-    assert "trying again" not in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "trying again" not in said
+    shares = [int(share) for share in re.findall(rf"{NAME}: █+░* (\d+)% of 0\.4 MB, [0-9.]+ MB/s", said)]
+    assert shares == sorted(shares)
+    assert any(0 < share < 100 for share in shares)
+
+
+def test_a_bar_needs_the_whole_size():
+    assert download._progress(3_000_000, 12_000_000, 2) == "█████░░░░░░░░░░░░░░░ 25% of 12.0 MB, 1.5 MB/s"
+    assert download._progress(3_000_000, 0, 2) == "3.0 MB, 1.5 MB/s"
 
 
 def test_what_may_pass_is_tried_again(tmp_path, serve, capfd):
