@@ -144,7 +144,7 @@ def _benefit_sentence(results: Results, estimates: Estimates, word: str) -> str:
     where = f"on {_these(estimates)}"
     change = f"{signed(effect.effect)} {estimates.comparison.unit} of test accuracy"
     if word == "not estimable":
-        return f"Pretraining changed accuracy by {change} {where}; {effect.reason}."
+        return f"Whether pretraining helps cannot be told yet: {change} {where} were seen, with {effect.reason}."
     span = f"{change} {where} (95 % interval {signed(effect.low)} to {signed(effect.high)})"
     margin = f"±{estimates.margin:g} {estimates.comparison.unit}"
     if word in ("helps", "hurts"):
@@ -164,7 +164,7 @@ def _growth_sentence(estimates: Estimates, word: str) -> str:
     reach = f"from {parameters_text(sizes[0][1])} to {parameters_text(sizes[-1][1])} parameters"
     change = f"{signed(growth.effect)} {estimates.comparison.unit}"
     if word == "not estimable":
-        return f"From the smallest to the largest size the benefit changed by {change} ({reach}); {growth.reason}."
+        return f"Nor can it be told whether the benefit grows with size: {change} were seen {reach}."
     span = f"{change} {reach} (95 % interval {signed(growth.low)} to {signed(growth.high)})"
     if word in ("grows", "shrinks"):
         small = is_negligible(growth, estimates.margin)
