@@ -27,6 +27,7 @@ HYPERPARAMETERS = (
     "padding",
     "pooling",
     "reverse_complement",
+    "batching",
     "split",
     "validation_fraction",
     "train_fraction",

@@ -56,6 +56,7 @@ _PROTOCOL = {
     "padding": "left",
     "pooling": "all",
     "reverse_complement": 0.5,
+    "batching": "shuffled",
     "split": "official",
     "validation_fraction": 0.0,
     "train_fraction": 1.0,

@@ -1,7 +1,9 @@
-"""From packed tokens to rectangles that a model reads, with nothing per sequence in Python. Next: `training.py`."""
+"""From packed tokens to rectangles that a model reads, with nothing per sequence in Python. Next: `recipe.py`."""
+
+from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +15,18 @@ from hyena.tokenizer import COMPLEMENT, PAD
 
 Side = Literal["left", "right"]
 _CHUNK_TOKENS = 1 << 24
+
+
+class Batch(NamedTuple):
+    """Tokens [B, L] (uint8), real lengths [B] and labels [B], on one device; with a seed axis [S, B, …] in a stack."""
+
+    tokens: torch.Tensor
+    lengths: torch.Tensor
+    labels: torch.Tensor
+
+    def take(self, index: torch.Tensor | slice, width: int | None = None) -> Batch:
+        """The rows of `index`, of any shape, cut to `width` positions."""
+        return Batch(self.tokens[:, :width][index], self.lengths[index], self.labels[index])
 
 
 def padded(split: Split, length: int, side: Side) -> tuple[torch.Tensor, torch.Tensor]:
@@ -85,36 +99,53 @@ def _check_side(side: str) -> None:
         raise InputError(f"padding side {side!r}: must be 'left' or 'right'")
 
 
-def batches_of_like_length(
-    lengths: torch.Tensor, order: torch.Tensor, batch_size: int, pool_batches: int = 50
-) -> list[torch.Tensor]:
-    """Batches whose sequences have like lengths, so that little of them is padding.
+def flip_rows(tokens: torch.Tensor, lengths: torch.Tensor, flipped: torch.Tensor, side: Side) -> None:
+    """Turn some sequences into their other strand, in place; no other row is touched.
 
-    With padding on the right and a mean over real positions the padding leaves no trace in the logits of a causal
-    model, so each batch can be cut to `batch_width`. The order stays random: it is cut into pools of `pool_batches`
-    batches, each pool sorted by length and cut into batches, and these follow each other as `order` has their
-    shortest members.
+    Args:
+        tokens, lengths: [..., L] and [...], as for `reverse_complement`.
+        flipped: bool [...] on the CPU, so that which rows are turned is known without waiting for the device.
+    """
+    rows = flipped.flatten().nonzero()[:, 0].to(tokens.device, non_blocking=True)
+    flat, real = tokens.view(-1, tokens.shape[-1]), lengths.flatten()
+    flat[rows] = reverse_complement(flat[rows], real[rows], side)
+
+
+#: Positions by which the widths of batches differ: few different widths occur, and matrix units like the number.
+WIDTH_MULTIPLE = 64
+
+
+def like_length_order(
+    lengths: torch.Tensor, order: torch.Tensor, batch_size: int, turn: torch.Generator, multiple: int = WIDTH_MULTIPLE
+) -> torch.Tensor:
+    """A random order rearranged so that every `batch_size` in a row have like lengths, and little of them is padding.
+
+    Sequences are sorted by their length in multiples, equals as `order` has them, and cut into batches, which follow
+    each other in a random turn; a shorter batch comes last. So batches are as random as they can be among sequences of
+    one width, and their widths depend on `lengths` and `turn` alone, not on `order`: the batches of other seeds, with
+    the same turn, are as wide step by step.
 
     Args:
         lengths: int64 [N], real positions of each sequence.
         order: int64 [M], numbers of sequences: a random order of an epoch.
 
     Returns:
-        int64 tensors of `batch_size` numbers (the last of all may be shorter), together `order` again.
+        int64 [M], the numbers in `order`.
     """
-    if batch_size < 1 or pool_batches < 1:
-        raise InputError(f"batch_size {batch_size}, pool_batches {pool_batches}: must be at least 1")
-    place = torch.arange(len(order), device=order.device)
-    pool = place // (batch_size * pool_batches)
-    chosen = lengths[order]
-    longest = int(chosen.max()) if len(order) else 0
-    by_length = torch.argsort(pool * (longest + 1) + chosen, stable=True)
-    batches = order[by_length].split(batch_size)
+    if batch_size < 1:
+        raise InputError(f"batch_size {batch_size}: must be at least 1")
+    by_width = order[torch.argsort(-(-lengths[order] // multiple), stable=True)]
     whole = len(order) // batch_size
-    turn = torch.argsort(by_length[: whole * batch_size : batch_size]).tolist()
-    return [*(batches[i] for i in turn), *batches[whole:]]
+    batches, rest = by_width[: whole * batch_size], by_width[whole * batch_size :]
+    turned = batches.view(whole, batch_size)[torch.randperm(whole, generator=turn)]
+    return torch.cat([turned.flatten(), rest])
 
 
-def batch_width(longest: int, limit: int, multiple: int = 64) -> int:
-    """Positions to keep of a batch padded on the right: a multiple, so that few different widths occur, or `limit`."""
-    return min(limit, -(-longest // multiple) * multiple)
+def batch_widths(lengths: torch.Tensor, batch_size: int, limit: int, multiple: int = WIDTH_MULTIPLE) -> list[int]:
+    """Positions to keep of each batch padded on the right: its longest, rounded up to a multiple, at most `limit`.
+
+    Args:
+        lengths: int64 [..., N] on the CPU, real positions in the order of the batches.
+    """
+    batches = lengths.split(batch_size, dim=-1) if lengths.numel() else ()
+    return [min(limit, -(-int(batch.max()) // multiple) * multiple) for batch in batches]

@@ -1,4 +1,4 @@
-"""From a data set's name to its tokens: where it lies, what reads it, and the cache between. Next: `training.py`.
+"""From a data set's name to its tokens: where it lies, what reads it, and the cache between. Next: `batches.py`.
 
 The names that other modules need stand here: the types and cuts from `sequences.py`, the rectangles from
 `batches.py`. Files are read by `readers.py`, official names and counts are in `catalogue.py`.

@@ -23,19 +23,11 @@ from hyena.config import HyenaConfig
 from hyena.corpus import Corpus, Intervals, read_corpus
 from hyena.errors import InputError
 from hyena.model import LanguageModel, initialise
+from hyena.optimisation import mixed_precision, optimizer_for, restore, snapshot, update
 from hyena.randomness import stream
+from hyena.recipe import Precision, TrainingConfig, learning_rate
 from hyena.tokenizer import COMPLEMENT, A, T
-from hyena.training import (
-    Precision,
-    TrainingConfig,
-    TrainingError,
-    learning_rate,
-    mixed_precision,
-    optimizer_for,
-    restore,
-    snapshot,
-    update,
-)
+from hyena.training import TrainingError
 
 __all__ = ["Corpus", "Pretraining", "PretrainingConfig", "PretrainingRecord", "read_corpus"]
 
@@ -89,7 +81,7 @@ class PretrainingConfig:
 
     @property
     def schedule(self) -> TrainingConfig:
-        """The same recipe in the words of `training.py`."""
+        """The same recipe in the words of `recipe.py`."""
         return TrainingConfig(
             epochs=1,
             batch_size=self.batch_size,

@@ -17,6 +17,7 @@ STREAMS = {
     "shuffle": "permutation of each pretrained tensor in the shuffled arm",
     "head": "initial weights of the head",
     "order": "order of the training examples, each epoch",
+    "turn": "turn of batches of like length, each epoch: seeded by its number, the same for all runs",
     "augmentation": "which training sequences are reverse-complemented",
     "dropout": "dropout masks",
     "split": "which training examples become the validation split",

@@ -124,6 +124,7 @@ RUNS = pa.schema(
         _field(
             "reverse_complement", pa.float64(), "probability of reverse-complementing a training sequence", "fraction"
         ),
+        _field("batching", pa.string(), "shuffled, or like_length: batches of sequences of like length, cut to it"),
         _field("split", pa.string(), "official, or regroup: cut anew so that no overlapping sequences face each other"),
         _field("validation_fraction", pa.float64(), "share of the training split cut off for validation", "fraction"),
         _field(

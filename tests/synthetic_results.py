@@ -197,6 +197,7 @@ def _run(truth: Truth, row: dict[str, Any], accuracy: float, *, failed: bool) ->
         "padding": "left",
         "pooling": "all",
         "reverse_complement": 0.5,
+        "batching": "shuffled",
         "split": "official",
         "validation_fraction": 0.1,
         "train_fraction": 1.0,

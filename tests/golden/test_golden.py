@@ -11,16 +11,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from hyena.batches import Batch
 from hyena.config import HyenaConfig
 from hyena.model import Classifier, trainable_parameters
-from hyena.training import (
-    Batch,
-    TrainingConfig,
-    learning_rate,
-    mixed_precision,
-    optimisation_step,
-    optimizer_for,
-)
+from hyena.optimisation import mixed_precision, optimisation_step, optimizer_for
+from hyena.recipe import TrainingConfig, learning_rate
 
 HERE = Path(__file__).parent
 FORWARD = json.loads((HERE / "hyenadna_forward.json").read_text())

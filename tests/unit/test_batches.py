@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hyena.batches import batch_width, batches_of_like_length, padded, reverse_complement
+from hyena.batches import batch_widths, flip_rows, like_length_order, padded, reverse_complement
 from hyena.config import HyenaConfig
 from hyena.errors import InputError
 from hyena.model import Classifier, initialise
@@ -87,32 +87,53 @@ def test_side_and_length_are_checked():
         padded(SPLIT, 0, "left")
 
 
-@pytest.mark.parametrize(("examples", "batch_size", "pool"), [(1_000, 32, 4), (1_000, 10, 100), (7, 32, 4), (0, 8, 2)])
-def test_batches_of_like_length_hold_everything_once(examples, batch_size, pool):
-    generator = torch.Generator().manual_seed(0)
-    lengths = torch.randint(1, 500, (examples,), generator=generator)
-    order = torch.randperm(examples, generator=generator)
-    batches = [batch for batch in batches_of_like_length(lengths, order, batch_size, pool) if len(batch)]
-    assert sorted(torch.cat([order[:0], *batches]).tolist()) == list(range(examples))
-    assert all(len(batch) == batch_size for batch in batches[:-1])
+def like_length(lengths: torch.Tensor, seed: int, batch_size: int) -> torch.Tensor:
+    order = torch.randperm(len(lengths), generator=torch.Generator().manual_seed(seed))
+    return like_length_order(lengths, order, batch_size, torch.Generator().manual_seed(7))
+
+
+@pytest.mark.parametrize(("examples", "batch_size"), [(1_000, 32), (1_000, 10), (7, 32), (0, 8)])
+def test_batches_of_like_length_hold_everything_once(examples, batch_size):
+    lengths = torch.randint(1, 500, (examples,), generator=torch.Generator().manual_seed(0))
+    visit = like_length(lengths, 0, batch_size)
+    assert visit.sort().values.tolist() == list(range(examples))
+    assert len(batch_widths(lengths[visit], batch_size, 500)) == -(-examples // batch_size)
 
 
 def test_batches_of_like_length_have_little_padding_and_a_random_order():
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(70, 600, (10_000,), generator=generator)
-    order = torch.randperm(10_000, generator=generator)
-    batches = batches_of_like_length(lengths, order, 32)
-    padding = sum(len(batch) * int(lengths[batch].max()) for batch in batches) / int(lengths.sum()) - 1
-    plain = sum(len(batch) * int(lengths[batch].max()) for batch in order.split(32)) / int(lengths.sum()) - 1
-    assert padding < 0.05 < 0.5 < plain
-    means = torch.stack([lengths[batch].float().mean() for batch in batches[:50]])
-    assert abs(float(torch.corrcoef(torch.stack([means, torch.arange(50.0)]))[0, 1])) < 0.5, "batches go by length"
-    again = batches_of_like_length(lengths, order, 32)
-    assert all(torch.equal(a, b) for a, b in zip(batches, again, strict=True))
+    visit = like_length(lengths, 1, 32)
+    widths = torch.tensor(batch_widths(lengths[visit], 32, 600))
+    assert int(widths.sum()) * 32 / int(lengths.sum()) < 1.15
+    assert 10_000 * 600 / int(lengths.sum()) > 1.7  # what padding to the longest costs
+    turn = torch.arange(len(widths) - 1.0)
+    assert abs(float(torch.corrcoef(torch.stack([widths[:-1].float(), turn]))[0, 1])) < 0.2, "batches go by length"
+    assert torch.equal(visit, like_length(lengths, 1, 32))
+
+
+def test_batches_of_other_seeds_are_as_wide_step_by_step_and_hold_other_sequences():
+    lengths = torch.randint(20, 600, (1_003,), generator=torch.Generator().manual_seed(0))
+    one, other = like_length(lengths, 1, 16), like_length(lengths, 2, 16)
+    assert batch_widths(lengths[one], 16, 600) == batch_widths(lengths[other], 16, 600)
+    assert batch_widths(lengths[torch.stack([one, other])], 16, 600) == batch_widths(lengths[one], 16, 600)
+    shared = [len(set(a.tolist()) & set(b.tolist())) for a, b in zip(one.split(16), other.split(16), strict=True)]
+    assert sum(shared) / len(one) < 0.3
 
 
 def test_width_of_a_batch():
-    assert [batch_width(n, 500) for n in (1, 64, 65, 300, 449, 500)] == [64, 64, 128, 320, 500, 500]
+    lengths = torch.tensor([1, 64, 65, 300, 449, 500])
+    assert batch_widths(lengths, 1, 500) == [64, 64, 128, 320, 500, 500]
+    assert batch_widths(lengths, 4, 500) == [320, 500]
+
+
+def test_only_the_flipped_rows_are_turned():
+    for side in ("left", "right"):
+        tokens, lengths = padded(SPLIT, 6, side)
+        turned = reverse_complement(tokens, lengths, side)
+        expected = torch.stack([tokens[0], turned[1], turned[2]])
+        flip_rows(tokens, lengths, torch.tensor([False, True, True]), side)
+        assert torch.equal(tokens, expected)
 
 
 @pytest.mark.parametrize("width", [40, 64, 100, 128])

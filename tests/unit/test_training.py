@@ -2,6 +2,7 @@
 
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,15 @@ from hyena.checkpoint import load_backbone, save_weights
 from hyena.config import HyenaConfig
 from hyena.errors import InputError
 from hyena.model import Classifier, initialise, shuffle
+from hyena.optimisation import optimizer_for, predict
 from hyena.randomness import numpy_stream
+from hyena.recipe import TrainingConfig, learning_rate
 from hyena.sequences import Dataset, dataset_from_sequences
 from hyena.synthetic import SyntheticConfig, synthetic_dataset
-from hyena.training import PreparedData, Run, TrainingConfig, TrainingError, learning_rate, optimizer_for
+from hyena.tokenizer import PAD
+from hyena.training import PreparedData, Run, TrainingError
 
-MODEL = HyenaConfig(d_model=8, n_layer=1, l_max=64)
+MODEL = HyenaConfig(d_model=8, n_layer=1, l_max=210)
 CONFIG = TrainingConfig(epochs=3, batch_size=16, learning_rate=3e-3, validation_fraction=0.2)
 CPU = torch.device("cpu")
 
@@ -91,16 +95,32 @@ def test_without_validation_nothing_is_chosen(dataset: Dataset) -> None:
     assert run.result().best_epoch is None
 
 
-@pytest.mark.parametrize("interrupted_after", [1, 2])
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(dataset: Dataset, interrupted_after: int) -> None:
-    whole = finished(new_run(dataset))
-    first = new_run(dataset)
+@pytest.fixture(scope="module")
+def uneven() -> Dataset:
+    """Sequences of 1 to 200 letters."""
+    rng = numpy_stream(1, "tasks")
+    made = [(bytes(rng.choice(list(b"ACGTN"), n).tolist()), n % 2) for n in rng.integers(1, 201, 90)]
+    return dataset_from_sequences("uneven", ("even", "odd"), made[:60], made[60:])
+
+
+LIKE_LENGTH = TrainingConfig(epochs=3, batch_size=8, learning_rate=3e-3, batching="like_length")
+
+
+@pytest.mark.parametrize(("interrupted_after", "batching"), [(1, "shuffled"), (2, "shuffled"), (1, "like_length")])
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
+    dataset: Dataset, interrupted_after: int, batching: str
+) -> None:
+    config = replace(CONFIG, batching=batching)  # type: ignore[arg-type]
+    whole = finished(new_run(dataset, config=config))
+    first = new_run(dataset, config=config)
     for _ in range(interrupted_after):
         first.advance()
     buffer = io.BytesIO()
     torch.save(first.state(), buffer)
     buffer.seek(0)
-    second = new_run(dataset, seed=99)  # every stream of this seed is another one; the state brings them back
+    second = new_run(
+        dataset, seed=99, config=config
+    )  # every stream of this seed is another one; the state brings them back
     second.resume(torch.load(buffer, weights_only=True))
     finished(second)
     assert losses(second) == losses(whole)
@@ -145,6 +165,37 @@ def test_every_training_sequence_is_seen_once_an_epoch_on_one_strand_or_the_othe
     originals = {tuple(t) for t in run.data.train.tokens.tolist()}
     turned = sum(tuple(t) not in originals for t in seen)
     assert 0 < turned < len(seen)
+
+
+def test_batches_of_like_length_are_cut_to_their_width_and_hold_every_sequence_once(uneven: Dataset) -> None:
+    run = new_run(uneven, config=replace(LIKE_LENGTH, reverse_complement=0.0))
+    batches = list(run._batches())
+    assert sum(batch.tokens.numel() for batch in batches) < 0.75 * run.data.train.tokens.numel()
+    for batch in batches:
+        assert batch.tokens.shape[1] == min(-(-int(batch.lengths.max()) // 64) * 64, run.data.train.tokens.shape[1])
+    longest = run.data.train.tokens.shape[1]
+    seen = [t + [PAD] * (longest - len(t)) for batch in batches for t in batch.tokens.tolist()]
+    assert sorted(seen) == sorted(run.data.train.tokens.tolist())
+    again = [batch.lengths.tolist() for batch in run._batches()]
+    assert again != [batch.lengths.tolist() for batch in batches]
+
+
+def test_evaluation_in_batches_of_like_length_gives_the_same_logits_in_the_same_order(uneven: Dataset) -> None:
+    run = new_run(uneven, config=LIKE_LENGTH)
+    test, config = run.data.test, run.config
+    with torch.no_grad():
+        one_by_one = torch.cat([run.model(t[None], n[None]) for t, n, _ in zip(*test, strict=True)])
+    assert torch.allclose(predict(run.model, test, config), one_by_one, rtol=0, atol=1e-5)
+    left = new_run(uneven, config=replace(config, batching="shuffled", padding="left"))
+    with torch.no_grad():
+        one_by_one = torch.cat([left.model(t[None], n[None]) for t, n, _ in zip(*left.data.test, strict=True)])
+    assert torch.allclose(predict(left.model, left.data.test, left.config), one_by_one, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("padding", "pooling"), [("left", "real"), ("right", "all"), ("left", "all")])
+def test_batches_of_like_length_are_refused_where_padding_shows_in_the_result(padding: str, pooling: str) -> None:
+    with pytest.raises(InputError, match='needs padding = "right" and pooling = "real"'):
+        TrainingConfig(epochs=1, batching="like_length", padding=padding, pooling=pooling)  # type: ignore[arg-type]
 
 
 def test_a_loss_that_is_no_number_ends_the_run(dataset: Dataset) -> None:
