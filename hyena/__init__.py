@@ -4,8 +4,9 @@ Axis letters, here and in every einops pattern:
 
     B  batch, sequences            L  length, positions
     D  d_model, channels           C  classes
-    H  d_inner, channels of the MLP
+    H  d_inner, channels of MLP    S  seeds of a stack
 
 Read in this order: `config.py` (sizes), `model.py` (the whole network on one page), `datasets.py` (from files to
-tokens), `training.py` (from tokens to scores), `pretraining.py` (from a genome to weights).
+tokens), `recipe.py`, `optimisation.py` and `training.py` (from tokens to scores), `stacked.py` (several seeds at
+once), `pretraining.py` (from a genome to weights).
 """

@@ -1,0 +1,231 @@
+"""Several seeds of one cell trained as one model: every parameter with a seed axis, and no word between the seeds.
+
+A small model leaves most of a machine idle: its step is a few hundred short operations. A stack does each of them once
+for S seeds, as batched products over [S, …] and, where every channel is by itself (both convolutions), with the seeds
+folded into the channels. Each seed has its own initialisation, data order, augmentation, dropout, gradient clipping
+and optimiser state, so that it ends where it would have ended alone, within rounding. Written out rather than
+derived by `torch.vmap`: that would need a rule for every custom gradient, and cannot draw from one stream a seed.
+
+The mathematics and its names are those of `model.py`, `operator.py` and `filter.py`, to which the tests hold it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from hyena.filter import ImplicitFilter
+from hyena.longconv import causal_convolution
+from hyena.model import Block, Classifier, drop, pool
+from hyena.operator import HyenaOperator
+from hyena.optimisation import restore, snapshot
+from hyena.recipe import TrainingConfig
+from hyena.training import EpochRecord, PreparedData, Progress, RunResult, Training, TrainingError
+
+#: What AdamW keeps for each value of a parameter; its `step` is common to all seeds.
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class StackedClassifier(nn.Module):
+    """S classifiers of one shape. Parameters have the names of one `Classifier`'s, and S in front of their shape."""
+
+    def __init__(self, models: Sequence[Classifier]) -> None:
+        """Copies the parameters of `models`, which must agree in shape, in pooling and in what is frozen."""
+        super().__init__()
+        first = models[0]
+        alike = {(m.backbone.config, m.pooling, m.padding, _shapes(m)) for m in models}
+        if len(alike) > 1:
+            raise ValueError("models of one stack must have the same shape, pooling, padding and frozen parameters")
+        stacked = copy.deepcopy(first)
+        parameters = zip(*(m.parameters() for m in models), strict=True)
+        for holder, of_seeds in zip(stacked.parameters(), parameters, strict=True):
+            holder.data = torch.stack([p.detach() for p in of_seeds])
+        self.backbone, self.head = stacked.backbone, stacked.head
+        self.pooling, self.padding = first.pooling, first.padding
+
+    def forward(self, tokens: Tensor, lengths: Tensor, dropout: Sequence[torch.Generator] | None = None) -> Tensor:
+        """Tokens [S, B, L], or [B, L] for all seeds alike, and their lengths to logits [S, B, C]."""
+        backbone, config = self.backbone, self.backbone.config
+        table = backbone.embeddings.word_embeddings.weight
+        seeds, tokens = len(table), tokens.int()
+        streams = [None] * seeds if dropout is None else dropout
+        residual = torch.stack(
+            [
+                drop(F.embedding(tokens[seed] if tokens.dim() == 3 else tokens, rows), config.embed_dropout, stream)
+                for seed, (rows, stream) in enumerate(zip(table.unbind(), streams, strict=True))
+            ]
+        )
+        for layer in backbone.layers:
+            residual = _block(cast(Block, layer), residual, dropout)
+        real = lengths.expand(seeds, -1).flatten() if self.pooling == "real" else None
+        last = backbone.ln_f
+        hidden = F.layer_norm(residual, last.normalized_shape, eps=last.eps)
+        pooled = pool(hidden.flatten(0, 1), real, self.padding).unflatten(0, (seeds, -1))
+        scaled = pooled * last.weight[:, None] + last.bias[:, None]  # the same after the mean as before, on less
+        return _linear(scaled, self.head.output_transform)
+
+
+def _shapes(model: nn.Module) -> tuple[tuple[str, torch.Size, bool], ...]:
+    return tuple((name, p.shape, p.requires_grad) for name, p in model.named_parameters())
+
+
+def _linear(x: Tensor, linear: nn.Linear, norm: nn.LayerNorm | None = None) -> Tensor:
+    """[S, …, D] by each seed's weight [S, D', D] to [S, …, D'], after a LayerNorm where one is given.
+
+    The norm's own weight and bias go into those of the product, which are smaller than what they would scale.
+    """
+    weight: Tensor = linear.weight
+    bias: Tensor = linear.bias
+    if norm is not None:
+        x = F.layer_norm(x, norm.normalized_shape, eps=norm.eps)
+        weight, bias = weight * norm.weight[:, None], bias + (weight * norm.bias[:, None]).sum(dim=-1)
+    rows, columns = x.flatten(1, -2), weight.transpose(1, 2)
+    y = torch.bmm(rows, columns) if bias is None else torch.baddbmm(bias[:, None], rows, columns)
+    return y.unflatten(1, x.shape[1:-1])
+
+
+def _block(block: Block, residual: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
+    """`Block.forward` over [S, B, L, D]."""
+    mixed = _operator(block.mixer, block.norm1, residual)
+    residual = residual + _drop_each(mixed, block.dropout, dropout).to(residual.dtype)
+    inner = F.gelu(_linear(residual, block.mlp.fc1, block.norm2), approximate="tanh")
+    return residual + _drop_each(_linear(inner, block.mlp.fc2), block.dropout, dropout).to(residual.dtype)
+
+
+def _drop_each(x: Tensor, probability: float, dropout: Sequence[torch.Generator] | None) -> Tensor:
+    """`drop` with each seed's own stream."""
+    if dropout is None or probability == 0:
+        return x
+    return torch.stack([drop(row, probability, stream) for row, stream in zip(x.unbind(), dropout, strict=True)])
+
+
+def _operator(mixer: HyenaOperator, norm: nn.LayerNorm, x: Tensor) -> Tensor:
+    """`HyenaOperator.forward` of the norm of [S, B, L, D], the seeds folded into the channels of both convolutions."""
+    seeds, _, length, channels = x.shape
+    short = mixer.short_filter
+    projected = rearrange(_linear(x, mixer.in_proj, norm), "S B L D3 -> B (S D3) L")
+    weight, bias = short.weight.flatten(0, 1), cast(Tensor, short.bias).flatten()
+    filtered = F.conv1d(projected, weight, bias, padding=short.padding, groups=len(bias))[..., :length]
+    x0, x1, v = filtered.unflatten(1, (seeds, 3, channels)).unbind(dim=2)
+    u = x1 * v
+    with torch.autocast(x.device.type, enabled=False):
+        skip = mixer.filter_fn.bias
+        u = u.to(skip.dtype)
+        long = causal_convolution(u.flatten(1, 2), _filter(mixer.filter_fn, length)).view(u.shape)
+        y = long + skip[..., None] * u
+    return _linear(rearrange(x0 * y, "B S D L -> S B L D"), mixer.out_proj)
+
+
+def _filter(filter_fn: ImplicitFilter, length: int) -> Tensor:
+    """`ImplicitFilter.forward` of each seed: [S · D, L]."""
+    position = filter_fn.pos_emb
+    if length > position.z.shape[1]:
+        raise ValueError(f"input of {length} positions is longer than l_max = {position.z.shape[1]}")
+    values = position.z[:, :length].expand(len(filter_fn.bias), -1, -1)
+    for layer in filter_fn.implicit_filter:
+        values = _linear(values, layer) if isinstance(layer, nn.Linear) else layer(values)
+    return rearrange(values * filter_fn.modulation(position.t[:, :length]), "S L D -> (S D) L")
+
+
+class StackedRun(Training):
+    """Runs of one cell that differ in their seed alone, in step. A single one is trained exactly as a `Run` is.
+
+    A seed whose loss is no number fails alone; the others go on without it.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Classifier],
+        data: PreparedData,
+        config: TrainingConfig,
+        seeds: Sequence[int],
+    ) -> None:
+        """`models`: one a seed, initialised already, on the device of `data`; their parameters are copied."""
+        if not models or len(models) != len(seeds):
+            raise ValueError(f"{len(models)} models for {len(seeds)} seeds: one model a seed is wanted")
+        stacked = len(models) > 1
+        model = StackedClassifier(models) if stacked else models[0]
+        super().__init__(model, data, config, seeds, stacked=stacked)
+
+    def advance(self) -> list[EpochRecord | TrainingError]:
+        """Train one epoch, then evaluate: each seed's record, or why it failed, now or before."""
+        self.train_and_evaluate()
+        return [seed.error or seed.history[-1] for seed in self.progress]
+
+    def results(self) -> list[RunResult | TrainingError]:
+        """Each seed's final scores, or why it failed."""
+        return [seed.error or self.result_of(seed) for seed in self.progress]
+
+    def state(self) -> list[dict[str, Any]]:
+        """Of each seed what its `Run` would give, so that it can go on in any stack or alone; of a failed one why."""
+        whole = snapshot(self.model, self.optimizer, {})
+        places = iter(range(len(self.running)))
+        return [self._state_of(seed, whole, places) for seed in self.progress]
+
+    def _state_of(self, seed: Progress, whole: dict[str, Any], places: Iterator[int]) -> dict[str, Any]:
+        if seed.error is not None:
+            return {"failure": str(seed.error)}
+        streams = {name: generator.get_state() for name, generator in seed.streams.items()}
+        own = _taken(whole, next(places)) if self.stacked else whole
+        return {**own, "streams": streams, "history": [asdict(record) for record in seed.history]}
+
+    def resume(self, states: Sequence[dict[str, Any]]) -> None:
+        """Go on from what `state()` returned, or `Run.state()` of each seed: seeds that stand at the same epoch."""
+        going_on = [place for place, state in enumerate(states) if "failure" not in state]
+        if len({len(states[place]["history"]) for place in going_on}) > 1:
+            raise ValueError("seeds of one stack must have been trained for equally many epochs")
+        for seed, state in zip(self.progress, states, strict=True):
+            seed.error = TrainingError(state["failure"]) if "failure" in state else None
+        self._keep(going_on)
+        for place in going_on:
+            self.progress[place].resume(states[place])
+        if going_on:
+            own = [states[place] for place in going_on]
+            restore(_joined(own) if self.stacked else own[0], self.model, self.optimizer, {})
+
+    @torch.no_grad()
+    def _keep(self, places: list[int]) -> None:
+        if not self.stacked or not places:
+            return
+        index = torch.tensor(places, device=self.device)
+        for parameter in self.model.parameters():
+            parameter.grad = None
+            parameter.data = parameter[index]
+        for of_parameter in self.optimizer.state.values():
+            for name in MOMENTS:
+                of_parameter[name] = of_parameter[name][index]
+
+
+def _taken(whole: dict[str, Any], place: int) -> dict[str, Any]:
+    """One seed's part of a stack's snapshot, as memory of its own."""
+    moments = {
+        number: {name: value[place].clone() if name in MOMENTS else value.clone() for name, value in state.items()}
+        for number, state in whole["optimizer"]["state"].items()
+    }
+    return {
+        "model": {name: parameter[place].clone() for name, parameter in whole["model"].items()},
+        "optimizer": {**whole["optimizer"], "state": moments},
+    }
+
+
+def _joined(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A stack's snapshot from those of its seeds."""
+    optimizer = states[0]["optimizer"]
+    moments = {
+        number: {
+            name: torch.stack([s["optimizer"]["state"][number][name] for s in states]) if name in MOMENTS else value
+            for name, value in state.items()
+        }
+        for number, state in optimizer["state"].items()
+    }
+    return {
+        "model": {name: torch.stack([s["model"][name] for s in states]) for name in states[0]["model"]},
+        "optimizer": {**optimizer, "state": moments},
+    }
