@@ -146,13 +146,14 @@ class StackedRun(Training):
         data: PreparedData,
         config: TrainingConfig,
         seeds: Sequence[int],
+        captured: bool = False,
     ) -> None:
         """`models`: one a seed, initialised already, on the device of `data`; their parameters are copied."""
         if not models or len(models) != len(seeds):
             raise ValueError(f"{len(models)} models for {len(seeds)} seeds: one model a seed is wanted")
         stacked = len(models) > 1
         model = StackedClassifier(models) if stacked else models[0]
-        super().__init__(model, data, config, seeds, stacked=stacked)
+        super().__init__(model, data, config, seeds, stacked=stacked, captured=captured)
 
     def advance(self) -> list[EpochRecord | TrainingError]:
         """Train one epoch, then evaluate: each seed's record, or why it failed, now or before."""
@@ -192,6 +193,7 @@ class StackedRun(Training):
 
     @torch.no_grad()
     def _keep(self, places: list[int]) -> None:
+        super()._keep(places)
         if not self.stacked or not places:
             return
         index = torch.tensor(places, device=self.device)

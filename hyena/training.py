@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from hyena.batches import Batch, batch_widths, flip_rows, like_length_order, padded
+from hyena.capture import CapturedSteps
 from hyena.metrics import Scores, score
 from hyena.model import Classifier
-from hyena.optimisation import Dropout, mean_loss, optimisation_step, optimizer_for, predict, restore, snapshot
+from hyena.optimisation import Dropout, Step, mean_loss, optimisation_step, optimizer_for, predict, restore, snapshot
 from hyena.randomness import stream
 from hyena.recipe import TrainingConfig, learning_rate
 from hyena.regroup import regroup
@@ -134,13 +135,16 @@ class Training:
         seeds: Sequence[int],
         *,
         stacked: bool,
+        captured: bool,
     ) -> None:
-        self.model, self.data, self.config, self.stacked = model, data, config, stacked
+        """`captured`: whether steps are replayed as CUDA graphs, which changes no number; on CUDA alone."""
+        self.model, self.data, self.config, self.stacked, self.captured = model, data, config, stacked, captured
         self.device = data.train.tokens.device
         self.optimizer = optimizer_for(model, config)
         self.progress = [Progress.of(seed, self.device) for seed in seeds]
         self.lengths = data.train.lengths.cpu()
         self.steps_per_epoch = math.ceil(len(self.lengths) / config.batch_size)
+        self.step: Callable[[Batch, float], Step] | None = None  # made when first needed
 
     @property
     def running(self) -> list[Progress]:
@@ -179,17 +183,24 @@ class Training:
     def _train(self) -> tuple[list[float], list[float], float]:
         """The steps of an epoch: mean loss and accuracy of each seed over them, and the last learning rate."""
         examples, rate = len(self.lengths), 0.0
-        streams = [seed.streams["dropout"] for seed in self.running]
-        dropout: Dropout = streams if self.stacked else streams[0]
+        take_step = self.step = self.step or self._new_step()
         loss, correct = torch.zeros(2, len(self.running), device=self.device).unbind()
         for step, batch in enumerate(self._batches(), start=self.epochs_done * self.steps_per_epoch):
             rate = learning_rate(step, self.config.epochs * self.steps_per_epoch, self.config)
-            done = optimisation_step(self.model, self.optimizer, batch, rate, self.config, dropout)
+            done = take_step(batch, rate)
             loss += done.loss * batch.labels.shape[-1]
             correct += (done.logits.argmax(dim=-1) == batch.labels).sum(dim=-1)
         means = torch.stack([loss, correct]).double() / examples
         losses, accuracies = means.tolist()  # the first wait for the device in this epoch
         return losses, accuracies, rate
+
+    def _new_step(self) -> Callable[[Batch, float], Step]:
+        """A step on the model, its optimiser and its streams as they are now."""
+        streams = [seed.streams["dropout"] for seed in self.running]
+        dropout: Dropout = streams if self.stacked else streams[0]
+        if self.captured:
+            return CapturedSteps(self.model, self.optimizer, self.config, dropout)
+        return lambda batch, rate: optimisation_step(self.model, self.optimizer, batch, rate, self.config, dropout)
 
     def _batches(self) -> Iterator[Batch]:
         """The training split once, in each seed's order and draw of reverse complements; made on the device."""
@@ -236,6 +247,7 @@ class Training:
 
     def _keep(self, places: list[int]) -> None:
         """Let go of the seeds of a stack at all other places."""
+        self.step = None
 
     def result_of(self, seed: Progress) -> RunResult:
         """Final scores of a finished seed. Choices (the best epoch) are made on validation, never on test."""
@@ -265,9 +277,11 @@ class Run(Training):
     A run that is resumed equals one that was never interrupted, bit for bit on a CPU with as many threads.
     """
 
-    def __init__(self, model: Classifier, data: PreparedData, config: TrainingConfig, seed: int) -> None:
+    def __init__(
+        self, model: Classifier, data: PreparedData, config: TrainingConfig, seed: int, captured: bool = False
+    ) -> None:
         """`model` initialised already, on the device of `data`."""
-        super().__init__(model, data, config, [seed], stacked=False)
+        super().__init__(model, data, config, [seed], stacked=False, captured=captured)
 
     @property
     def history(self) -> list[EpochRecord]:
@@ -295,5 +309,6 @@ class Run(Training):
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from what `state()` returned."""
+        self._keep([0])
         restore(state, self.model, self.optimizer, {})
         self.progress[0].resume(state)

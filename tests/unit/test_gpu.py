@@ -8,8 +8,11 @@ import torch
 
 from hyena.config import PUBLISHED, HyenaConfig
 from hyena.model import Classifier, LanguageModel, initialise
+from hyena.optimisation import mixed_precision
+from hyena.recipe import TrainingConfig
+from hyena.stacked import StackedRun
 from hyena.synthetic import SyntheticConfig, synthetic_dataset
-from hyena.training import PreparedData, Run, TrainingConfig, mixed_precision
+from hyena.training import EpochRecord, PreparedData, Run
 
 pytestmark = [
     pytest.mark.gpu,
@@ -72,3 +75,42 @@ def test_a_pass_there_and_back_through_a_long_input(length: int) -> None:
         logits = model(tokens[:, :-1])
     torch.nn.functional.cross_entropy(logits[0].float(), tokens[0, 1:]).backward()
     assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("seeds", [(1,), (1, 2, 3)])
+@pytest.mark.parametrize("batching", ["shuffled", "like_length"])
+def test_captured_steps_are_the_eager_ones(seeds: tuple[int, ...], batching: str) -> None:
+    """Several widths, a shorter last batch, and an epoch that ends with a saved state."""
+    config = TrainingConfig(epochs=4, batch_size=48, learning_rate=1e-3, batching=batching)  # type: ignore[arg-type]
+    data = PreparedData.of(DATA, config, 0, torch.device("cuda"))
+    found = []
+    for captured in (False, True):
+        models = [Classifier(MODEL, 2, config.pooling, config.padding) for _ in seeds]
+        for model, seed in zip(models, seeds, strict=True):
+            initialise(model, seed)
+        run = StackedRun([model.cuda() for model in models], data, config, seeds, captured=captured)
+        for _ in range(2):
+            run.advance()
+        run.resume(run.state())
+        while not run.finished:
+            run.advance()
+        found.append(run)
+    eager, replayed = found
+    for one, other in zip(eager.progress, replayed.progress, strict=True):
+        assert torch.equal(one.streams["dropout"].get_state(), other.streams["dropout"].get_state())
+        for expected, record in zip(one.history, other.history, strict=True):
+            assert record.train_loss == pytest.approx(expected.train_loss, rel=1e-3)
+            assert record.learning_rate == expected.learning_rate
+
+
+def test_a_stack_of_seeds_is_the_runs_of_each() -> None:
+    config = TrainingConfig(epochs=2, batch_size=64, learning_rate=1e-3)
+    models = [Classifier(MODEL, 2, config.pooling, config.padding) for _ in range(3)]
+    for seed, model in enumerate(models, start=1):
+        initialise(model, seed)
+    data = PreparedData.of(DATA, config, 0, torch.device("cuda"))
+    stack = StackedRun([model.cuda() for model in models], data, config, (1, 2, 3))
+    expected = run_on("cuda").advance()
+    record = stack.advance()[0]
+    assert isinstance(record, EpochRecord)
+    assert record.train_loss == pytest.approx(expected.train_loss, rel=1e-3)
