@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -86,48 +86,47 @@ class Progress(tune.Callback):
         self._ended(run, reason)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        run_id = trial.config["run"]["run_id"]
-        self.running[run_id] = self.reached.get(run_id, 0)
+        for run_id in trial.config["trial"]["run_ids"]:
+            self.running[run_id] = self.reached.get(run_id, 0)
         if self.training_since is None:
             self.training_since = time.monotonic()
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        run_id, outcome, reason = trial.config["run"]["run_id"], Outcome(result["outcome"]), result.get("reason")
+        run_ids, outcome, reason = trial.config["trial"]["run_ids"], result["outcome"], str(result.get("reason"))
+        for run_id in run_ids:
+            if run_id in result.get("failures", {}) and run_id in self.running:
+                self._ended(self.runs[run_id], result["failures"][run_id])
+            elif run_id in result.get("accuracies", {}):
+                self._ended(self.runs[run_id], None, result["accuracies"][run_id])
         if outcome == Outcome.UNFINISHED:
-            self.running[run_id] = self.reached[run_id] = result["epoch"]
+            for run_id in self.running.keys() & set(run_ids):
+                self.running[run_id] = self.reached[run_id] = result["epoch"]
             self._line(self._summary())
         elif outcome == Outcome.REFUSED:
-            self._note("waiting ", "yellow", self.runs[run_id], str(reason))
-        elif outcome in (Outcome.DONE, Outcome.FAILED):
-            self._ended(self.runs[run_id], reason, result.get("test_accuracy"))
-        else:
-            self._comes_again(self.runs[run_id], outcome, str(reason))
+            self._note("waiting ", "yellow", self.runs[run_ids[0]], reason)
+        elif outcome == Outcome.STORE_LOST:
+            self.store_lost = reason
+            self._leave(run_ids)
+        elif outcome == Outcome.TOO_BIG:
+            self.too_big.update(run_ids)
+            self._leave(run_ids)
+            self._note("again   ", "yellow", self.runs[run_ids[0]], f"{reason}; it comes again with more")
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker or a node died, and Tune takes the trial up again."""
-        run = self.runs[trial.config["run"]["run_id"]]
-        self._left(run)
-        self._note(
-            "again   ", "yellow", run, f"its worker died; it goes on after epoch {self.reached.get(run.run_id, 0)}"
-        )
+        run_ids = trial.config["trial"]["run_ids"]
+        self._leave(run_ids)
+        reached = self.reached.get(run_ids[0], 0)
+        self._note("again   ", "yellow", self.runs[run_ids[0]], f"its worker died; it goes on after epoch {reached}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune gave a trial up; the run is not lost, for another round will take it."""
-        self._left(self.runs[trial.config["run"]["run_id"]])
-
-    def _comes_again(self, run: RunSpec, outcome: Outcome, reason: str) -> None:
-        """A run that left no row, and why."""
-        self._left(run)
-        if outcome == Outcome.STORE_LOST:
-            self.store_lost = reason
-        else:
-            self.too_big.add(run.run_id)
-            self._note("again   ", "yellow", run, f"{reason}; it comes again with more")
+        self._leave(trial.config["trial"]["run_ids"])
 
     def _ended(self, run: RunSpec, reason: str | None, accuracy: float | None = None) -> None:
-        self._left(run)
+        self._leave([run.run_id])
         if reason is None:
             self.done.append(run)
             self._note("done    ", "green", run, f"accuracy {accuracy:.3f}", always=False)
@@ -136,9 +135,10 @@ class Progress(tune.Callback):
             self._note("failed  ", "bold red", run, reason)
         self._line(self._summary())
 
-    def _left(self, run: RunSpec) -> None:
-        """The run is on no worker any more."""
-        self.running.pop(run.run_id, None)
+    def _leave(self, run_ids: Iterable[str]) -> None:
+        """These runs are on no worker any more."""
+        for run_id in run_ids:
+            self.running.pop(run_id, None)
         if not self.running and self.training_since is not None:
             self.training_s += time.monotonic() - self.training_since
             self.training_since = None

@@ -16,17 +16,19 @@ class NoDeviceError(RuntimeError):
 
 @dataclass(frozen=True)
 class Share:
-    """One run's part of a node.
+    """One trial's part of a node.
 
     Attributes:
         cpus: whole cores, as many torch threads.
         gpus: fraction of one GPU; 0 on a CPU.
-        concurrent_runs: runs that fit beside each other on one GPU (on a CPU: on the cluster's cores).
+        concurrent_trials: trials that fit beside each other on one GPU (on a CPU: on the cluster's cores).
+        stack: most runs of a cell that are trained as one model in it.
     """
 
     cpus: int
     gpus: float
-    concurrent_runs: int
+    concurrent_trials: int
+    stack: int = 1
 
     @classmethod
     def of(cls, wanted: Resources, cluster: Mapping[str, float]) -> Share:
@@ -37,26 +39,32 @@ class Share:
         """
         cores, gpus = cluster.get("CPU", 0), cluster.get("GPU", 0)
         part = 1.0 if wanted.gpus == AUTO else float(wanted.gpus)
+        stack = 1 if wanted.stack == AUTO else int(wanted.stack)
         if part > 0 and (gpus > 0 or cores == 0):
-            return cls(wanted.cpus, part, int(1 / part))
-        return cls(wanted.cpus, 0.0, max(1, int(cores // wanted.cpus)))
+            return cls(wanted.cpus, part, int(1 / part), stack)
+        return cls(wanted.cpus, 0.0, max(1, int(cores // wanted.cpus)), stack)
 
-    def one_of(self, runs: int) -> Share:
-        """The same, with the GPU divided between so many runs."""
-        return replace(self, gpus=1.0 / runs, concurrent_runs=runs)
+    def one_of(self, trials: int) -> Share:
+        """The same, with the GPU divided between so many trials."""
+        return replace(self, gpus=1.0 / trials, concurrent_trials=trials)
 
     def larger(self) -> Share | None:
-        """The share to try after this one was too small: twice as much of the GPU; None when it was a whole one."""
-        return self.one_of(max(1, self.concurrent_runs // 2)) if 0 < self.gpus < 1 else None
+        """What to try after this was too small: twice as much of the GPU, or half as many runs on a whole one.
+
+        None when it was a whole GPU for one run, and on a CPU.
+        """
+        if 0 < self.gpus < 1:
+            return self.one_of(max(1, self.concurrent_trials // 2))
+        return replace(self, stack=self.stack // 2) if self.gpus and self.stack > 1 else None
 
     def request(self) -> dict[str, float]:
         """In Ray's words: a bundle of a placement group."""
         return {"CPU": self.cpus, **({"GPU": self.gpus} if self.gpus else {})}
 
     def parallel(self, cluster: Mapping[str, float]) -> int:
-        """Runs that the whole cluster holds at once."""
+        """Trials that the whole cluster holds at once."""
         by_cpu = int(cluster.get("CPU", 0) // self.cpus)
-        by_gpu = int(cluster.get("GPU", 0)) * self.concurrent_runs if self.gpus else by_cpu
+        by_gpu = int(cluster.get("GPU", 0)) * self.concurrent_trials if self.gpus else by_cpu
         return max(1, min(by_cpu, by_gpu))
 
     def occupy(self) -> torch.device:

@@ -49,11 +49,12 @@ from sweep import memory, provenance, weights  # noqa: E402
 from sweep.forecast import forecast  # noqa: E402
 from sweep.progress import Progress  # noqa: E402
 from sweep.resources import Share  # noqa: E402
+from sweep.rows import Circumstances, failed_row  # noqa: E402
 from sweep.store import Store, StoreError  # noqa: E402
 from sweep.study import AUTO, Study, load_study  # noqa: E402
 from sweep.trackers import TRACKERS, trackers  # noqa: E402
-from sweep.trainable import PATIENCE_S, Assignment, RunTrainable, failed_row  # noqa: E402
-from sweep.trials import DataFacts, DataSpec, RunSpec, data_spec, facts_of, load_data, plan  # noqa: E402
+from sweep.trainable import PATIENCE_S, Assignment, TrialTrainable  # noqa: E402
+from sweep.trials import DataFacts, DataSpec, RunSpec, data_spec, facts_of, load_data, plan, stacked  # noqa: E402
 from sweep.words import duration, run_name  # noqa: E402
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "studies" / "quickstart.toml"
@@ -258,13 +259,15 @@ class Sweep:
             runs = [run for run in runs if fruitless[run.run_id] < FRUITLESS_ROUNDS]
 
     def _fit(self, runs: Sequence[RunSpec], assignment: Assignment, progress: Progress) -> None:
-        trainable = tune.with_parameters(RunTrainable, assignment=assignment)
-        bundles = {run.run_id: tune.PlacementGroupFactory([assignment.shares[run.run_id].request()]) for run in runs}
-        identities = [run.identity() for run in runs]
+        trainable = tune.with_parameters(TrialTrainable, assignment=assignment)
+        trials = stacked(runs, lambda run: assignment.shares[run.run_id].stack)
+        requests = {trial.trial_id: assignment.shares[trial.trial_id].request() for trial in trials}
+        bundles = {trial_id: tune.PlacementGroupFactory([request]) for trial_id, request in requests.items()}
+        configs = [trial.config() for trial in trials]
         with tempfile.TemporaryDirectory(prefix="sweep-") as scratch:  # Tune's own state: nothing resumes from it
             tune.Tuner(
-                tune.with_resources(trainable, lambda config: bundles[config["run"]["run_id"]]),
-                param_space={"run": tune.grid_search(identities)},
+                tune.with_resources(trainable, lambda config: bundles[config["trial"]["run_ids"][0]]),
+                param_space={"trial": tune.grid_search(configs)},
                 tune_config=tune.TuneConfig(reuse_actors=True),
                 run_config=tune.RunConfig(
                     name=self.study.name,
@@ -279,7 +282,9 @@ class Sweep:
 
     def _fail(self, run: RunSpec, reason: str, assignment: Assignment) -> None:
         """Write the row of a run that no worker could write."""
-        self.store.write_run(failed_row(run, reason, assignment, datetime.now(UTC), torch.device("cpu")))
+        share = assignment.shares[run.run_id]
+        where = Circumstances(share, torch.device("cpu"), share.stack, datetime.now(UTC), assignment.commit)
+        self.store.write_run(failed_row(run, reason, where))
 
     def _conclude(self, runs: Sequence[RunSpec]) -> int:
         """Say what is there, and return the exit code."""

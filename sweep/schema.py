@@ -159,6 +159,9 @@ RUNS = pa.schema(
             "runs that the same accelerator (on a CPU: the same node) could hold at once",
             "runs",
         ),
+        _field(
+            "stacked_runs", pa.int32(), "runs of the cell that were trained as one model, this one included", "runs"
+        ),
         _field("device", pa.string(), "name of the accelerator or the CPU"),
         _field("host", pa.string(), "name of the node"),
         _field("versions", pa.map_(pa.string(), pa.string()), "versions of Python and of the packages that matter"),

@@ -77,13 +77,16 @@ class Resources:
         cpus: whole cores of a run.
         gpus: part of one GPU, where the cluster has any; "auto" measures what each kind of run needs, 0 keeps all runs
             off the GPUs.
-        runs_per_gpu: most runs that share a GPU when the part is measured.
+        runs_per_gpu: most trials that share a GPU when the part is measured.
+        stack: runs of a cell, which differ in their seed alone, that are trained as one model; "auto" measures on GPUs
+            what is fastest, and is 1 on CPUs, where runs then are the same bit for bit however they are grouped.
         price_per_hour: that of one GPU (without GPUs: of one core), in any currency; the plan multiplies with it.
     """
 
     cpus: int = 1
     gpus: float | Literal["auto"] = AUTO
     runs_per_gpu: int = 8
+    stack: int | Literal["auto"] = AUTO
     price_per_hour: float | None = None
 
     def __post_init__(self) -> None:
@@ -95,6 +98,8 @@ class Resources:
             raise InputError(f'gpus = {self.gpus}: it must be from 0 to 1, or "auto"')
         if self.runs_per_gpu < 1:
             raise InputError(f"runs_per_gpu = {self.runs_per_gpu}: it must be at least 1")
+        if self.stack != AUTO and self.stack < 1:
+            raise InputError(f'stack = {self.stack}: it must be at least 1, or "auto"')
         if self.price_per_hour is not None and not (self.price_per_hour >= 0 and math.isfinite(self.price_per_hour)):
             raise InputError(f"price_per_hour = {self.price_per_hour}: it must be at least 0")
 

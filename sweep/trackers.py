@@ -44,7 +44,10 @@ def _tracker(name: str, study: Study, store: Store) -> tune.Callback:
 
 
 class TensorBoard(tune.Callback):
-    """One folder of event files a run, named by what the run is. A run that is taken up again adds to its folder."""
+    """One folder of event files a trial, named by what it is. One that is taken up again adds to its folder.
+
+    Runs that are trained as one model share it, with the means over them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -53,19 +56,20 @@ class TensorBoard(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        run, step = trial.config["run"], result.get("epoch")
+        run_id, step = trial.config["trial"]["run_ids"][0], result.get("epoch")
         if step is not None:
-            writer = self.writers.get(run["run_id"]) or self._open(run)
+            writer = self.writers.get(run_id) or self._open(trial.config["trial"])
             for name in ("train_loss", "validation_accuracy", "test_accuracy"):
                 if result.get(name) is not None:
                     writer.add_scalar(name, result[name], step)
-        if result["done"] and run["run_id"] in self.writers:
-            self.writers.pop(run["run_id"]).close()
+        if result["done"] and run_id in self.writers:
+            self.writers.pop(run_id).close()
 
-    def _open(self, run: dict[str, Any]) -> SummaryWriter:
-        name = f"{run['dataset']}-{run['model']}-{run['init']}-{run['epochs']}-{run['seed']}-{run['run_id'][:6]}"
-        self.writers[run["run_id"]] = SummaryWriter(str(self.folder / name))
-        return self.writers[run["run_id"]]
+    def _open(self, config: dict[str, Any]) -> SummaryWriter:
+        run_id = config["run_ids"][0]
+        words = [config[name] for name in ("dataset", "model", "init", "epochs", "seeds")]
+        self.writers[run_id] = SummaryWriter(str(self.folder / "-".join(map(str, [*words, run_id[:6]]))))
+        return self.writers[run_id]
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks into a state of its own, from which no sweep resumes."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -30,7 +31,7 @@ from sweep.schema import FROM_WEIGHTS
 from sweep.study import Study
 
 #: Raised with every change of `hyena` that changes the result of a run: results of other versions are run anew.
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,41 @@ class RunSpec:
             "epochs": self.training.epochs,
             "trainable_parameters": self.trainable_parameters,
         }
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What Tune schedules: runs that differ in their seed alone, to be trained in step as one model. Often just one."""
+
+    runs: tuple[RunSpec, ...]
+
+    @property
+    def trial_id(self) -> str:
+        return self.runs[0].run_id  # no run is in two trials
+
+    def config(self) -> dict[str, Any]:
+        """What Tune, and whoever listens there, hears of it."""
+        shown = self.runs[0].identity()
+        return {
+            "run_ids": [run.run_id for run in self.runs],
+            **{name: shown[name] for name in ("dataset", "model", "init", "epochs")},
+            "seeds": "-".join(str(run.seed) for run in self.runs),
+        }
+
+
+def stacked(runs: Iterable[RunSpec], most: Callable[[RunSpec], int]) -> list[Trial]:
+    """Trials of at most `most(run)` runs, as equal in number as can be, in the order of their first runs."""
+    cells: dict[tuple[str, str, str | None, int], list[RunSpec]] = {}
+    place = {}
+    for number, run in enumerate(runs):
+        place[run.run_id] = number
+        cells.setdefault((run.setting_id, run.init, run.weights_key, most(run)), []).append(run)
+    trials = []
+    for (*_, size), members in cells.items():
+        number = -(-len(members) // size)
+        bounds = [len(members) * place // number for place in range(number + 1)]
+        trials += [Trial(tuple(members[first:last])) for first, last in itertools.pairwise(bounds)]
+    return sorted(trials, key=lambda trial: place[trial.trial_id])
 
 
 def data_spec(study: Study, name: str, data_dir: Path | None) -> DataSpec:

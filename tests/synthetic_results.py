@@ -205,6 +205,7 @@ def _run(truth: Truth, row: dict[str, Any], accuracy: float, *, failed: bool) ->
         "gpu_fraction": 0.25,
         "cpus": 1.0,
         "concurrent_runs": 4,
+        "stacked_runs": 1,
         "device": "NVIDIA A100-SXM4-40GB",
         "host": "node-1",
         "versions": [("python", "3.11.9"), ("torch", "2.11.0")],

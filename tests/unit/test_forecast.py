@@ -8,7 +8,7 @@ from test_store import row
 from test_trials import data_of, path  # noqa: F401 - a fixture
 
 from sweep.forecast import forecast
-from sweep.memory import Kind, Measured
+from sweep.memory import Kind, Measured, remember
 from sweep.store import Store
 from sweep.study import load_study
 from sweep.trials import plan
@@ -81,8 +81,6 @@ def test_parts_of_a_gpu_are_told_as_far_as_they_are_known(path: Path, store: Sto
     study = load_study(path)
     run = plan(study, data_of(study), dict.fromkeys(study.grid.models, "w"))[0]
     assert "0 kinds of run known, 2 to be probed" in said(path, store, {"CPU": 8, "GPU": 1})
-    found = Measured("NVIDIA A100", 1, 0, 1)
-    store.write(found.file_of(Kind.of(run).key),
-                b'{"device": "NVIDIA A100", "total_bytes": 1, "outside_bytes": 0, "peak_bytes": 1}')  # fmt: skip
+    remember(store, Kind.of(run).key, "nvidia-a100", [Measured("NVIDIA A100", 1, 0, 1, 1, 0.1)])
     assert "1 kinds of run known, 1 to be probed" in said(path, store, {"CPU": 8, "GPU": 1})
     assert "0.5 of a GPU; 2 at once" in said(path, store, {"CPU": 8, "GPU": 1}, overrides=("resources.gpus=0.5",))

@@ -1,7 +1,6 @@
 """What a run needs of a GPU: kinds of run, what is remembered, and the share that follows. The probe runs for real."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import pytest
@@ -11,14 +10,14 @@ from test_progress import RUN
 from hyena.config import HyenaConfig
 from hyena.training import TrainingConfig
 from sweep import memory
-from sweep.memory import HEADROOM, Kind, Measured, probe, remembered, slug
+from sweep.memory import HEADROOM, Kind, Measured, remember, remembered, slug
 from sweep.resources import Share
 from sweep.store import Store
 from sweep.study import Resources
 
 GB = 10**9
-WHOLE = Share(cpus=1, gpus=1.0, concurrent_runs=1)
-A100 = Measured("NVIDIA A100-SXM4-40GB", 40 * GB, outside_bytes=GB // 2, peak_bytes=4 * GB)
+WHOLE = Share(cpus=1, gpus=1.0, concurrent_trials=1)
+A100 = Measured("NVIDIA A100-SXM4-40GB", 40 * GB, outside_bytes=GB // 2, stack=1, peak_bytes=4 * GB, step_s=0.02)
 
 
 def with_training(**values: object) -> Kind:
@@ -50,41 +49,44 @@ def test_every_training_value_is_either_traceless_or_part_of_a_kind() -> None:
 
 def test_as_many_runs_as_fit_with_headroom() -> None:
     each = HEADROOM * (4 * GB + GB) + GB // 2
-    assert A100.runs_at_once(GB) == int(40 * GB / each) == 6
-    assert dataclasses.replace(A100, peak_bytes=41 * GB).runs_at_once(0) == 1
+    assert A100.trials_at_once(GB) == int(40 * GB / each) == 6
+    assert dataclasses.replace(A100, peak_bytes=41 * GB).trials_at_once(0) == 0
 
 
 def test_measurements_are_kept_for_each_type_of_gpu(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     h100 = dataclasses.replace(A100, device="NVIDIA H100 80GB HBM3", total_bytes=80 * GB)
     for found in (A100, h100):
-        store.write(found.file_of("abc"), json.dumps(dataclasses.asdict(found)).encode())
-    assert remembered(store, slug(A100.device)) == {"abc": A100}
-    assert remembered(store, slug(h100.device)) == {"abc": h100}
+        remember(store, "abc", slug(found.device), [found])
+    assert remembered(store, slug(A100.device)) == {"abc": [A100]}
+    assert remembered(store, slug(h100.device)) == {"abc": [h100]}
     assert remembered(store, "none") == {}
     assert set(remembered(store)) == {"abc"}
 
 
 def test_a_run_gets_the_part_that_was_measured_up_to_the_studys_bound() -> None:
-    assert memory._share(RUN, A100, WHOLE, Resources()).concurrent_runs == 7
-    assert memory._share(RUN, A100, WHOLE, Resources(runs_per_gpu=3)) == WHOLE.one_of(3)
-    assert memory._share(RUN, None, WHOLE, Resources()) == WHOLE
+    assert memory._share(RUN, [A100], WHOLE, Resources()).concurrent_trials == 7
+    assert memory._share(RUN, [A100], WHOLE, Resources(runs_per_gpu=3)) == WHOLE.one_of(3)
+    assert memory._share(RUN, [], WHOLE, Resources()) == WHOLE
+
+
+def test_as_many_runs_are_stacked_as_are_fastest_and_fit() -> None:
+    four = dataclasses.replace(A100, stack=4, peak_bytes=12 * GB, step_s=0.03)
+    eight = dataclasses.replace(A100, stack=8, peak_bytes=41 * GB, step_s=0.03)  # fastest, but it does not fit
+    share = memory._share(RUN, [A100, four, eight], WHOLE, Resources())
+    assert (share.stack, share.concurrent_trials) == (4, 2)
+
+
+@pytest.mark.parametrize(("most", "tried"), [(1, [1]), (5, [1, 2, 4]), (8, [1, 2, 4, 8]), (99, [1, 2, 4, 8, 16, 32])])
+def test_stacks_that_are_tried_double_up_to_what_a_cell_has(most: int, tried: list[int]) -> None:
+    assert memory._stacks(most, Resources()) == tried
+    assert memory._stacks(most, Resources(stack=3)) == [3]
 
 
 def test_without_gpus_nothing_is_measured(tmp_path: Path) -> None:
-    cpu = Share(cpus=2, gpus=0.0, concurrent_runs=1)
+    cpu = Share(cpus=2, gpus=0.0, concurrent_trials=1)
     assert memory.shares([RUN], cpu, Resources(), Store(str(tmp_path))) == {RUN.run_id: cpu}
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("init", ["scratch", "frozen"])
-def test_the_probe_trains_the_real_model(init: str) -> None:
-    kind = Kind.of(dataclasses.replace(RUN, init=init))
-    with torch.profiler.profile(profile_memory=True) as profile:
-        probe(kind, torch.device("cpu"))
-    names = {event.key for event in profile.key_averages()}
-    assert any("adamw" in name.lower() for name in names)
-    assert any("backward" in name.lower() for name in names)
 
 
 @pytest.mark.gpu
@@ -97,7 +99,7 @@ def test_the_probe_foretells_the_peak_of_a_real_run() -> None:
     data = synthetic_dataset("synthetic_enhancers", SyntheticConfig(train_examples=512, test_examples=256))
     training = TrainingConfig(epochs=1, batch_size=128, max_length=120)
     run = dataclasses.replace(RUN, config=HyenaConfig(128, 2, 1026), training=training)
-    measured = memory.measure(Kind.of(run), WHOLE)
+    (measured,) = memory.measure(Kind.of(run), [1], WHOLE)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     device = torch.device("cuda")

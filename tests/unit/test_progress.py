@@ -66,14 +66,22 @@ def progress(clock: SimpleNamespace, output: io.StringIO) -> Progress:
 
 
 def trial(number: int) -> Any:
-    return SimpleNamespace(config={"run": {"run_id": str(number)}})
+    return SimpleNamespace(config={"trial": {"run_ids": [str(number)]}})
+
+
+def done(number: int, accuracy: float) -> dict[str, Any]:
+    return {"done": True, "outcome": "ended", "accuracies": {str(number): accuracy}, "failures": {}}
+
+
+def failed(number: int, reason: str) -> dict[str, Any]:
+    return {"done": True, "outcome": "ended", "accuracies": {}, "failures": {str(number): reason}}
 
 
 def test_counts_and_time_left_follow_the_work(progress: Progress, clock: SimpleNamespace, output: io.StringIO) -> None:
     clock.now = 100.0  # nothing was in training until here
     progress.on_trial_start(0, [], trial(0))
     clock.now = 140.0
-    progress.on_trial_result(0, [], trial(0), {"done": True, "outcome": "done", "epoch": 4, "test_accuracy": 0.9})
+    progress.on_trial_result(0, [], trial(0), done(0, 0.9))
     assert "3/6 runs done · 0 running · 0 failed · 2:20 elapsed · 90 runs/h · 2:00 left" in output.getvalue()
     clock.now = 500.0  # an idle time is none of training
     progress.on_trial_start(0, [], trial(1))
@@ -84,7 +92,7 @@ def test_counts_and_time_left_follow_the_work(progress: Progress, clock: SimpleN
 
 def test_a_failure_is_told_at_once_and_its_work_is_not_to_do(progress: Progress, output: io.StringIO) -> None:
     progress.on_trial_start(0, [], trial(0))
-    progress.on_trial_result(0, [], trial(0), {"done": True, "outcome": "failed", "reason": "OutOfMemoryError: x"})
+    progress.on_trial_result(0, [], trial(0), failed(0, "OutOfMemoryError: x"))
     assert "failed  m, d, scratch, seed 0, 4 epochs: OutOfMemoryError: x" in output.getvalue()
     progress.gave_up(RUNS[1], "pretraining failed")
     assert [run.run_id for run, _ in progress.failed] == ["0", "1"]
@@ -132,10 +140,10 @@ def test_the_live_display_draws_everything(clock: SimpleNamespace) -> None:
     progress = Progress(RUNS, 0, SHARES, NothingMade(), console)  # type: ignore[arg-type]
     progress.making.latest["m"] = PretrainingRecord(5, 100, 1.9, None, 1.0)
     progress.on_trial_start(0, [], trial(0))
-    progress.on_trial_result(0, [], trial(0), {"done": True, "outcome": "done", "epoch": 4, "test_accuracy": 0.875})
+    progress.on_trial_result(0, [], trial(0), done(0, 0.875))
     progress.on_trial_start(0, [], trial(1))
     progress.on_trial_start(0, [], trial(2))
-    progress.on_trial_result(0, [], trial(2), {"done": True, "outcome": "failed", "reason": "no"})
+    progress.on_trial_result(0, [], trial(2), failed(2, "no"))
     progress.cluster = {"GPU": 8.0, "CPU": 96.0}
     console.print(progress._render())
     text = Text.from_ansi(output.getvalue()).plain

@@ -9,41 +9,42 @@ from sweep.study import Resources
 
 def test_gpus_are_shared_where_there_are_any() -> None:
     share = Share.of(Resources(cpus=2, gpus=0.25), {"CPU": 96, "GPU": 8})
-    assert share == Share(cpus=2, gpus=0.25, concurrent_runs=4)
+    assert share == Share(cpus=2, gpus=0.25, concurrent_trials=4)
     assert share.request() == {"CPU": 2, "GPU": 0.25}
     assert share.parallel({"CPU": 96, "GPU": 8}) == 32
     assert share.parallel({"CPU": 20, "GPU": 8}) == 10  # the cores are what is short
 
 
 def test_a_fraction_that_does_not_divide_a_gpu_rounds_down() -> None:
-    assert Share.of(Resources(gpus=0.3), {"CPU": 8, "GPU": 1}).concurrent_runs == 3
+    assert Share.of(Resources(gpus=0.3), {"CPU": 8, "GPU": 1}).concurrent_trials == 3
 
 
 def test_a_share_that_is_to_be_measured_is_a_whole_gpu_at_first() -> None:
     whole = Share.of(Resources(), {"CPU": 8, "GPU": 2})
-    assert (whole.gpus, whole.concurrent_runs) == (1.0, 1)
-    assert whole.one_of(5) == Share(cpus=1, gpus=0.2, concurrent_runs=5)
+    assert (whole.gpus, whole.concurrent_trials) == (1.0, 1)
+    assert whole.one_of(5) == Share(cpus=1, gpus=0.2, concurrent_trials=5)
 
 
 def test_what_was_too_small_grows_to_a_whole_gpu_and_no_further() -> None:
-    share = Share(cpus=1, gpus=1 / 6, concurrent_runs=6)
+    share = Share(cpus=1, gpus=1 / 6, concurrent_trials=6)
     grown = []
     while (larger := share.larger()) is not None:
         share = larger
-        grown.append((share.concurrent_runs, share.gpus))
+        grown.append((share.concurrent_trials, share.gpus))
     assert grown == [(3, 1 / 3), (1, 1.0)]
-    assert Share(cpus=1, gpus=0.0, concurrent_runs=4).larger() is None
+    assert Share(cpus=1, gpus=1.0, concurrent_trials=1, stack=5).larger() == Share(1, 1.0, 1, stack=2)
+    assert Share(cpus=1, gpus=0.0, concurrent_trials=4).larger() is None
 
 
 def test_a_gpu_that_torch_cannot_use_is_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(NoDeviceError, match=r"install a CUDA build of torch .* or set resources\.gpus = 0"):
-        Share(cpus=torch.get_num_threads(), gpus=0.5, concurrent_runs=2).occupy()
+        Share(cpus=torch.get_num_threads(), gpus=0.5, concurrent_trials=2).occupy()
 
 
 def test_cores_alone_where_there_is_no_gpu() -> None:
     share = Share.of(Resources(cpus=2, gpus=0.25), {"CPU": 5})
-    assert share == Share(cpus=2, gpus=0.0, concurrent_runs=2)
+    assert share == Share(cpus=2, gpus=0.0, concurrent_trials=2)
     assert share.request() == {"CPU": 2}
     assert share.parallel({"CPU": 5}) == 2
 
@@ -53,13 +54,13 @@ def test_a_cluster_that_grows_from_zero_is_asked_for_gpus() -> None:
 
 
 def test_a_study_can_keep_its_runs_off_the_gpus() -> None:
-    assert Share.of(Resources(gpus=0), {"CPU": 4, "GPU": 1}) == Share(cpus=1, gpus=0.0, concurrent_runs=4)
+    assert Share.of(Resources(gpus=0), {"CPU": 4, "GPU": 1}) == Share(cpus=1, gpus=0.0, concurrent_trials=4)
 
 
 def test_a_worker_is_held_to_its_threads() -> None:
     before = torch.get_num_threads()
     try:
-        assert Share(cpus=3, gpus=0.0, concurrent_runs=1).occupy() == torch.device("cpu")
+        assert Share(cpus=3, gpus=0.0, concurrent_trials=1).occupy() == torch.device("cpu")
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)

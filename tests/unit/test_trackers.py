@@ -13,8 +13,9 @@ from hyena.errors import InputError
 from sweep import trackers as module
 from sweep.store import Store
 from sweep.trackers import TensorBoard, trackers
+from sweep.trials import Trial
 
-TRIAL: Any = SimpleNamespace(config={"run": RUN.identity()})
+TRIAL: Any = SimpleNamespace(config={"trial": Trial((RUN,)).config()})
 
 
 def epoch(number: int, done: bool) -> dict[str, Any]:

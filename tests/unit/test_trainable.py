@@ -10,13 +10,14 @@ import torch
 from test_progress import RUN
 
 from hyena.config import HyenaConfig
+from hyena.recipe import TrainingConfig
+from hyena.stacked import StackedRun
 from hyena.synthetic import SyntheticConfig
-from hyena.training import Run, TrainingConfig
 from sweep import trainable as module
 from sweep.resources import Share
 from sweep.store import Store, StoreError
-from sweep.trainable import Assignment, Outcome, RunTrainable
-from sweep.trials import DataSpec, facts_of, load_data
+from sweep.trainable import Assignment, Outcome, TrialTrainable
+from sweep.trials import DataSpec, Trial, facts_of, load_data
 
 SPEC = DataSpec(
     "synthetic_enhancers",
@@ -24,7 +25,7 @@ SPEC = DataSpec(
     SyntheticConfig(genome_bases=10_000, sequence_length=40, train_examples=24, test_examples=8),
     None,
 )
-CPU = Share(cpus=1, gpus=0.0, concurrent_runs=1)
+CPU = Share(cpus=1, gpus=0.0, concurrent_trials=1)
 
 
 @pytest.fixture
@@ -36,18 +37,19 @@ def spec() -> Any:
 
 
 @pytest.fixture
-def start(spec: Any, tmp_path: Path) -> Callable[..., RunTrainable]:
-    def start(share: Share = CPU, **values: Any) -> RunTrainable:
-        run = dataclasses.replace(spec, **values)
-        assignment = Assignment({run.run_id: run}, {run.run_id: share}, str(tmp_path), None)
-        worker = RunTrainable.__new__(RunTrainable)  # without Tune around it
-        worker.setup({"run": run.identity()}, assignment)
+def start(spec: Any, tmp_path: Path) -> Callable[..., TrialTrainable]:
+    def start(*seeds: int, share: Share = CPU, **values: Any) -> TrialTrainable:
+        runs = [dataclasses.replace(spec, run_id=str(seed), seed=seed, **values) for seed in seeds or (0,)]
+        by_id = {run.run_id: run for run in runs}
+        assignment = Assignment(by_id, dict.fromkeys(by_id, share), str(tmp_path), None)
+        worker = TrialTrainable.__new__(TrialTrainable)  # without Tune around it
+        worker.setup({"trial": Trial(tuple(runs)).config()}, assignment)
         return worker
 
     return start
 
 
-def outcomes(worker: RunTrainable, most: int = 10) -> list[Outcome]:
+def outcomes(worker: TrialTrainable, most: int = 10) -> list[Outcome]:
     found = []
     for _ in range(most):
         found.append(worker.step()["outcome"])
@@ -57,14 +59,15 @@ def outcomes(worker: RunTrainable, most: int = 10) -> list[Outcome]:
 
 
 def rows(tmp_path: Path) -> list[dict[str, Any]]:
-    return Store(str(tmp_path)).runs(["run_id", "status", "failure", "test_loss"])
+    found = Store(str(tmp_path)).runs(["run_id", "status", "failure", "test_loss", "stacked_runs"])
+    return sorted(found, key=lambda row: row["run_id"])
 
 
 def test_every_epoch_leaves_a_checkpoint_and_the_last_one_the_rows(start: Any, tmp_path: Path) -> None:
     worker, store = start(), Store(str(tmp_path))
     assert worker.step()["epoch"] == 1
     assert store.names("checkpoints") == [f"{RUN.run_id}.pt"]
-    assert outcomes(worker) == [Outcome.UNFINISHED, Outcome.DONE]
+    assert outcomes(worker) == [Outcome.UNFINISHED, Outcome.ENDED]
     assert store.names("checkpoints") == []
     assert [row["status"] for row in rows(tmp_path)] == ["done"]
 
@@ -75,7 +78,7 @@ def test_another_worker_goes_on_where_the_first_was_and_ends_alike(start: Any, t
     Store(str(tmp_path)).delete(f"runs/{RUN.run_id}.parquet")
     start().step()
     assert start().step()["epoch"] == 2
-    assert outcomes(start()) == [Outcome.DONE]
+    assert outcomes(start()) == [Outcome.ENDED]
     assert rows(tmp_path) == [undisturbed]  # bit for bit
 
 
@@ -87,25 +90,25 @@ def test_a_store_that_refuses_for_a_while_costs_nothing(
     Store(str(tmp_path)).delete(f"runs/{RUN.run_id}.parquet")
 
     calls, write, trained = [0], Store.write, []
-    advance = Run.advance
+    advance = StackedRun.advance
 
-    def sometimes(store: Store, name: str, data: bytes) -> None:
+    def sometimes(store: Store, name: str, data: bytes, **how: bool) -> None:
         calls[0] += 1
         if calls[0] in (1, 2, 5, 6, 7):  # of the first checkpoint, of the rows: one after another
             raise StoreError("No space left on device")
-        write(store, name, data)
+        write(store, name, data, **how)
 
     monkeypatch.setattr(Store, "write", sometimes)
-    monkeypatch.setattr(Run, "advance", lambda run: trained.append(1) or advance(run))
+    monkeypatch.setattr(StackedRun, "advance", lambda run: trained.append(1) or advance(run))
     found = outcomes(start(), 40)
     assert found.count(Outcome.REFUSED) == 5
-    assert found[-1] == Outcome.DONE
+    assert found[-1] == Outcome.ENDED
     assert len(trained) == 3  # no epoch was trained twice
     assert rows(tmp_path) == [undisturbed]
 
 
 def test_a_store_that_refuses_for_good_ends_the_trial(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(store: Store, name: str, data: bytes) -> None:
+    def never(store: Store, name: str, data: bytes, **how: bool) -> None:
         raise StoreError("bucket gone")
 
     monkeypatch.setattr(Store, "write", never)
@@ -116,7 +119,7 @@ def test_a_store_that_refuses_for_good_ends_the_trial(start: Any, monkeypatch: p
 
 
 def test_what_goes_wrong_is_a_row_with_its_reason(start: Any, tmp_path: Path, spec: Any) -> None:
-    assert outcomes(start(facts=dataclasses.replace(spec.facts, digest="f" * 64))) == [Outcome.FAILED]
+    assert outcomes(start(facts=dataclasses.replace(spec.facts, digest="f" * 64))) == [Outcome.ENDED]
     (row,) = rows(tmp_path)
     assert (row["status"], row["test_loss"]) == ("failed", None)
     assert row["failure"].startswith("RuntimeError: data set 'synthetic_enhancers' on ")
@@ -127,34 +130,85 @@ def test_a_failed_row_that_is_refused_comes_later_and_nothing_is_trained_meanwhi
 ) -> None:
     tries, write = [0], Store.write
 
-    def broken(run: Run) -> None:
+    def broken(run: StackedRun) -> None:
         tries[0] += 1
         raise ValueError("no luck")
 
-    def second_time(store: Store, name: str, data: bytes) -> None:
+    def second_time(store: Store, name: str, data: bytes, **how: bool) -> None:
         if tries[0] and not hasattr(store, "refused"):
             store.refused = True  # type: ignore[attr-defined]
             raise StoreError("full")
-        write(store, name, data)
+        write(store, name, data, **how)
 
-    monkeypatch.setattr(Run, "advance", broken)
+    monkeypatch.setattr(StackedRun, "advance", broken)
     monkeypatch.setattr(Store, "write", second_time)
-    assert outcomes(start()) == [Outcome.REFUSED, Outcome.FAILED]
+    assert outcomes(start()) == [Outcome.REFUSED, Outcome.ENDED]
     assert tries == [1]
     assert rows(tmp_path)[0]["failure"] == "ValueError: no luck"
 
 
 @pytest.mark.parametrize(
     ("share", "outcome"),
-    [(Share(1, 0.25, 4), Outcome.TOO_BIG), (Share(1, 1.0, 1), Outcome.FAILED), (CPU, Outcome.FAILED)],
+    [
+        (Share(1, 0.25, 4), Outcome.TOO_BIG),
+        (Share(1, 1.0, 1, stack=2), Outcome.TOO_BIG),
+        (Share(1, 1.0, 1), Outcome.ENDED),
+        (CPU, Outcome.ENDED),
+    ],
 )
 def test_a_run_too_big_for_its_share_comes_again_unless_it_had_a_whole_gpu(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: Share, outcome: Outcome
 ) -> None:
-    def too_big(run: Run) -> None:
+    def too_big(run: StackedRun) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Run, "advance", too_big)
+    monkeypatch.setattr(StackedRun, "advance", too_big)
     monkeypatch.setattr(Share, "occupy", lambda share: torch.device("cpu"))
     assert outcomes(start(share=share)) == [outcome]
-    assert len(rows(tmp_path)) == (outcome == Outcome.FAILED)
+    assert len(rows(tmp_path)) == (outcome == Outcome.ENDED)
+
+
+def test_runs_of_a_stack_end_as_they_would_alone(start: Any, tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        outcomes(start(seed))
+    alone = rows(tmp_path)
+    for row in alone:
+        Store(str(tmp_path)).delete(f"runs/{row['run_id']}.parquet")
+    assert outcomes(start(1, 2, 3)) == [Outcome.UNFINISHED, Outcome.UNFINISHED, Outcome.ENDED]
+    together = rows(tmp_path)
+    assert [row["run_id"] for row in together] == ["1", "2", "3"]
+    assert [row["stacked_runs"] for row in together] == [3, 3, 3]
+    for one, other in zip(together, alone, strict=True):
+        assert one["test_loss"] == pytest.approx(other["test_loss"], rel=1e-4)
+
+
+def test_runs_that_stand_at_different_epochs_become_level(start: Any, tmp_path: Path) -> None:
+    alone = start(1)
+    alone.step()
+    alone.step()
+    start(2).step()
+    worker = start(1, 2, 3)
+    assert [worker.step()["epoch"] for _ in range(2)] == [1, 2]  # 3 alone, then 2 and 3
+    assert len(worker.group.members) == 3
+    assert outcomes(worker) == [Outcome.ENDED]
+    assert [row["status"] for row in rows(tmp_path)] == ["done"] * 3
+
+
+def test_a_run_whose_loss_is_no_number_fails_alone(start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sweep import group as module
+
+    initialise = module.initialise
+
+    def spoilt(model: Any, seed: int) -> None:
+        initialise(model, seed)
+        if seed == 2:
+            model.head.output_transform.bias.data.fill_(float("nan"))
+
+    monkeypatch.setattr(module, "initialise", spoilt)
+    worker = start(1, 2, 3)
+    assert list(worker.step()["failures"]) == ["2"]
+    assert [row["run_id"] for row in rows(tmp_path)] == ["2"]  # its row is there at once
+    assert sorted(Store(str(tmp_path)).names("checkpoints")) == ["1.pt", "3.pt"]
+    assert outcomes(worker)[-1] == Outcome.ENDED
+    assert [row["status"] for row in rows(tmp_path)] == ["done", "failed", "done"]
+    assert rows(tmp_path)[1]["failure"].startswith("TrainingError: the training loss became nan in epoch 1")

@@ -7,7 +7,7 @@ import pytest
 from hyena.errors import InputError
 from sweep.schema import PLAN
 from sweep.study import Study, load_study
-from sweep.trials import RunSpec, data_spec, facts_of, load_data, plan, weights_keys
+from sweep.trials import RunSpec, data_spec, facts_of, load_data, plan, stacked, weights_keys
 
 STUDY = """
 [grid]
@@ -109,6 +109,17 @@ def test_weights_depend_on_recipe_and_corpus_but_not_on_what_is_logged(path: Pat
     assert weights_keys(load_study(path, ("pretraining.log_every=1",)), "digest") == keys
     assert weights_keys(load_study(path, ("pretraining.steps=2",)), "digest")["small"] != keys["small"]
     assert weights_keys(load_study(path), "other")["small"] != keys["small"]
+
+
+def test_runs_that_differ_in_their_seed_alone_are_stacked(path: Path) -> None:
+    runs = planned(path, "grid.seeds=[1,2,3,4,5]")
+    trials = stacked(runs, lambda run: 4 if run.model == "large" else 1)
+    assert sorted(run.run_id for trial in trials for run in trial.runs) == sorted(ids(runs))
+    for trial in trials:
+        assert len({(run.setting_id, run.init) for run in trial.runs}) == 1
+    sizes = {model: [len(t.runs) for t in trials if t.runs[0].model == model] for model in ("small", "large")}
+    assert sizes == {"small": [1] * 20, "large": [2, 2, 3, 3] * 2}  # as equal as can be, the arms side by side
+    assert trials[0].config()["run_ids"] == [runs[0].run_id]
 
 
 def test_max_length_is_resolved_to_the_longest_sequence(path: Path) -> None:

@@ -1,0 +1,142 @@
+"""The runs of one trial on their worker: from specifications to models, in step from where their checkpoints left them.
+
+They differ in their seed alone and are trained as one model (`hyena/stacked.py`); a single one exactly as it would be
+by itself. Where a death left them at different epochs, those behind are trained first, until all are level.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any
+
+import torch
+
+from hyena.checkpoint import load_backbone
+from hyena.model import Classifier, initialise, shuffle
+from hyena.stacked import StackedRun
+from hyena.training import EpochRecord, PreparedData, RunResult, TrainingError
+from sweep.store import Store
+from sweep.trials import RunSpec
+
+
+def checkpoint_file(run_id: str) -> str:
+    """Where in the store a run that is not finished keeps its state."""
+    return f"checkpoints/{run_id}.pt"
+
+
+class Group:
+    """Runs in step. `failed` holds the reason for each that failed; the others go on without it."""
+
+    stack: StackedRun
+
+    def __init__(self, specs: Sequence[RunSpec], data: PreparedData, store: Store, device: torch.device) -> None:
+        """Reads the checkpoints of runs that were begun before. Raises StoreError where the store refuses."""
+        self.data, self.store, self.device = data, store, device
+        self.weights_digests: dict[str, str | None] = {}
+        self.failed: dict[str, str] = {}
+        self.members: list[RunSpec] = []
+        self.behind = {spec.run_id: (spec, self._saved(spec)) for spec in specs}
+        self._join()
+
+    @property
+    def finished(self) -> bool:
+        return self.stack.finished and not self.behind
+
+    @property
+    def epoch(self) -> int:
+        return self.stack.epochs_done
+
+    def advance(self) -> None:
+        """One epoch of the runs that are furthest behind."""
+        if not self.stack.finished:
+            self.stack.advance()
+            for spec, seed in zip(self.members, self.stack.progress, strict=True):
+                if seed.error is not None:
+                    self.failed.setdefault(spec.run_id, reason_of(seed.error))
+        if self.behind:
+            self._join()
+
+    def latest(self) -> list[EpochRecord]:
+        """The last epoch of each run that goes on."""
+        return [seed.history[-1] for seed in self.stack.running if seed.history]
+
+    def checkpoints(self) -> Iterator[tuple[str, bytes]]:
+        """Name and content of the checkpoint of each run that goes on."""
+        for spec, state in zip(self.members, self.stack.state(), strict=True):
+            if spec.run_id not in self.failed:
+                buffer = io.BytesIO()
+                torch.save(state, buffer)
+                yield checkpoint_file(spec.run_id), buffer.getvalue()
+
+    def results(self) -> Iterator[tuple[RunSpec, RunResult]]:
+        """Of each run that ended well."""
+        for spec, result in zip(self.members, self.stack.results(), strict=True):
+            if not isinstance(result, TrainingError):
+                yield spec, result
+
+    def _join(self) -> None:
+        """Take in the runs that stand where the stack stands; at the start, or when it has come to nothing, those
+        that are furthest behind."""
+        states = self.stack.state() if self.members else []
+        going_on = [place for place, spec in enumerate(self.members) if spec.run_id not in self.failed]
+        waiting = {run_id: _epoch_of(state) for run_id, (_, state) in self.behind.items()}
+        at = self.stack.epochs_done if going_on else min(waiting.values())
+        level = [run_id for run_id, epoch in waiting.items() if epoch == at]
+        if not level:
+            return
+        joining = [self.behind.pop(run_id) for run_id in level]
+        self.members = [*(self.members[place] for place in going_on), *(spec for spec, _ in joining)]
+        training = self.members[0].training
+        seeds = [spec.seed for spec in self.members]
+        self.stack = StackedRun([self._model(spec) for spec in self.members], self.data, training, seeds)
+        if at:
+            self.stack.resume([*(states[place] for place in going_on), *(state for _, state in joining if state)])
+
+    def _saved(self, spec: RunSpec) -> dict[str, Any] | None:
+        """The state of a run that was begun before."""
+        data = self.store.read(checkpoint_file(spec.run_id))
+        return torch.load(io.BytesIO(data), map_location=self.device, weights_only=True) if data is not None else None
+
+    def _model(self, spec: RunSpec) -> Classifier:
+        """A run's model as it starts: initialised from its seed, then as its arm says."""
+        model = Classifier(spec.config, spec.facts.num_classes, spec.training.pooling, spec.training.padding)
+        initialise(model, spec.seed)
+        self.weights_digests[spec.run_id] = None
+        if spec.weights_key is not None:
+            folder = fetched_weights(self.store, spec.weights_key)
+            self.weights_digests[spec.run_id] = load_backbone(model.backbone, folder)
+        if spec.init == "shuffled":
+            shuffle(model.backbone, spec.seed)
+        if spec.init == "frozen":
+            model.backbone.requires_grad_(False)
+        return model.to(self.device)
+
+
+def reason_of(error: BaseException) -> str:
+    """An error in one line of a row."""
+    return f"{type(error).__name__}: {error}".strip().splitlines()[0][:500]
+
+
+def _epoch_of(state: dict[str, Any] | None) -> int:
+    return len(state["history"]) if state is not None else 0
+
+
+def fetched_weights(store: Store, key: str) -> Path:
+    """The folder of pretrained weights on this node: the store's own if it is local, else a copy made once."""
+    if store.local:
+        return Path(store.root) / "weights" / key
+    folder = Path(gettempdir()) / f"hyenadna-sweep-{os.getuid()}" / "weights" / key
+    for name in ("config.json", "model.safetensors"):
+        if not (folder / name).exists():
+            data = store.read(f"weights/{key}/{name}")
+            if data is None:
+                raise FileNotFoundError(f"{store.uri}/weights/{key}/{name} is missing")
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            partial = folder / f"{name}.{os.getpid()}"
+            partial.write_bytes(data)
+            partial.replace(folder / name)
+    return folder
