@@ -1,0 +1,115 @@
+"""How long does one whole epoch of training take, from the sequences' home to the last update?
+
+`published`: a text file and a Python tokenizer per sequence, padding to 500, float32, the loss read every step
+(`published_way.py`). `ours`: `hyena.training.Run`, tokens kept as uint8, as a sweep trains. Synthetic letters with the
+lengths of a published data set's (mean 269 of 2 to 573 positions, as human_enhancers_ensembl) and as many sequences as
+asked for; the files are in the page cache. Evaluation is not counted. One epoch each in turn, medians of n, after one
+that warms up. Rates are per second of CPU on a CPU, per second by the clock on a GPU; letters are counted unpadded.
+
+    python benchmarks/epoch.py --sequences 2000 -o epoch.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import published_way
+from benchmarks.machine import Times, add_options, alternate, finish, header, matrix_rate, peak_bytes
+from benchmarks.training_step import DTYPE, model_flop
+from hyena.config import PUBLISHED
+from hyena.model import Classifier, initialise
+from hyena.sequences import Dataset, dataset_from_sequences
+from hyena.training import PreparedData, Run, TrainingConfig
+
+PADDED_TO = 500
+
+
+def sequences(count: int) -> list[tuple[bytes, int]]:
+    """Letters and class of each: lengths by a gamma law with the mean and spread of the published enhancers."""
+    rng = np.random.default_rng(0)
+    lengths = np.clip(rng.gamma(shape=5.2, scale=269 / 5.2, size=count).astype(int), 2, 573)
+    letters = np.frombuffer(b"ACGT", np.uint8)
+    return [(letters[rng.integers(0, 4, length)].tobytes(), i % 2) for i, length in enumerate(lengths)]
+
+
+def write(examples: list[tuple[bytes, int]], folder: Path) -> Path:
+    for i, (sequence, label) in enumerate(examples):
+        (folder / str(label)).mkdir(exist_ok=True)
+        (folder / str(label) / f"{i}.txt").write_bytes(sequence)
+    return folder
+
+
+def ours(dataset: Dataset, name: str, options: argparse.Namespace) -> Run:
+    device = torch.device(options.device)
+    config = TrainingConfig(
+        epochs=10_000,
+        batch_size=options.batch,
+        max_length=PADDED_TO,
+        validation_fraction=0,
+        precision=options.precision,
+    )
+    model = Classifier(PUBLISHED[f"hyenadna-{name}"], 2, config.pooling, config.padding)
+    initialise(model, 0)
+    return Run(model.to(device), PreparedData.of(dataset, config, 0, device), config, 0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", default=["tiny-1k-seqlen"], help="published names, less hyenadna-")
+    parser.add_argument("--sequences", type=int, default=2000)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--precision", choices=list(DTYPE), default="float32", help="of ours")
+    add_options(parser, repeats=3)
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    torch.set_num_threads(options.threads)
+    rate = matrix_rate(device, DTYPE[options.precision])
+    examples = sequences(options.sequences)
+    letters = sum(min(PADDED_TO, len(sequence)) for sequence, _ in examples)
+    dataset = dataset_from_sequences("made", ["0", "1"], examples, examples[:2])
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        files = published_way.TextFiles(write(examples, Path(folder)), PADDED_TO, reverse_complement=True)
+        for name in options.models:
+            run = ours(dataset, name, options)
+            baseline = published_way.Classifier(PUBLISHED[f"hyenadna-{name}"], 2).to(device)
+            plain = published_way.optimizer(baseline, run.config)
+            works = {
+                "published": lambda b=baseline, p=plain, c=run.config: list(
+                    published_way.epoch(b, p, files, c, device)
+                ),
+                "ours": run.advance,
+            }
+            for way, took in alternate(works, device, options.repeats, warm_up=1).items():
+                rows.append(
+                    row(name, way, took, letters, rate, device) | {"peak_bytes": peak_bytes(works[way], device)}
+                )
+    question = __doc__.splitlines()[0]
+    head = header(question, device, options) | {"letters": letters, "matrix_flop_per_s": float(f"{rate:.4g}")}
+    finish(head | {"rows": rows}, options.output)
+
+
+def row(name: str, way: str, took: Times, letters: int, rate: float, device: torch.device) -> dict[str, object]:
+    busy = took.wall_s if device.type == "cuda" else took.cpu_s
+    flop = model_flop(PUBLISHED[f"hyenadna-{name}"], letters) / busy
+    return {
+        "model": name,
+        "way": way,
+        "wall_s": round(took.wall_s, 3),
+        "cpu_s": round(took.cpu_s, 3),
+        "letters_per_s": round(letters / busy),
+        "flop_per_s": float(f"{flop:.4g}"),
+        "share_of_matrix_rate": round(flop / rate, 4),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""What the benchmarks say of the machine and ask of it: versions, clock, matrix rate, bandwidth, peak memory."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+
+class Times(NamedTuple):
+    """One call: seconds by the wall clock and seconds of CPU, all threads together."""
+
+    wall_s: float
+    cpu_s: float
+
+
+def clock(work: Callable[[], Any], device: torch.device) -> Times:
+    """One call of `work`, the device waited for on both sides."""
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    wait()
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    wait()
+    return Times(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def alternate(
+    works: Mapping[str, Callable[[], Any]], device: torch.device, repeats: int, warm_up: int = 2
+) -> dict[str, Times]:
+    """Medians of several works called in turn, so that what else the machine does meets all of them alike."""
+    times: dict[str, list[Times]] = {name: [] for name in works}
+    for repeat in range(repeats + warm_up):
+        for name, work in works.items():
+            took = clock(work, device)
+            if repeat >= warm_up:
+                times[name].append(took)
+    return {name: Times(*map(statistics.median, zip(*values, strict=True))) for name, values in times.items()}
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype, side: int | None = None) -> float:
+    """FLOP/s of a square matrix product, the best of ten; on a CPU per second of CPU, as others may be using it."""
+    side = side or (8192 if device.type == "cuda" else 1536)
+    left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    took = [clock(lambda: left @ right, device) for _ in range(12)][2:]
+    best = min(t.wall_s if device.type == "cuda" else t.cpu_s for t in took)
+    return 2 * side**3 / best
+
+
+def bandwidth(device: torch.device, size_bytes: int = 2**28) -> float:
+    """Bytes a second, read and written, of copying a large tensor; the best of ten, by the wall clock."""
+    source = torch.zeros(size_bytes // 4, device=device)
+    target = torch.zeros_like(source)
+    return 2 * size_bytes / min(clock(lambda: target.copy_(source), device).wall_s for _ in range(10))
+
+
+def peak_bytes(work: Callable[[], Any], device: torch.device) -> int:
+    """Most memory held during one call beyond what was held before it (on a CPU: resident pages of the process)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak counts anew from here
+    except OSError:
+        before = 0
+    else:
+        before = _status("VmRSS")
+    work()
+    return _status("VmHWM") - before
+
+
+def _status(field: str) -> int:
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:  # not Linux: the peak since the process began
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def header(question: str, device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
+    """What a result file begins with."""
+    return {
+        "question": question,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load_average": round(os.getloadavg()[0], 2),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "options": {name: value for name, value in vars(options).items() if name != "output"},
+    }
+
+
+def add_options(parser: argparse.ArgumentParser, repeats: int) -> None:
+    """The options that all training benchmarks have."""
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=1, help="of a CPU")
+    parser.add_argument("--repeats", type=int, default=repeats, help="n: timed calls, after two that warm up")
+    parser.add_argument("-o", "--output", type=Path, help="write the JSON here as well")
+
+
+def finish(record: Mapping[str, Any], output: Path | None) -> None:
+    """Print a record as JSON, one line a measurement, and write it where asked."""
+    head = ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in record.items() if key != "rows")
+    rows = ",\n".join(f"  {json.dumps(row)}" for row in record["rows"])
+    text = f'{{\n{head},\n "rows": [\n{rows}\n ]\n}}'
+    print(text)
+    if output:
+        output.write_text(text + "\n")
