@@ -1,15 +1,57 @@
 """The long convolution: y[n] = Σ_{m ≤ n} k[n - m] · u[m], for every channel on its own.
 
-Source: Poli et al. 2023, *Hyena Hierarchy*, equation 2; the published code does it with an FFT of length 2L.
-Everything else of the operator is in `operator.py`.
+Source: Poli et al. 2023, *Hyena Hierarchy*, equation 2; the published code does it with an FFT of length 2L. Here are
+two ways of computing the product and its two gradients, and the choice between them. Everything is channel-major,
+[D, B, L]: each channel is a matrix of its own, which is what both ways want. Next: `gated_convolution.py`, which
+surrounds it with the gates.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+#: Side of a Toeplitz block. Smaller ones cost calls, larger ones work above the diagonal (docs/performance.md).
+BLOCK = 64
+#: The longest input of the Toeplitz way on a CPU, where it and FFTs meet (docs/performance.md).
+LONGEST_TOEPLITZ_ON_CPU = 160
+#: Elements of one work piece [C, B, L]: on a CPU so few that a piece and what is made of it stay in the caches; on a
+#: GPU so many that it is busy, and few enough that the spectra of a long input (8 bytes an element, twice) fit.
+PIECE = {"cpu": 2**16, "cuda": 2**26}
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of computing y = k * u and the two gradients of it, each a function of tensors without autograd.
+
+    Attributes:
+        room: positions R ≥ L that the way works on. u and the gradient of y come as [D, B, R] with zeros after L, so
+            that whoever makes them writes them into place, and no transform need copy them first.
+        convolve: (u, k [D, L]) to y [D, B, L].
+        to_signal: (gradient of y, k) to the gradient of u, [D, B, L].
+        to_kernel: (gradient of y, u, L) to the gradient of k, [D, L].
+    """
+
+    room: Callable[[int], int]
+    convolve: Callable[[Tensor, Tensor], Tensor]
+    to_signal: Callable[[Tensor, Tensor], Tensor]
+    to_kernel: Callable[[Tensor, Tensor, int], Tensor]
+
+
+def way_for(length: int, device: torch.device) -> Way:
+    """The faster way on that device."""
+    return TOEPLITZ if device.type == "cpu" and length <= LONGEST_TOEPLITZ_ON_CPU else FFT
+
+
+def pieces(channels: int, per_channel: int, device: torch.device) -> Iterator[slice]:
+    """Slices of the channels, one after the other, such that [C, B, L] has about `PIECE` elements."""
+    size = max(1, PIECE.get(device.type, PIECE["cuda"]) // max(1, per_channel))
+    return (slice(start, min(start + size, channels)) for start in range(0, channels, size))
 
 
 def fft_size(length: int) -> int:
@@ -30,44 +72,122 @@ def fft_size(length: int) -> int:
     return best
 
 
-def causal_convolution(signal: Tensor, kernel: Tensor) -> Tensor:
-    """Causal convolution over the last axis by FFT, O(L log L).
+def _fft_convolve(signal: Tensor, kernel: Tensor) -> Tensor:
+    length, size = kernel.shape[-1], signal.shape[-1]
+    spectrum = torch.fft.rfft(signal).mul_(torch.fft.rfft(kernel, n=size)[:, None])
+    return torch.fft.irfft(spectrum, n=size)[..., :length]
+
+
+def _fft_to_signal(gradient: Tensor, kernel: Tensor) -> Tensor:
+    length, size = kernel.shape[-1], gradient.shape[-1]
+    spectrum = torch.fft.rfft(gradient).mul_(torch.fft.rfft(kernel, n=size)[:, None].conj_physical())
+    return torch.fft.irfft(spectrum, n=size)[..., :length]
+
+
+def _fft_to_kernel(gradient: Tensor, signal: Tensor, length: int) -> Tensor:
+    spectrum = torch.fft.rfft(signal).conj_physical_().mul_(torch.fft.rfft(gradient))
+    return torch.fft.irfft(spectrum.sum(dim=1), n=gradient.shape[-1])[..., :length]
+
+
+def _shifted(kernel: Tensor) -> Tensor:
+    """H[d, i, j] = k[d, i + j - (BLOCK - 1)], zero where that is negative: [D, R, BLOCK], a view that stores each once.
+
+    R is the length rounded up to whole blocks. With j counted from the end, H[r, BLOCK - 1 - c] = k[r - c]: the first
+    columns of the Toeplitz matrix; with i counted from the end, its last rows, transposed.
+    """
+    channels, length = kernel.shape
+    rows = -(-length // BLOCK) * BLOCK
+    padded = kernel.new_zeros(channels, rows + BLOCK - 1)
+    padded[:, BLOCK - 1 : BLOCK - 1 + length] = kernel
+    return padded.as_strided((channels, rows, BLOCK), (padded.stride(0), 1, 1))
+
+
+def _blocks(length: int) -> Iterator[slice]:
+    return (slice(start, min(start + BLOCK, length)) for start in range(0, length, BLOCK))
+
+
+def _toeplitz_convolve(signal: Tensor, kernel: Tensor) -> Tensor:
+    """Block I of y is u[..: end of I] times the last rows of the matrix: one product a block, nothing above it."""
+    matrix = _shifted(kernel).flip(1)
+    rows = matrix.shape[1]
+    result = torch.empty_like(signal)
+    for block in _blocks(signal.shape[-1]):
+        first = rows - BLOCK - block.start
+        part = matrix[:, first : first + block.stop, : block.stop - block.start]
+        result[:, :, block] = torch.bmm(signal[:, :, : block.stop], part)
+    return result
+
+
+def _toeplitz_to_signal(gradient: Tensor, kernel: Tensor) -> Tensor:
+    matrix = _shifted(kernel).flip(2)
+    length = gradient.shape[-1]
+    result = torch.empty_like(gradient)
+    for block in _blocks(length):
+        part = matrix[:, : length - block.start, : block.stop - block.start]
+        result[:, :, block] = torch.bmm(gradient[:, :, block.start :], part)
+    return result
+
+
+def _toeplitz_to_kernel(gradient: Tensor, signal: Tensor, length: int) -> Tensor:
+    """The gradient of the matrix's first BLOCK columns, summed over their shifts; then the sum of each diagonal."""
+    channels = len(gradient)
+    rows = length + BLOCK
+    matrix = gradient.new_zeros(channels, rows, BLOCK)
+    for block in _blocks(length):
+        part = matrix[:, : length - block.start, : block.stop - block.start]
+        part.baddbmm_(gradient[:, :, block.start :].transpose(1, 2), signal[:, :, block])
+    return matrix.as_strided((channels, length, BLOCK), (rows * BLOCK, BLOCK, BLOCK + 1)).sum(dim=2)
+
+
+FFT = Way(fft_size, _fft_convolve, _fft_to_signal, _fft_to_kernel)
+TOEPLITZ = Way(lambda length: length, _toeplitz_convolve, _toeplitz_to_signal, _toeplitz_to_kernel)
+
+
+def causal_convolution(signal: Tensor, kernel: Tensor, way: Way | None = None) -> Tensor:
+    """Causal convolution over the last axis, differentiable once.
 
     Args:
-        signal: [B, D, L], float32 or float64 (a half-precision FFT would lose the tail of the kernel).
+        signal: [B, D, L], float32 or float64 (half precision would lose the tail of the kernel).
         kernel: [D, L].
+        way: how; by default what is fastest for that length and device.
 
     Returns:
         [B, D, L]; equal to `direct_convolution` within rounding: relative 1e-6 in float32, 1e-14 in float64.
     """
-    return _CausalConvolution.apply(signal, kernel)
+    way = way or way_for(signal.shape[-1], signal.device)
+    return _CausalConvolution.apply(signal.transpose(0, 1), kernel, way).transpose(0, 1)
+
+
+def _in_room(x: Tensor, way: Way) -> Tensor:
+    return F.pad(x, (0, way.room(x.shape[-1]) - x.shape[-1]))
 
 
 class _CausalConvolution(torch.autograd.Function):
-    """Gradients as the correlations they are: three real transforms, where autograd would take complex ones."""
+    """Gradients as the correlations they are, where autograd would take complex transforms; spectra are not kept."""
 
     @staticmethod
-    def forward(ctx: Any, signal: Tensor, kernel: Tensor) -> Tensor:
-        length = signal.shape[-1]
-        size = fft_size(length)
-        signal_spectrum, kernel_spectrum = torch.fft.rfft(signal, n=size), torch.fft.rfft(kernel, n=size)
-        ctx.save_for_backward(signal_spectrum, kernel_spectrum)
-        ctx.size = size
-        return torch.fft.irfft(signal_spectrum * kernel_spectrum, n=size)[..., :length]
+    def forward(ctx: Any, signal: Tensor, kernel: Tensor, way: Way) -> Tensor:
+        ctx.save_for_backward(signal, kernel)
+        ctx.way = way
+        result = torch.empty_like(signal)
+        for piece in pieces(signal.shape[0], signal[0].numel(), signal.device):
+            result[piece] = way.convolve(_in_room(signal[piece], way), kernel[piece])
+        return result
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
-        signal_spectrum, kernel_spectrum = ctx.saved_tensors
-        length, size = gradient.shape[-1], ctx.size
-        spectrum = torch.fft.rfft(gradient, n=size)
-        to_signal, to_kernel = None, None
-        if ctx.needs_input_grad[0]:
-            to_signal = torch.fft.irfft(spectrum * kernel_spectrum.conj(), n=size)[..., :length]
-        if ctx.needs_input_grad[1]:
-            over_batch = (spectrum * signal_spectrum.conj()).sum(dim=0)
-            to_kernel = torch.fft.irfft(over_batch, n=size)[..., :length]
-        return to_signal, to_kernel
+        signal, kernel = ctx.saved_tensors
+        to_signal = torch.empty_like(signal) if ctx.needs_input_grad[0] else None
+        to_kernel = torch.empty_like(kernel) if ctx.needs_input_grad[1] else None
+        for piece in pieces(signal.shape[0], signal[0].numel(), signal.device):
+            to_y = _in_room(gradient[piece], ctx.way)
+            if to_signal is not None:
+                to_signal[piece] = ctx.way.to_signal(to_y, kernel[piece])
+            if to_kernel is not None:
+                to_kernel[piece] = ctx.way.to_kernel(to_y, _in_room(signal[piece], ctx.way), signal.shape[-1])
+        return to_signal, to_kernel, None
 
 
 def direct_convolution(signal: Tensor, kernel: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The Hyena operator of order 2: the part of a block that mixes positions.
 
 Source: Poli et al. 2023, definition 3.1, and `HyenaOperator` of HazyResearch/hyena-dna, whose parameter names are
-kept. Above it: `model.py`; below it: `filter.py` and `longconv.py`.
+kept. Above it: `model.py`; below it: `filter.py` and `gated_convolution.py`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from torch import Tensor, nn
 
 from hyena.config import HyenaConfig
 from hyena.filter import ImplicitFilter, PositionFeatures
-from hyena.longconv import causal_convolution
-
-SHORT_FILTER_ORDER = 3
+from hyena.gated_convolution import SHORT_FILTER_ORDER, gated_convolution
 
 
 class HyenaOperator(nn.Module):
@@ -31,12 +29,21 @@ class HyenaOperator(nn.Module):
         self.filter_fn = ImplicitFilter(config, position_features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, L, D] to [B, L, D]; position n sees positions up to n only."""
-        length = x.shape[1]
-        projected = rearrange(self.in_proj(x), "B L D3 -> B D3 L")
-        x0, x1, v = self.short_filter(projected)[..., :length].chunk(3, dim=1)
-        u = x1 * v
+        """[B, L, D] to [B, L, D]; position n sees positions up to n only.
+
+        Between the projections the layout is [D, B, L]: the matrix products transpose as they read, nothing is copied.
+        """
+        batch, length, _ = x.shape
+        columns = rearrange(x, "B L D -> D (B L)")
+        projected = torch.addmm(self.in_proj.bias[:, None], self.in_proj.weight, columns)
+        bias = self.short_filter.bias
+        assert bias is not None
         with torch.autocast(x.device.type, enabled=False):
-            u = u.to(self.filter_fn.bias.dtype)
-            y = causal_convolution(u, self.filter_fn(length)) + self.filter_fn.bias[:, None] * u
-        return self.out_proj(rearrange(x0 * y, "B D L -> B L D"))
+            mixed = gated_convolution(
+                rearrange(projected, "D3 (B L) -> D3 B L", B=batch),
+                self.short_filter.weight[:, 0],
+                bias,
+                self.filter_fn(length),
+                self.filter_fn.bias,
+            )
+        return self.out_proj(rearrange(mixed, "D B L -> (B L) D")).view(batch, length, -1)

@@ -1,0 +1,68 @@
+"""The fused gate chain against the published operations one by one, and its fall-backs."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hyena import longconv
+from hyena.gated_convolution import gated_convolution
+from hyena.longconv import direct_convolution
+
+
+def published(projected: Tensor, taps: Tensor, offset: Tensor, kernel: Tensor, skip: Tensor) -> Tensor:
+    """The published operations on [B, 3D, L], with the long convolution by its definition."""
+    filtered = F.conv1d(projected.transpose(0, 1), taps[:, None], offset, padding=2, groups=len(taps))
+    x0, x1, v = filtered[..., : projected.shape[-1]].chunk(3, dim=1)
+    u = x1 * v
+    return (x0 * (direct_convolution(u, kernel) + skip[:, None] * u)).transpose(0, 1)
+
+
+def arguments(channels: int, batch: int, length: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(length)
+    shapes = ((3 * channels, batch, length), (3 * channels, 3), (3 * channels,), (channels, length), (channels,))
+    return [torch.randn(s, generator=generator, dtype=dtype) for s in shapes]
+
+
+def with_gradients(function, values: list[Tensor]) -> list[Tensor]:
+    values = [value.clone().requires_grad_() for value in values]
+    result = function(*values)
+    weights = torch.sin(torch.arange(result.numel(), dtype=torch.float64)).to(result.dtype).view_as(result)
+    (result * weights).sum().backward()
+    return [result.detach(), *(value.grad for value in values)]
+
+
+def distances(found: list[Tensor], expected: list[Tensor]) -> list[float]:
+    return [float((a.double() - b.double()).norm() / b.double().norm()) for a, b in zip(found, expected, strict=True)]
+
+
+@pytest.mark.parametrize(("dtype", "within"), [(torch.float64, 1e-13), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("length", [3, 64, 130, 161, 500])
+def test_result_and_gradients_are_the_published_ones(length: int, dtype: torch.dtype, within: float) -> None:
+    values = arguments(4, 3, length)
+    found = with_gradients(gated_convolution, [value.to(dtype) for value in values])
+    assert max(distances(found, with_gradients(published, values))) < within
+
+
+def test_channels_in_several_pieces_and_transposed_projections(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = arguments(5, 2, 40)
+    expected = with_gradients(published, values)
+    monkeypatch.setitem(longconv.PIECE, "cpu", 2 * 2 * 40)  # two channels at a time
+    values[0] = values[0].permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    assert max(distances(with_gradients(gated_convolution, values), expected)) < 1e-13
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_inputs_shorter_than_the_short_filter(length: int) -> None:
+    values = [value.requires_grad_() for value in arguments(2, 2, length)]
+    assert torch.autograd.gradcheck(gated_convolution, values)
+
+
+def test_bfloat16_projections_are_summed_in_float32() -> None:
+    values = arguments(4, 3, 300, torch.float32)
+    rounded = [values[0].bfloat16(), *values[1:]]
+    exact = with_gradients(gated_convolution, [values[0].bfloat16().float(), *values[1:]])
+    found = with_gradients(gated_convolution, rounded)
+    assert found[0].dtype == found[1].dtype == torch.bfloat16
+    assert max(distances(found[:2], exact[:2])) < 2**-8  # the result is rounded once, and nothing before it
+    assert max(distances(found[2:], exact[2:])) < 2**-8  # the incoming gradient is
