@@ -2,7 +2,7 @@
 
 Source: Nguyen et al. 2023, *HyenaDNA*, and the standalone model of HazyResearch/hyena-dna. Parameter names are the
 published ones, so a published state dict fits as it is. Left out: flash attention layers, tensor parallelism and the
-pooling modes that no published size uses. Next: `operator.py`.
+pooling modes that no published size uses. Next: `operator.py`, `mlp.py`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from hyena.config import HyenaConfig
 from hyena.filter import SINE_FREQUENCY, PositionFeatures
+from hyena.mlp import MLP
 from hyena.operator import HyenaOperator
 from hyena.randomness import stream
 
@@ -38,18 +39,6 @@ def drop(x: Tensor, probability: float, generator: torch.Generator | None) -> Te
         return x
     kept = torch.rand(x.shape, generator=generator, device=x.device) >= probability
     return x * kept / (1 - probability)
-
-
-class MLP(nn.Module):
-    """fc2(gelu_tanh(fc1(x))), [B, L, D] to [B, L, D]."""
-
-    def __init__(self, config: HyenaConfig) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(config.d_model, config.d_inner)
-        self.fc2 = nn.Linear(config.d_inner, config.d_model)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
 
 
 class Block(nn.Module):
