@@ -9,6 +9,8 @@ only p and c are kept for the way back, where x0, x1, v and u are made again. Be
 
 from __future__ import annotations
 
+import functools
+import warnings
 from typing import Any
 
 import torch
@@ -17,6 +19,10 @@ from torch import Tensor
 from hyena.longconv import pieces, way_for
 
 SHORT_FILTER_ORDER = 3
+#: The longest input of the Triton kernels, whose work grows with L² and not L log L. By arithmetic, not measured.
+LONGEST_ON_MATRIX_UNITS = 2048
+#: Relative difference of a result or gradient that rounding the operands to bfloat16 explains: a few times 2^-9.
+BFLOAT16_TOLERANCE = 0.02
 
 
 def gated_convolution(projected: Tensor, taps: Tensor, offset: Tensor, kernel: Tensor, skip: Tensor) -> Tensor:
@@ -30,7 +36,53 @@ def gated_convolution(projected: Tensor, taps: Tensor, offset: Tensor, kernel: T
         kernel: k, [D, L].
         skip: [D].
     """
+    if on_matrix_units(projected):
+        from hyena.toeplitz_triton import GatedConvolution
+
+        with torch.cuda.device_of(projected):
+            return GatedConvolution.apply(projected.contiguous(), taps, offset, kernel.contiguous(), skip)
     return _GatedConvolution.apply(projected, taps, offset, kernel, skip)
+
+
+def on_matrix_units(projected: Tensor) -> bool:
+    """Whether the kernels of `toeplitz_triton.py` take this: bfloat16 on a GPU, short, and found to work there."""
+    fits = projected.is_cuda and projected.dtype == torch.bfloat16 and projected.shape[-1] <= LONGEST_ON_MATRIX_UNITS
+    return fits and kernels_work(projected.device)
+
+
+@functools.cache
+def kernels_work(device: torch.device) -> bool:
+    """Compile the kernels and compare them with the plain way, once a process; where they fail, say so and do without.
+
+    A training run must not end because a compiler is missing on one of its nodes.
+    """
+    try:
+        from hyena.toeplitz_triton import GatedConvolution
+    except ImportError as error:
+        warnings.warn(f"Triton is not installed ({error}): the long convolution uses FFTs instead", stacklevel=2)
+        return False
+    try:
+        found, expected = (_trial(way, device) for way in (GatedConvolution, _GatedConvolution))
+        off = max(float((a - b).norm() / b.norm()) for a, b in zip(found, expected, strict=True))
+    except Exception as error:  # whatever a compiler or a driver raises
+        warnings.warn(f"the Triton kernels do not run on {device} ({error}): FFTs instead", stacklevel=2)
+        return False
+    if not off < BFLOAT16_TOLERANCE:
+        warnings.warn(f"the Triton kernels are off by {off:.2g} on {device}: FFTs instead", stacklevel=2)
+    return off < BFLOAT16_TOLERANCE
+
+
+def _trial(way: type[torch.autograd.Function], device: torch.device) -> list[Tensor]:
+    """Result and gradients, in float32, of fixed bfloat16 projections and all other arguments."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((6, 3, 150), (6, 3), (6,), (2, 150), (2,))
+    values = [torch.randn(shape, generator=generator).to(device) for shape in shapes]
+    values[0] = values[0].bfloat16()
+    with torch.inference_mode(False), torch.enable_grad(), torch.cuda.device_of(values[0]):
+        arguments = [value.clone().requires_grad_() for value in values]
+        result = way.apply(*arguments)
+        result.sum().backward()
+    return [result.detach().float(), *(g.float() for a in arguments if (g := a.grad) is not None)]
 
 
 def short_filter(p: Tensor, taps: Tensor, offset: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """The long convolution: y[n] = Σ_{m ≤ n} k[n - m] · u[m], for every channel on its own.
 
 Source: Poli et al. 2023, *Hyena Hierarchy*, equation 2; the published code does it with an FFT of length 2L. Here are
-two ways of computing the product and its two gradients, and the choice between them. Everything is channel-major,
-[D, B, L]: each channel is a matrix of its own, which is what both ways want. Next: `gated_convolution.py`, which
+two ways of computing the product and its two gradients, and the choice between them; a third, for GPUs alone, is
+`toeplitz_triton.py`. Everything is channel-major, [D, B, L]: each channel is a matrix of its own, which is what both
+ways want. Next: `gated_convolution.py`, which
 surrounds it with the gates.
 """
 

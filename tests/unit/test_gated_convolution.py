@@ -1,12 +1,16 @@
 """The fused gate chain against the published operations one by one, and its fall-backs."""
 
+import sys
+import warnings
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hyena import gated_convolution as module
 from hyena import longconv
-from hyena.gated_convolution import gated_convolution
+from hyena.gated_convolution import gated_convolution, kernels_work
 from hyena.longconv import direct_convolution
 
 
@@ -66,3 +70,34 @@ def test_bfloat16_projections_are_summed_in_float32() -> None:
     assert found[0].dtype == found[1].dtype == torch.bfloat16
     assert max(distances(found[:2], exact[:2])) < 2**-8  # the result is rounded once, and nothing before it
     assert max(distances(found[2:], exact[2:])) < 2**-8  # the incoming gradient is
+
+
+def test_without_triton_the_kernels_are_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hyena.toeplitz_triton", None)  # makes its import an ImportError
+    with pytest.warns(UserWarning, match="Triton is not installed"):
+        assert not kernels_work.__wrapped__(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("fault", ["raise", "wrong", None])
+@pytest.mark.parametrize("inference", [False, True])
+def test_kernels_are_used_only_where_they_run_and_agree(
+    fault: str | None, inference: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Kernels(module._GatedConvolution):
+        @staticmethod
+        def forward(ctx, *values):
+            if fault == "raise":
+                raise RuntimeError("no ptxas")
+            return module._GatedConvolution.forward(ctx, *values) * (1.1 if fault else 1)
+
+    fake = type(sys)("hyena.toeplitz_triton")
+    fake.GatedConvolution = Kernels  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "hyena.toeplitz_triton", fake)
+    with torch.inference_mode(inference), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert kernels_work.__wrapped__(torch.device("cpu")) == (fault is None)
+    assert [str(w.message)[:30] for w in caught] == {
+        "raise": ["the Triton kernels do not run "],
+        "wrong": ["the Triton kernels are off by "],
+        None: [],
+    }[fault]

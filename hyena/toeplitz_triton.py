@@ -1,0 +1,219 @@
+"""The gated convolution on an NVIDIA GPU's matrix units, for lengths up to about two thousand: Triton kernels.
+
+A causal convolution is a product with a lower-triangular Toeplitz matrix per channel. Its tiles are gathered from the
+filter as they are needed and never stored; operands are in the dtype of the projections (bfloat16), sums in float32.
+Four kernels, all over channel-major [D, B, L]:
+
+    gate      u = x1 ⊙ v, with x1 and v by the short filter from the projections
+    multiply  forward: c = k * u + skip ⊙ u and z = x0 ⊙ c; backward: the gradient of u, by the transposed tiles
+    outer     the gradient of k before its diagonals are summed: products of gradient and u by distance of the tiles
+    ungate    gradients of the projections, the short filter and skip from those of u and z
+
+Same mathematics and same arguments as `gated_convolution.py`, which imports this module only where it is to be used.
+The logic is tested on a CPU with Triton's interpreter (TRITON_INTERPRET=1); on a GPU by the tests marked `gpu`.
+"""
+# ruff: noqa: N803 - Triton spells what is fixed at compile time in capitals
+# mypy: allow-untyped-defs
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+TILE = 64  # positions of a Toeplitz tile's side
+ROWS = 64  # sequences of a work piece of the products
+STRIP = 128  # positions, and
+SEQUENCES = 16  # sequences of a work piece of the elementwise kernels
+
+
+@triton.jit
+def _load(rows, row, at, length, batch_mask):
+    """rows[row, at] as float32, 0 outside the sequence; `rows` points to the channel's [B, L]."""
+    inside = batch_mask & (at >= 0)[None, :] & (at < length)[None, :]
+    return tl.load(rows + row[:, None] * length + at[None, :], mask=inside, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def _part(p, taps, offset, channel, row, at, length, batch_mask, plane):
+    """The short filter's output of one of the 3D channels at positions `at`."""
+    p += channel * plane
+    taps += channel * 3
+    result = tl.load(offset + channel) + tl.load(taps + 2) * _load(p, row, at, length, batch_mask)
+    result += tl.load(taps + 1) * _load(p, row, at - 1, length, batch_mask)
+    result += tl.load(taps) * _load(p, row, at - 2, length, batch_mask)
+    return result
+
+
+@triton.jit
+def _gate(
+    p, taps, offset, to_z, result, channels, batch, length,
+    BACKWARD: tl.constexpr, SEQUENCES: tl.constexpr, STRIP: tl.constexpr,
+):  # fmt: skip
+    """Forward: u = x1 ⊙ v. Backward: the gradient of c, x0 ⊙ to_z."""
+    channel = tl.program_id(0).to(tl.int64)
+    row = tl.program_id(1) * SEQUENCES + tl.arange(0, SEQUENCES)
+    at = tl.program_id(2) * STRIP + tl.arange(0, STRIP)
+    mask = (row < batch)[:, None]
+    plane = batch * length
+    if BACKWARD:
+        total = _load(to_z + channel * plane, row, at, length, mask)
+        total *= _part(p, taps, offset, channel, row, at, length, mask, plane)
+    else:
+        total = _part(p, taps, offset, channel + channels, row, at, length, mask, plane)
+        total *= _part(p, taps, offset, channel + 2 * channels, row, at, length, mask, plane)
+    place = result + channel * plane + row[:, None] * length + at[None, :]
+    tl.store(place, total.to(result.dtype.element_ty), mask=mask & (at < length)[None, :])
+
+
+@triton.jit
+def _multiply(
+    signal, k, skip, p, taps, offset, convolved, result, batch, length,
+    BACKWARD: tl.constexpr, ROWS: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
+    """One [ROWS, TILE] piece: Σ over tiles of signal times the Toeplitz tile, plus skip ⊙ signal.
+
+    Forward, `result` is the gated product and `convolved` what comes before the gate; backward, `signal` is the
+    gradient of `convolved`, the tiles are transposed, and `result` is the gradient of u.
+    """
+    channel = tl.program_id(0).to(tl.int64)
+    row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+    here = tl.program_id(2) * TILE
+    lane = tl.arange(0, TILE)
+    mask = (row < batch)[:, None]
+    plane = batch * length
+    signal += channel * plane
+    k += channel * length
+    total = tl.zeros((ROWS, TILE), dtype=tl.float32)
+    first, last = 0, here + TILE
+    if BACKWARD:
+        first, last = here, length
+    for there in range(first, last, TILE):
+        at = there + lane
+        inside = mask & (at < length)[None, :]
+        piece = tl.load(signal + row[:, None] * length + at[None, :], mask=inside, other=0.0)
+        lag = (here + lane)[None, :] - at[:, None]
+        if BACKWARD:
+            lag = -lag
+        tile = tl.load(k + lag, mask=(lag >= 0) & (lag < length), other=0.0).to(piece.dtype)
+        total = tl.dot(piece, tile, acc=total, input_precision="ieee")
+    at = here + lane
+    inside = mask & (at < length)[None, :]
+    place = channel * plane + row[:, None] * length + at[None, :]
+    total += tl.load(skip + channel) * _load(signal, row, at, length, mask)
+    if not BACKWARD:
+        tl.store(convolved + place, total.to(convolved.dtype.element_ty), mask=inside)
+        total *= _part(p, taps, offset, channel, row, at, length, mask, plane)
+    tl.store(result + place, total.to(result.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _outer(gradient, u, result, batch, length, tiles, ROWS: tl.constexpr, TILE: tl.constexpr):
+    """result[d, distance] [TILE, TILE] = Σ over tiles J and sequences of gradient[J + distance]ᵀ u[J]."""
+    channel, distance = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    lane = tl.arange(0, TILE)
+    gradient += channel * batch * length
+    u += channel * batch * length
+    total = tl.zeros((TILE, TILE), dtype=tl.float32)
+    for start in range(0, batch, ROWS):
+        row = start + tl.arange(0, ROWS)
+        for j in range(tiles - distance):
+            early, late = j * TILE + lane, (j + distance) * TILE + lane
+            transposed = (late < length)[:, None] & (row < batch)[None, :]
+            left = tl.load(gradient + row[None, :] * length + late[:, None], mask=transposed, other=0.0)
+            inside = (row < batch)[:, None] & (early < length)[None, :]
+            right = tl.load(u + row[:, None] * length + early[None, :], mask=inside, other=0.0)
+            total = tl.dot(left, right, acc=total, input_precision="ieee")
+    place = (channel * (tiles + 1) + distance) * TILE * TILE + lane[:, None] * TILE + lane[None, :]
+    tl.store(result + place, total)
+
+
+@triton.jit
+def _gate_gradient(p, taps, offset, to_z, c, to_u, channel, channels, row, at, length, mask, plane, PART: tl.constexpr):
+    """Gradient of x0 (part 0), x1 (1) or v (2) of one channel at `at`, 0 outside the sequence."""
+    if PART == 0:
+        total = _load(to_z + channel * plane, row, at, length, mask)
+        total *= _load(c + channel * plane, row, at, length, mask)
+    else:
+        total = _load(to_u + channel * plane, row, at, length, mask)
+        total *= _part(p, taps, offset, channel + (3 - PART) * channels, row, at, length, mask, plane)
+    return total
+
+
+@triton.jit
+def _ungate(
+    p, taps, offset, to_z, c, to_u, to_p, sums, channels, batch, length,
+    PART: tl.constexpr, SEQUENCES: tl.constexpr, STRIP: tl.constexpr,
+):  # fmt: skip
+    """Gradient of the projections of part PART, and this piece's share of the gradients of its taps and offset."""
+    channel = tl.program_id(0).to(tl.int64)
+    row = tl.program_id(1) * SEQUENCES + tl.arange(0, SEQUENCES)
+    at = tl.program_id(2) * STRIP + tl.arange(0, STRIP)
+    mask = (row < batch)[:, None]
+    plane = batch * length
+    own = channel + PART * channels
+    now = _gate_gradient(p, taps, offset, to_z, c, to_u, channel, channels, row, at, length, mask, plane, PART)
+    later = _gate_gradient(p, taps, offset, to_z, c, to_u, channel, channels, row, at + 1, length, mask, plane, PART)
+    last = _gate_gradient(p, taps, offset, to_z, c, to_u, channel, channels, row, at + 2, length, mask, plane, PART)
+    total = tl.load(taps + own * 3 + 2) * now + tl.load(taps + own * 3 + 1) * later + tl.load(taps + own * 3) * last
+    place = to_p + own * plane + row[:, None] * length + at[None, :]
+    tl.store(place, total.to(to_p.dtype.element_ty), mask=mask & (at < length)[None, :])
+    p += own * plane
+    pieces = tl.num_programs(1) * tl.num_programs(2)
+    sums += (own * pieces + tl.program_id(1) * tl.num_programs(2) + tl.program_id(2)) * 4
+    tl.store(sums, tl.sum(now * _load(p, row, at - 2, length, mask)))
+    tl.store(sums + 1, tl.sum(now * _load(p, row, at - 1, length, mask)))
+    tl.store(sums + 2, tl.sum(now * _load(p, row, at, length, mask)))
+    tl.store(sums + 3, tl.sum(now))
+
+
+class GatedConvolution(torch.autograd.Function):
+    """`gated_convolution` by these kernels; arguments as there, contiguous, `projected` on a GPU (or interpreted)."""
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Tensor) -> Tensor:
+        projected, taps, offset, kernel, skip = arguments
+        (channels, length), batch = kernel.shape, projected.shape[1]
+        u, convolved, result = (torch.empty_like(projected[:channels]) for _ in range(3))
+        strips = (channels, triton.cdiv(batch, SEQUENCES), triton.cdiv(length, STRIP))
+        _gate[strips](projected, taps, offset, projected, u, channels, batch, length, False, SEQUENCES, STRIP)
+        tiles = (channels, triton.cdiv(batch, ROWS), triton.cdiv(length, TILE))
+        _multiply[tiles](u, kernel, skip, projected, taps, offset, convolved, result, batch, length, False, ROWS, TILE)
+        ctx.save_for_backward(*arguments, u, convolved)
+        return result
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        projected, taps, offset, kernel, skip, u, convolved = ctx.saved_tensors
+        to_z = gradients[0].contiguous()
+        (channels, length), batch = kernel.shape, projected.shape[1]
+        to_c, to_u = torch.empty_like(u), torch.empty_like(u)
+        strips = (channels, triton.cdiv(batch, SEQUENCES), triton.cdiv(length, STRIP))
+        _gate[strips](projected, taps, offset, to_z, to_c, channels, batch, length, True, SEQUENCES, STRIP)
+        tiles = (channels, triton.cdiv(batch, ROWS), triton.cdiv(length, TILE))
+        _multiply[tiles](to_c, kernel, skip, projected, taps, offset, to_u, to_u, batch, length, True, ROWS, TILE)
+        to_projected = torch.empty_like(projected)
+        sums = taps.new_empty(3 * channels, strips[1] * strips[2], 4)
+        for part in range(3):
+            _ungate[strips](
+                projected, taps, offset, to_z, convolved, to_u, to_projected, sums, channels, batch, length,
+                part, SEQUENCES, STRIP,
+            )  # fmt: skip
+        to_kernel = _kernel_gradient(to_c, u)
+        shares = sums.sum(dim=1)
+        return to_projected, shares[:, :3], shares[:, 3], to_kernel, to_kernel[:, 0]
+
+
+def _kernel_gradient(gradient: Tensor, u: Tensor) -> Tensor:
+    """[D, L]; entry j is the sum over the sequences of the diagonal at lag j."""
+    channels, batch, length = u.shape
+    tiles = triton.cdiv(length, TILE)
+    products = u.new_zeros(channels, (tiles + 1) * TILE, TILE, dtype=torch.float32)
+    _outer[(channels, tiles)](gradient, u, products, batch, length, tiles, ROWS, TILE)
+    # Row r of tile column `distance` and its column c have lag distance · TILE + r - c: a negative one, above the
+    # diagonal of its tile, belongs to the tile row before. So all lags are diagonals of one tall matrix.
+    return products.as_strided((channels, length, TILE), (products.stride(0), TILE, TILE + 1)).sum(dim=2)
