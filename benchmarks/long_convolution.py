@@ -1,65 +1,86 @@
-"""How much faster is a forward and backward pass of the long convolution than the published way of writing it?
+"""How much faster are forward and backward of the long convolution than the published way, by length and way?
 
-Published: FFT of length 2L, differentiated by autograd. Ours: the next transform size with small factors, gradients as
-correlations. Same inputs, one process, alternating; medians over `--repeats` after two warm-ups. Prints JSON.
+Published: FFT of length 2L, differentiated by autograd. Ours: block-Toeplitz products and FFTs of a good size, each
+with its hand-written gradients, on pieces of the channels. Same inputs, one process, alternating; medians of n after
+two warm-ups. Which way is chosen for which length (`hyena.longconv.way_for`) follows from this table. On a GPU `triton`
+is the whole gate chain in bfloat16 (`hyena/toeplitz_triton.py`), beside the same chain by FFTs (`chain_fft`).
 
-    python benchmarks/long_convolution.py --threads 2
+    python benchmarks/long_convolution.py --lengths 64 128 256 500 1024 4096 -o long_convolution.json
 """
 
+from __future__ import annotations
+
 import argparse
-import json
-import platform
-import statistics
-import time
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from hyena.longconv import causal_convolution
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.machine import add_options, alternate, finish, header
+from benchmarks.published_way import fft_convolution
+from hyena.gated_convolution import _GatedConvolution, kernels_work, on_matrix_units
+from hyena.longconv import FFT, TOEPLITZ, causal_convolution
+
+LONGEST_TOEPLITZ = 4096  # its work grows with the square
 
 
-def published(signal: Tensor, kernel: Tensor) -> Tensor:
-    size = 2 * signal.shape[-1]
-    spectrum = torch.fft.rfft(kernel, n=size) / size
-    return torch.fft.irfft(torch.fft.rfft(signal, n=size) * spectrum, n=size, norm="forward")[..., : signal.shape[-1]]
+def work(function: Callable[..., Tensor], *inputs: Tensor) -> Callable[[], Any]:
+    """Forward and backward; gradients are returned, not accumulated."""
+
+    def call() -> Any:
+        result = function(*inputs)
+        return torch.autograd.grad(result, inputs, torch.ones_like(result))
+
+    return call
 
 
-def seconds(convolve: Callable[[Tensor, Tensor], Tensor], signal: Tensor, kernel: Tensor) -> float:
-    def now() -> float:
-        if signal.is_cuda:
-            torch.cuda.synchronize()
-        return time.perf_counter()
+def works(batch: int, channels: int, length: int, device: torch.device) -> dict[str, Callable[[], Any]]:
+    signal = torch.randn(batch, channels, length, device=device, requires_grad=True)
+    kernel = torch.randn(channels, length, device=device, requires_grad=True)
+    no_skip = torch.zeros(channels, device=device)
+    found = {
+        "published": work(lambda u, k: fft_convolution(u, k, no_skip), signal, kernel),
+        "fft": work(lambda u, k: causal_convolution(u, k, FFT), signal, kernel),
+    }
+    if length <= LONGEST_TOEPLITZ:
+        found["toeplitz"] = work(lambda u, k: causal_convolution(u, k, TOEPLITZ), signal, kernel)
+    shapes = ((3 * channels, batch, length), (3 * channels, 3), (3 * channels,), (channels, length), (channels,))
+    chain = [torch.randn(shape, device=device) for shape in shapes]
+    chain[0] = chain[0].bfloat16()
+    if on_matrix_units(chain[0]) and kernels_work(device):
+        from hyena.toeplitz_triton import GatedConvolution
 
-    started = now()
-    convolve(signal, kernel).sum().backward()
-    return now() - started
+        chain = [x.requires_grad_() for x in chain]
+        found |= {"triton": work(GatedConvolution.apply, *chain), "chain_fft": work(_GatedConvolution.apply, *chain)}
+    return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=15)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--lengths", nargs="+", type=int, default=[64, 128, 160, 200, 256, 500, 1024, 4096, 32768])
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--channels", type=int, default=128)
+    add_options(parser, repeats=9)
     options = parser.parse_args()
+    device = torch.device(options.device)
     torch.set_num_threads(options.threads)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     rows = []
-    for length in (120, 200, 251, 500, 1000, 4096):
-        signal = torch.randn(options.batch, options.channels, length, device=device, requires_grad=True)
-        kernel = torch.randn(options.channels, length, device=device, requires_grad=True)
-        times: dict[str, list[float]] = {"published": [], "ours": []}
-        for repeat in range(options.repeats + 2):
-            for name, way in (("published", published), ("ours", causal_convolution)):
-                took = seconds(way, signal, kernel)
-                if repeat >= 2:
-                    times[name].append(took)
-        median = {name: statistics.median(values) for name, values in times.items()}
-        rows.append({"length": length, **{f"{name}_s": value for name, value in median.items()},
-                     "speed_up": median["published"] / median["ours"]})  # fmt: skip
-    print(json.dumps({"torch": torch.__version__, "python": platform.python_version(), "device": device,
-                      **vars(options), "rows": rows}, indent=2))  # fmt: skip
+    for length in options.lengths:
+        batch = (
+            max(1, min(options.batch, 2**22 // (options.channels * length) or 1)) if length > 4096 else options.batch
+        )
+        medians = alternate(works(batch, options.channels, length, device), device, options.repeats)
+        busy = {name: took.wall_s if device.type == "cuda" else took.cpu_s for name, took in medians.items()}
+        rows.append({
+            "length": length, "batch": batch, **{f"{name}_s": round(s, 6) for name, s in busy.items()},
+            "speed_up": round(busy["published"] / min(s for n, s in busy.items() if n in ("fft", "toeplitz")), 2),
+        })  # fmt: skip
+    finish(header(__doc__.splitlines()[0], device, options) | {"rows": rows}, options.output)
 
 
 if __name__ == "__main__":
