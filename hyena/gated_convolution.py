@@ -115,10 +115,12 @@ class _GatedConvolution(torch.autograd.Function):
         convolved = torch.empty_like(projected[0], dtype=kernel.dtype)
         result = torch.empty_like(projected[0])
         way, length = way_for(projected.shape[-1], projected.device), projected.shape[-1]
-        for piece in pieces(len(kernel), projected[0, 0].numel(), projected.device):
+        cut = pieces(len(kernel), projected[0, 0].numel(), projected.device)
+        room = kernel.new_zeros(cut[0].stop, projected.shape[2], way.room(length))  # of u; its end stays 0
+        for piece in cut:
             p = projected[:, piece].to(kernel.dtype)
             x0, x1, v = short_filter(p, taps[:, piece], offset[:, piece])
-            u = v.new_zeros(*v.shape[:-1], way.room(length))
+            u = room[: len(v)]
             torch.mul(x1, v, out=u[..., :length])
             c = convolved[piece]
             torch.addcmul(way.convolve(u, kernel[piece]), u[..., :length], skip[piece, None, None], out=c)
@@ -134,17 +136,21 @@ class _GatedConvolution(torch.autograd.Function):
         projected, taps, offset = (x.view(3, -1, *x.shape[1:]) for x in parts)
         to_projected, to_taps, to_offset, to_kernel = map(torch.empty_like, (projected, taps, offset, kernel))
         way, length = way_for(projected.shape[-1], projected.device), projected.shape[-1]
-        for piece in pieces(len(kernel), projected[0, 0].numel(), projected.device):
+        cut = pieces(len(kernel), projected[0, 0].numel(), projected.device)
+        room = kernel.new_zeros(2, cut[0].stop, projected.shape[2], way.room(length))  # of u and to_c
+        for piece in cut:
             p = projected[:, piece].to(kernel.dtype)
             x0, x1, v = gates = short_filter(p, taps[:, piece], offset[:, piece])
             to_z = gradient[piece].to(kernel.dtype)
-            u, to_c = v.new_zeros(2, *v.shape[:-1], way.room(length))
+            u, to_c = room[:, : len(v)]
             torch.mul(x1, v, out=u[..., :length])
             torch.mul(x0, to_z, out=to_c[..., :length])
             to_kernel[piece] = way.to_kernel(to_c, u, length)
             to_u = torch.addcmul(way.to_signal(to_c, kernel[piece]), to_c[..., :length], skip[piece, None, None])
-            gates[1:] = gates[1:].flip(0).mul_(to_u)  # x1 and v each get the other's share
-            torch.mul(to_z, convolved[piece], out=gates[0])
+            torch.mul(to_z, convolved[piece], out=x0)  # from here on `gates` holds their gradients
+            to_x1 = v * to_u
+            torch.mul(x1, to_u, out=v)
+            x1.copy_(to_x1)
             to_projected[:, piece], to_taps[:, piece], to_offset[:, piece] = _short_filter_backward(
                 gates, p, taps[:, piece]
             )

@@ -23,7 +23,7 @@ BLOCK = 64
 LONGEST_TOEPLITZ_ON_CPU = 160
 #: Elements of one work piece [C, B, L]: on a CPU so few that a piece and what is made of it stay in the caches; on a
 #: GPU so many that it is busy, and few enough that the spectra of a long input (8 bytes an element, twice) fit.
-PIECE = {"cpu": 2**16, "cuda": 2**26}
+PIECE = {"cpu": 2**17, "cuda": 2**26}
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,11 @@ def way_for(length: int, device: torch.device) -> Way:
     return TOEPLITZ if device.type == "cpu" and length <= LONGEST_TOEPLITZ_ON_CPU else FFT
 
 
-def pieces(channels: int, per_channel: int, device: torch.device) -> Iterator[slice]:
-    """Slices of the channels, one after the other, such that [C, B, L] has about `PIECE` elements."""
+def pieces(channels: int, per_channel: int, device: torch.device) -> list[slice]:
+    """Slices of the channels, one after the other, such that [C, B, L] has about `PIECE` elements; none is longer
+    than the first."""
     size = max(1, PIECE.get(device.type, PIECE["cuda"]) // max(1, per_channel))
-    return (slice(start, min(start + size, channels)) for start in range(0, channels, size))
+    return [slice(start, min(start + size, channels)) for start in range(0, channels, size)]
 
 
 def fft_size(length: int) -> int:
