@@ -83,8 +83,12 @@ class _CachedMLP(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
         (gradient,) = gradients
         x, weight1, weight2, activation, derivative = ctx.saved_tensors
-        to_x, to_hidden = torch.empty_like(x), torch.empty_like(derivative)
+        to_x, to_weight1, to_weight2 = torch.empty_like(x), torch.zeros_like(weight1), torch.zeros_like(weight2)
+        to_bias1 = weight1.new_zeros(len(weight1))
         for piece in _pieces(len(x), len(weight1)):
-            torch.mul(torch.mm(gradient[piece], weight2), derivative[piece], out=to_hidden[piece])
-            torch.mm(to_hidden[piece], weight1, out=to_x[piece])
-        return to_x, to_hidden.T @ x, to_hidden.sum(dim=0), gradient.T @ activation, gradient.sum(dim=0)
+            to_hidden = torch.mm(gradient[piece], weight2).mul_(derivative[piece])
+            torch.mm(to_hidden, weight1, out=to_x[piece])
+            to_weight1.addmm_(to_hidden.T, x[piece])
+            to_weight2.addmm_(gradient[piece].T, activation[piece])
+            to_bias1 += to_hidden.sum(dim=0)
+        return to_x, to_weight1, to_bias1, to_weight2, gradient.sum(dim=0)
