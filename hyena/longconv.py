@@ -20,7 +20,7 @@ from torch import Tensor
 #: Side of a Toeplitz block. Smaller ones cost calls, larger ones work above the diagonal (docs/performance.md).
 BLOCK = 64
 #: The longest input of the Toeplitz way on a CPU, where it and FFTs meet (docs/performance.md).
-LONGEST_TOEPLITZ_ON_CPU = 160
+LONGEST_TOEPLITZ_ON_CPU = 200
 #: Elements of one work piece [C, B, L]: on a CPU so few that a piece and what is made of it stay in the caches; on a
 #: GPU so many that it is busy, and few enough that the spectra of a long input (8 bytes an element, twice) fit.
 PIECE = {"cpu": 2**17, "cuda": 2**26}
