@@ -19,7 +19,7 @@ MODEL = HyenaConfig(d_model=32, n_layer=2, l_max=514, embed_dropout=0.0)
 Step = Callable[[Batch, float], torch.Tensor]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module", params=["prom_core_tata", "human_enhancers_cohn"])
