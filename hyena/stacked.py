@@ -37,12 +37,15 @@ class StackedClassifier(nn.Module):
     """S classifiers of one shape. Parameters have the names of one `Classifier`'s, and S in front of their shape."""
 
     def __init__(self, models: Sequence[Classifier]) -> None:
-        """Copies the parameters of `models`, which must agree in shape, in pooling and in what is frozen."""
+        """Copies the parameters of `models`, which must agree in shape, buffers, pooling and in what is frozen."""
         super().__init__()
         first = models[0]
         alike = {(m.backbone.config, m.pooling, m.padding, _shapes(m)) for m in models}
         if len(alike) > 1:
             raise ValueError("models of one stack must have the same shape, pooling, padding and frozen parameters")
+        buffers = [pair for m in models for pair in zip(first.buffers(), m.buffers(), strict=True)]
+        if not all(torch.equal(one, other) for one, other in buffers):
+            raise ValueError("models of one stack must have the same buffers (position features and decay rates)")
         stacked = copy.deepcopy(first)
         parameters = zip(*(m.parameters() for m in models), strict=True)
         for holder, of_seeds in zip(stacked.parameters(), parameters, strict=True):

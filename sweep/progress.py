@@ -44,6 +44,7 @@ class Progress(tune.Callback):
         self.runs = {run.run_id: run for run in runs}
         self.already_done, self.shares, self.making, self.console = already_done, shares, making, console
         self.running: dict[str, int] = {}
+        self.trials: dict[tuple[str, ...], Share] = {}  # those that were seen, and what each holds while it runs
         self.reached: dict[str, int] = {}  # the latest epoch of every run that was seen
         self.cluster: Mapping[str, float] = {}
         self.looked_at = -math.inf  # the cluster, when
@@ -86,7 +87,9 @@ class Progress(tune.Callback):
         self._ended(run, reason)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        for run_id in trial.config["trial"]["run_ids"]:
+        run_ids = trial.config["trial"]["run_ids"]
+        self.trials[tuple(run_ids)] = self.shares[run_ids[0]]
+        for run_id in run_ids:
             self.running[run_id] = self.reached.get(run_id, 0)
         if self.training_since is None:
             self.training_since = time.monotonic()
@@ -179,7 +182,7 @@ class Progress(tune.Callback):
 
     def _in_use(self) -> list[str]:
         """What the runs hold of the cluster, once it was looked at."""
-        shares = [self.shares[run_id] for run_id in self.running]
+        shares = [share for run_ids, share in self.trials.items() if self.running.keys() & set(run_ids)]
         gpus, cores = self.cluster.get("GPU", 0), self.cluster.get("CPU", 0)
         if gpus:
             return [f"{sum(share.gpus for share in shares):.3g} of {gpus:g} GPUs in use"]

@@ -166,9 +166,7 @@ def weights_keys(study: Study, corpus_digest: str) -> dict[str, str]:
     recipe = dataclasses.asdict(study.pretraining.config)
     recipe = {key: value for key, value in recipe.items() if key != "log_every"}  # changes what is seen, not what is
     return {
-        name: _digest(
-            {"model": name, "config": dataclasses.asdict(study.model(name)), "corpus": corpus_digest, **recipe}
-        )
+        name: _digest({"model": name, "config": _numbers(study.model(name)), "corpus": corpus_digest, **recipe})
         for name in study.grid.models
     }
 
@@ -226,12 +224,17 @@ def _setting(
     return {
         "result_version": RESULT_VERSION,
         "model": model,
-        "config": dataclasses.asdict(config),
+        "config": _numbers(config),
         "dataset": spec.name,
         "data": facts.digest,
         "training": dataclasses.asdict(training),
         "split_seed": split_seed,
     }
+
+
+def _numbers(config: HyenaConfig) -> dict[str, Any]:
+    """What of a size its numbers depend on."""
+    return {name: value for name, value in dataclasses.asdict(config).items() if name != "checkpoint_activations"}
 
 
 def _digest(values: dict[str, Any]) -> str:

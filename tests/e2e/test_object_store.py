@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from pyarrow import fs
-from test_sweep import ROOT, STUDY
+from sweeps import ROOT, STUDY
 
 from sweep.layout import opened
 from sweep.store import Store

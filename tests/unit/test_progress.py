@@ -102,6 +102,21 @@ def test_a_failure_is_told_at_once_and_its_work_is_not_to_do(progress: Progress,
     assert progress.running == {}
 
 
+def test_runs_of_one_trial_hold_one_share_and_end_one_by_one(progress: Progress) -> None:
+    together: Any = SimpleNamespace(config={"trial": {"run_ids": ["0", "1", "2"]}})
+    progress.cluster = {"GPU": 1.0}
+    progress.on_trial_start(0, [], together)
+    report = {"done": False, "outcome": "unfinished", "epoch": 1, "failures": {"1": "nan"}, "accuracies": {}}
+    for _ in range(2):  # a failure is told with every report and counts once
+        progress.on_trial_result(0, [], together, report)
+    assert (sorted(progress.running), len(progress.failed)) == (["0", "2"], 1)
+    assert "0.25 of 1 GPUs in use" in progress._summary()
+    progress.on_trial_result(
+        0, [], together, {**report, "done": True, "outcome": "ended", "accuracies": {"0": 1, "2": 1}}
+    )
+    assert (progress.running, len(progress.done), len(progress.failed)) == ({}, 2, 1)
+
+
 def test_a_run_that_comes_again_is_told_and_is_neither_done_nor_failed(progress: Progress, output: io.StringIO) -> None:
     progress.on_trial_start(0, [], trial(0))
     reason = "more memory needed than 0.25 of a GPU has"

@@ -210,6 +210,10 @@ def test_what_does_not_belong_together_is_refused(dataset: Dataset) -> None:
         StackedRun([classifier(1, recipe)], prepared(dataset, recipe), recipe, (1, 2))
     with pytest.raises(ValueError, match="the same shape"):
         StackedClassifier([classifier(1, recipe), classifier(2, recipe, frozen=True)])
+    other_features = classifier(2, recipe)
+    next(other_features.buffers()).add_(1)
+    with pytest.raises(ValueError, match="the same buffers"):
+        StackedClassifier([classifier(1, recipe), other_features])
     stack, other = stack_of(dataset, recipe), stack_of(dataset, recipe)
     other.advance()
     with pytest.raises(ValueError, match="equally many epochs"):

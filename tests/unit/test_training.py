@@ -4,9 +4,11 @@ import io
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hyena.checkpoint import load_backbone, save_weights
 from hyena.config import HyenaConfig
@@ -190,6 +192,27 @@ def test_evaluation_in_batches_of_like_length_gives_the_same_logits_in_the_same_
     with torch.no_grad():
         one_by_one = torch.cat([left.model(t[None], n[None]) for t, n, _ in zip(*left.data.test, strict=True)])
     assert torch.allclose(predict(left.model, left.data.test, left.config), one_by_one, rtol=0, atol=1e-5)
+
+
+class ReadValues(TorchDispatchMode):
+    """Counts how often a tensor's value is read into Python, which on a GPU waits for it."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_step_waits_for_the_device(dataset: Dataset) -> None:
+    counts = []
+    for batch_size in (24, 4):
+        run = new_run(dataset, config=replace(CONFIG, batch_size=batch_size))
+        with ReadValues() as values:
+            run._train()
+            float(torch.ones(()))  # that this is seen at all
+        counts.append(values.count)
+    assert counts[0] == counts[1] > 0
 
 
 @pytest.mark.parametrize(("padding", "pooling"), [("left", "real"), ("right", "all"), ("left", "all")])

@@ -71,6 +71,7 @@ def test_a_study_that_grows_keeps_the_runs_it_had(path: Path) -> None:
     before = ids(planned(path))
     assert before < ids(planned(path, "grid.seeds=[1,2,3,4]"))
     assert before == ids(planned(path, "name=renamed", "description=x", "analysis.margin=1", "resources.cpus=2"))
+    assert before == ids(planned(path, "models.small.checkpoint_activations=true"))
 
 
 @pytest.mark.parametrize(
