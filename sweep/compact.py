@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from hyena.errors import InputError
 from sweep.layout import COMPACT, PART_TABLES, complete_parts, part_file
 from sweep.schema import EPOCHS, PREDICTIONS, RUNS
-from sweep.store import TEMPORARY, Store, StoreError, parquet_file
+from sweep.store import TEMPORARY, Store, StoreError, parquet_file, writer_options
 
 #: Bytes of small files that go into one part: what is held in memory at once.
 PART_BYTES = 64_000_000
@@ -33,7 +33,7 @@ _SCHEMAS = {"epochs": EPOCHS, "predictions": PREDICTIONS, "runs": RUNS}
 
 @dataclass(frozen=True)
 class Compaction:
-    """What a call did: runs put into parts, parts written, small files deleted; and the done runs left as they were."""
+    """What a call did: runs put into parts, parts written, small files deleted, and runs left in their small files."""
 
     runs: int
     parts: int
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    left = f"; {done.left} left as they are: a file of theirs is missing or cannot be read" if done.left else ""
+    left = f"; {done.left} left as they are: failed, or without all their files" if done.left else ""
     print(f"{done.runs} runs put into {done.parts} parts, {done.deleted} files deleted{left}")
     return 0
 
@@ -62,9 +62,7 @@ def compact(store: Store, part_bytes: int = PART_BYTES) -> Compaction:
     """Move the rows of all runs that are done into parts of about `part_bytes`. Raises StoreError."""
     deleted = _tidy(store)
     sizes = {table: {info.base_name: info.size for info in store.infos(table)} for table in PART_TABLES}
-    held = store.compacted()
-    done = sorted(row["run_id"] for row in store.runs(["run_id", "status"]) if row["status"] == "done")
-    waiting = [run_id for run_id in done if run_id not in held]
+    waiting = sorted(store.ended() - store.compacted())
     weights = [sum(sizes[table].get(f"{run_id}.parquet", 0) for table in PART_TABLES) for run_id in waiting]
     written = [_write_part(store, group) for group in _groups(waiting, weights, part_bytes)]
     deleted += _tidy(store)
@@ -87,14 +85,14 @@ def _groups(run_ids: Sequence[str], weights: Sequence[int], limit: int) -> Itera
 
 
 def _write_part(store: Store, run_ids: Sequence[str]) -> int:
-    """Write the part of these runs, its rows last, without those that lack a whole file; returns how many it holds.
+    """Write the part of these runs, its rows last, less those that are not done and whole; returns how many it holds.
 
     A row group of predictions is one run's, so that a reader of a few runs skips the rest.
     """
     rows: list[pa.Table] = []
     epochs: list[pa.Table] = []
     predictions = pa.BufferOutputStream()
-    with pq.ParquetWriter(predictions, PREDICTIONS, compression="zstd") as writer:
+    with pq.ParquetWriter(predictions, PREDICTIONS, **writer_options(PREDICTIONS)) as writer:
         for files in store.each(lambda run_id: _files(store, run_id), run_ids):
             tables = _tables(files)
             if tables is not None:
@@ -120,17 +118,17 @@ def _files(store: Store, run_id: str) -> dict[str, bytes | None]:
 
 
 def _tables(files: dict[str, bytes | None]) -> dict[str, pa.Table] | None:
-    """A run's tables; None where one is missing, cannot be read, or has other columns than today's."""
+    """A run's tables; None where it failed, or one is missing, cannot be read or has other columns than today's."""
     tables = {}
     for table, data in files.items():
         try:
-            found = pq.read_table(pa.BufferReader(data or b""))
+            found = pq.ParquetFile(pa.BufferReader(data or b"")).read(use_threads=False)
         except (pa.ArrowInvalid, OSError):
             return None
         if not found.schema.equals(_SCHEMAS[table]):
             return None
-        tables[table] = found.cast(_SCHEMAS[table])
-    return tables
+        tables[table] = pa.Table.from_arrays(found.columns, schema=_SCHEMAS[table])
+    return tables if tables["runs"]["status"].to_pylist() == ["done"] else None
 
 
 def _tidy(store: Store) -> int:

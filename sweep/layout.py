@@ -49,6 +49,7 @@ def opened(address: str) -> tuple[str, fs.FileSystem, str]:
 def _holds_credentials(address: str) -> bool:
     """`user:password@`, anywhere that an object store might take it from, or a query key that sounds like a secret."""
     scheme, _, rest = unquote(address).partition("://")
+    rest = rest.removeprefix("anonymous@")  # how pyarrow is told to go without any, on GCS
     host, query = rest.partition("/")[0], rest.partition("?")[2]
     names = [option.partition("=")[0] for option in re.split("[&;]", query)]
     return "@" in (host if scheme == "file" else rest) or any(map(_SECRET.search, names))

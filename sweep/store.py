@@ -300,7 +300,12 @@ def _parquet(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], schema: pa.S
     return parquet_file(table)
 
 
+def writer_options(schema: pa.Schema) -> dict[str, Any]:
+    """How tables are packed. Numbers seldom repeat: a dictionary of logits made predictions 1.4 times as large."""
+    return {"compression": "zstd", "use_dictionary": [field.name for field in schema if field.type == pa.string()]}
+
+
 def parquet_file(table: pa.Table) -> pa.Buffer:
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, **writer_options(table.schema))
     return sink.getvalue()

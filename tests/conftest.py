@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,7 +53,27 @@ def s3(s3_server: str) -> str:
     return f"s3://{bucket}/results{options}"
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(scope="session")
+def gcs_server() -> Iterator[str]:
+    """A Google Cloud Storage server on this machine's loopback, `host:port`, with a bucket named `bucket`."""
+    from gcp_storage_emulator.server import create_server
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    logging.getLogger("gcp_storage_emulator").setLevel(logging.ERROR)
+    server = create_server("127.0.0.1", port, in_memory=True, default_bucket="bucket")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def gs(gcs_server: str) -> str:
+    """Address of an empty folder on that server."""
+    return f"gs://anonymous@bucket/{uuid.uuid4().hex}/results?scheme=http&endpoint_override={gcs_server}&retry_limit_seconds=20"
+
+
+@pytest.fixture(params=["local", "s3", "gs"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Address of an empty folder, on each kind of store in turn."""
-    return str(tmp_path / "results") if request.param == "local" else request.getfixturevalue("s3")
+    return str(tmp_path / "results") if request.param == "local" else request.getfixturevalue(request.param)

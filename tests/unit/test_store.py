@@ -1,4 +1,4 @@
-"""The store: whole files or none, rows that vouch for the rest, folders that belong to one study. On disk and on S3."""
+"""The store: whole files or none, rows that vouch for the rest, folders that belong to one study."""
 
 import os
 import resource
