@@ -1,0 +1,107 @@
+"""What do thousands of runs cost in a store: to write, to look through and to compact, on a local disk?
+
+Writes synthetic results (not timed), then some of their runs again as a worker does (rows, epochs, predictions), in
+this process; looks through all of them in fresh processes, as they are used (imports included, no warm-up):
+`sweep.status`, `sweep.compact`, `sweep.status` again. Prints one JSON object: seconds (of the clock and of the CPU),
+files and bytes, peak resident memory of each command, hardware and versions.
+
+    python benchmarks/store.py --runs 5000 --test-examples 4000 -o store.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from sweep.store import Store  # noqa: E402
+from tests.synthetic_results import Truth, write_results  # noqa: E402
+
+SEEDS, WRITTEN = 10, 300
+
+
+def truth_of(runs: int, epochs: int, test_examples: int) -> Truth:
+    """A study of about `runs` runs: one size, two arms, 10 seeds, as many data sets as it takes."""
+    datasets = {f"data-{index:03}": 0.7 for index in range(max(1, runs // (2 * SEEDS)))}
+    seeds = tuple(range(SEEDS))
+    return Truth({"net": 436_000}, datasets, seeds=seeds, epochs=(epochs,), test_examples=test_examples)
+
+
+def write_ms(source: Store, scratch: Path) -> float:
+    """Milliseconds that a worker needs to store a run that ended: mean over `WRITTEN` runs."""
+    tables: list[tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]] = []
+    for name in source.names("runs")[:WRITTEN]:
+        row, epochs, predictions = (
+            pq.read_table(f"{source.root}/{table}/{name}") for table in ("runs", "epochs", "predictions")
+        )
+        columns = {key: predictions[key].combine_chunks() for key in predictions.column_names}
+        tables.append((row.to_pylist()[0], epochs.to_pylist(), columns))
+    store = Store(str(scratch / "written"))
+    started = time.perf_counter()
+    for row, epochs, predictions in tables:
+        store.write_run(row, epochs, predictions)
+    return (time.perf_counter() - started) / len(tables) * 1000
+
+
+def command(*words: str) -> dict[str, float]:
+    """Seconds and peak memory of one command in its own process."""
+    started = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", *words], cwd=ROOT, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        raise SystemExit(f"{' '.join(words)} ended with status {status}")
+    seconds, cpu_s = time.perf_counter() - started, usage.ru_utime + usage.ru_stime
+    return {"seconds": round(seconds, 2), "cpu_s": round(cpu_s, 2), "peak_gib": round(usage.ru_maxrss / 2**20, 3)}
+
+
+def contents(folder: Path) -> dict[str, int]:
+    files = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    return {"files": len(files), "bytes": sum(files)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=5_000)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--test-examples", type=int, default=4_000)
+    parser.add_argument("-o", "--output", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "results"
+        write_results(folder, truth_of(arguments.runs, arguments.epochs, arguments.test_examples))
+        record: dict[str, Any] = {
+            "question": "seconds to write, scan and compact the runs of a study on a local disk",
+            "runs": arguments.runs,
+            "test_examples": arguments.test_examples,
+            "cores": os.cpu_count(),
+            "machine": platform.processor() or platform.machine(),
+            "load_before": os.getloadavg()[0],
+            "versions": {"python": platform.python_version()} | {name: version(name) for name in ("polars", "pyarrow")},
+            "write_ms_per_run": round(write_ms(Store(str(folder)), Path(scratch)), 2),
+            "before": contents(folder),
+            "status_before": command("sweep.status", str(folder)),
+            "compact": command("sweep.compact", str(folder)),
+            "after": contents(folder),
+            "status_after": command("sweep.status", str(folder)),
+        }
+    text = json.dumps(record, indent=2)
+    if arguments.output:
+        arguments.output.write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
