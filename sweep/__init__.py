@@ -5,6 +5,7 @@
     run.py         what the store lacks of them, on Ray Tune
     trainable.py   one run on one worker
     store.py       its rows
+    compact.py     many small files put into few
 
-This file stays empty of imports: `analysis` reads `sweep.schema` and must load neither torch nor Ray.
+This file stays empty of imports: `analysis` reads `sweep.schema` and `sweep.layout`, and loads neither torch nor Ray.
 """
