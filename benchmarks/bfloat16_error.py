@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hyena.config import PUBLISHED
 from hyena.model import Classifier, initialise, pool
-from hyena.training import mixed_precision
+from hyena.optimisation import mixed_precision
 
 
 def relative(found: Tensor, expected: Tensor) -> float:

@@ -26,8 +26,9 @@ from benchmarks.machine import Times, add_options, alternate, finish, header, ma
 from benchmarks.training_step import DTYPE, model_flop
 from hyena.config import PUBLISHED
 from hyena.model import Classifier, initialise
+from hyena.recipe import TrainingConfig
 from hyena.sequences import Dataset, dataset_from_sequences
-from hyena.training import PreparedData, Run, TrainingConfig
+from hyena.training import PreparedData, Run
 
 PADDED_TO = 500
 

@@ -23,7 +23,7 @@ import torch
 
 from hyena.config import PUBLISHED, published
 from hyena.model import LanguageModel, initialise
-from hyena.training import mixed_precision
+from hyena.optimisation import mixed_precision
 
 #: glibc keeps freed blocks below a threshold that it raises to 32 MiB by itself; fixed, freed memory goes back at once,
 #: so that the peak is what was in use and not what was kept.

@@ -23,7 +23,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from hyena.config import HyenaConfig
 from hyena.filter import ImplicitFilter, PositionFeatures
-from hyena.training import TrainingConfig, optimizer_for
+from hyena.optimisation import optimizer_for
+from hyena.recipe import TrainingConfig
 
 VOCABULARY = {"[CLS]": 0, "[SEP]": 1, "[BOS]": 2, "[MASK]": 3, "[PAD]": 4, "[RESERVED]": 5, "[UNK]": 6,
               "A": 7, "C": 8, "G": 9, "T": 10, "N": 11}  # fmt: skip

@@ -21,10 +21,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import published_way
 from benchmarks.machine import add_options, alternate, finish, header, matrix_rate, peak_bytes
+from hyena.batches import Batch
 from hyena.config import PUBLISHED, HyenaConfig
 from hyena.model import Classifier, initialise
+from hyena.optimisation import optimisation_step, optimizer_for
 from hyena.randomness import stream
-from hyena.training import Batch, TrainingConfig, optimisation_step, optimizer_for
+from hyena.recipe import TrainingConfig
 
 DTYPE = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

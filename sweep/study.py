@@ -3,7 +3,7 @@
     name, description, split_seed
     [grid]          models, datasets, init, seeds, epochs; any [training] value may stand here as a list, too
     [[exclude]]     what of the grid is left out: lists by the grid's own keys; a run that is in all of them is not run
-    [training]      the values of hyena.training.TrainingConfig but epochs
+    [training]      the values of hyena.recipe.TrainingConfig but epochs
     [models.NAME]   a size of one's own: hyena.config.HyenaConfig
     [datasets.NAME] a data set of one's own: hyena.datasets.DatasetSource
     [synthetic]     the embedded genome and tasks: hyena.synthetic.SyntheticConfig
@@ -34,8 +34,8 @@ from hyena.config import PUBLISHED, HyenaConfig, nearest
 from hyena.datasets import OFFICIAL, DatasetSource
 from hyena.errors import InputError
 from hyena.pretraining import PretrainingConfig
+from hyena.recipe import TrainingConfig
 from hyena.synthetic import TASKS, SyntheticConfig
-from hyena.training import TrainingConfig
 from sweep.schema import FROM_WEIGHTS, INITIALISATIONS
 
 T = TypeVar("T")

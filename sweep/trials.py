@@ -23,10 +23,10 @@ from hyena.datasets import DatasetSource, load_dataset
 from hyena.errors import InputError
 from hyena.model import Classifier, trainable_parameters
 from hyena.pretraining import Corpus, read_corpus
+from hyena.recipe import TrainingConfig
 from hyena.sequences import Dataset
 from hyena.synthetic import TASKS, SyntheticConfig, synthetic_dataset, synthetic_genome
 from hyena.tokenizer import encode
-from hyena.training import TrainingConfig
 from sweep.schema import FROM_WEIGHTS
 from sweep.study import Study
 

@@ -1,5 +1,6 @@
 """The benchmarks' baseline is an honest equal: the same tokens, losses and gradients as ours, by other operations."""
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,12 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks import published_way
-from hyena.batches import padded
+from hyena.batches import Batch, padded
 from hyena.config import HyenaConfig
 from hyena.model import Classifier, initialise
+from hyena.optimisation import optimisation_step, optimizer_for
+from hyena.recipe import TrainingConfig
 from hyena.sequences import dataset_from_sequences
-from hyena.training import Batch, TrainingConfig, optimisation_step, optimizer_for
 
 CONFIG = HyenaConfig(d_model=32, n_layer=2, l_max=600, embed_dropout=0.0)
 
@@ -67,3 +69,8 @@ def test_the_baseline_reads_the_same_tokens(tmp_path: Path) -> None:
     expected, _ = padded(split, 20, "left")
     assert [label for _, label in files] == [0, 0, 1]
     assert torch.equal(torch.stack([tokens for tokens, _ in files]).to(torch.uint8), torch.as_tensor(expected))
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in Path(published_way.__file__).parent.glob("*.py")))
+def test_every_benchmark_finds_what_it_imports(name: str) -> None:
+    importlib.import_module(f"benchmarks.{name}")

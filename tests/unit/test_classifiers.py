@@ -12,8 +12,10 @@ from hyena.classifiers import load_classifier, save_classifier
 from hyena.config import HyenaConfig
 from hyena.errors import InputError
 from hyena.model import Backbone, Classifier, initialise
+from hyena.optimisation import predict
+from hyena.recipe import TrainingConfig
 from hyena.synthetic import SyntheticConfig, synthetic_dataset
-from hyena.training import PreparedData, Run, TrainingConfig, predict
+from hyena.training import PreparedData, Run
 
 SMALL = HyenaConfig(d_model=8, n_layer=2, l_max=50, emb_dim=7, filter_order=4, d_inner=12)
 

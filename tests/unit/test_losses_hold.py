@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from benchmarks import published_way
-from hyena.batches import padded
+from hyena.batches import Batch, padded
 from hyena.config import HyenaConfig
 from hyena.datasets import DatasetSource, load_dataset
 from hyena.longconv import LONGEST_TOEPLITZ_ON_CPU
 from hyena.model import Classifier, initialise
-from hyena.training import Batch, TrainingConfig, learning_rate, optimisation_step, optimizer_for
+from hyena.optimisation import optimisation_step, optimizer_for
+from hyena.recipe import TrainingConfig, learning_rate
 
 STEPS, BATCH, TAIL = 200, 32, 50
 MODEL = HyenaConfig(d_model=32, n_layer=2, l_max=514, embed_dropout=0.0)
@@ -24,14 +25,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 @pytest.fixture(scope="module", params=["prom_core_tata", "human_enhancers_cohn"])
 def data(request: pytest.FixtureRequest, shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Batch:
-    """GUE's core promoters (70 letters: Toeplitz products) and the Cohn enhancers (500: FFTs on a CPU)."""
+    """GUE's core promoters (70 letters: Toeplitz products) and the Cohn enhancers (cut to 256: FFTs on a CPU)."""
     cache = tmp_path_factory.mktemp("cache")
     if request.param == "prom_core_tata":
         source = DatasetSource("csv", shared_data / "gue" / request.param)
         split = load_dataset(request.param, source, cache_dir=cache).train
     else:
         split = load_dataset(request.param, None, shared_data / "genomic_benchmarks", cache).train
-    tokens, lengths = padded(split, 70 if request.param == "prom_core_tata" else 500, "left")
+    tokens, lengths = padded(split, 70 if request.param == "prom_core_tata" else 256, "left")
     assert (tokens.shape[1] <= LONGEST_TOEPLITZ_ON_CPU) == (request.param == "prom_core_tata")
     return Batch(tokens, lengths, torch.tensor(split.labels))
 

@@ -8,7 +8,7 @@ import torch
 from test_progress import RUN
 
 from hyena.config import HyenaConfig
-from hyena.training import TrainingConfig
+from hyena.recipe import TrainingConfig
 from sweep import memory
 from sweep.memory import HEADROOM, Kind, Measured, remember, remembered, slug
 from sweep.resources import Share

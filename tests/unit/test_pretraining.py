@@ -14,9 +14,9 @@ from hyena.errors import InputError
 from hyena.model import Backbone
 from hyena.pretrain import main
 from hyena.pretraining import Pretraining, PretrainingConfig, PretrainingRecord
+from hyena.recipe import learning_rate
 from hyena.synthetic import SyntheticConfig, synthetic_dataset, synthetic_genome
 from hyena.tokenizer import encode
-from hyena.training import learning_rate
 
 MODEL = HyenaConfig(d_model=16, n_layer=1, l_max=64)
 CPU = torch.device("cpu")

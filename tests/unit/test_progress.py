@@ -11,7 +11,7 @@ from rich.text import Text
 
 from hyena.config import HyenaConfig
 from hyena.pretraining import PretrainingRecord
-from hyena.training import TrainingConfig
+from hyena.recipe import TrainingConfig
 from sweep import progress as module
 from sweep.progress import Progress
 from sweep.resources import Share
