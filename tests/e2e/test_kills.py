@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,48 +21,52 @@ from sweep.run import WORKER_DEATHS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-KILLS = 50
 #: What of a sweep is killed, how often, and how its process is known.
-VICTIMS = {"worker": (30, WORKER), "driver": (12, b"-m\0sweep.run"), "node": (8, b"raylet/raylet")}
-MANY = ("--set", "grid.seeds=[1,2,3,4,5,6,7,8,9,10,11,12]", "--set", "grid.epochs=[40]")
+VICTIMS = {"worker": (36, WORKER), "driver": (8, b"-m\0sweep.run"), "node": (6, b"raylet/raylet")}
+KILLS = sum(number for number, _ in VICTIMS.values())
 FEW = ("--set", "grid.seeds=[1,2,3,4]", "--set", "grid.epochs=[40]")
 
 
-@pytest.mark.timeout(1200)
+def wanted(seeds: int) -> tuple[str, ...]:
+    return ("--set", f"grid.seeds={list(range(seeds))}", "--set", "grid.epochs=[40]")
+
+
 def test_fifty_kills_at_random_moments_lose_nothing_and_double_nothing(small: Path, tmp_path: Path) -> None:
     whole, killed, mark = tmp_path / "whole", tmp_path / "killed", f"kills-{os.getpid()}"
-    assert call(small, *MANY, "--results", whole).returncode == 0
-    luck, kills = random.Random(0), Counter[str]()
-    deadline = time.monotonic() + 900
+    luck, kills, seeds = random.Random(0), Counter[str](), 6
+    deadline = time.monotonic() + 600
     while kills.total() < KILLS:
         assert time.monotonic() < deadline, f"only {dict(kills)}"
         environment = {**os.environ, "SWEEP_TEST_MARK": mark}
-        words = command(small, *MANY, "--results", killed)
+        words = command(small, *wanted(seeds), "--results", killed)
         with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                              env=environment, start_new_session=True) as process:  # fmt: skip
+                              env=environment) as process:  # fmt: skip
             harass(process, mark, luck, kills)
+            seeds += 4 * (process.poll() == 0)  # there is nothing left to lose: ask for more
             process.kill()
-    last = call(small, *MANY, "--results", killed)
-    assert last.returncode == 0, last.stdout + last.stderr
-    assert len(rows(killed)) == len({row["run_id"] for row in rows(killed)}) == 24
+    for results in (killed, whole):
+        last = call(small, *wanted(seeds), "--results", results)
+        assert last.returncode == 0, last.stdout + last.stderr
+    assert len(rows(killed)) == len({row["run_id"] for row in rows(killed)}) == 2 * seeds
     assert all(row["status"] == "done" for row in rows(killed))
     assert measures(killed) == measures(whole)  # bit for bit
     assert not [path for path in killed.rglob("*") if path.name.endswith(".pt")]
 
 
 def harass(process: "subprocess.Popen[bytes]", mark: str, luck: random.Random, kills: Counter[str]) -> None:
-    """Kill one thing after another of a sweep, until that was the sweep itself or all kills are spent."""
+    """Kill one thing after another of a sweep, until it has ended or all kills are spent."""
     while process.poll() is None and kills.total() < KILLS:
-        time.sleep(luck.uniform(0.1, 2.0))
-        left = [name for name, (number, _) in VICTIMS.items() for _ in range(number - kills[name])]
-        name = luck.choice(left)
-        found = processes(mark, VICTIMS[name][1])
-        if name == "driver":
-            found = [process.pid]
-        if not found or not processes(mark, VICTIMS["worker"][1]):
+        time.sleep(luck.uniform(0.1, 1.5))
+        workers = processes(mark, WORKER)
+        if not workers:
             continue  # before the first worker there is nothing to lose
-        os.kill(luck.choice(found), signal.SIGKILL)
-        kills[name] += 1
+        name = luck.choice([name for name, (number, _) in VICTIMS.items() for _ in range(number - kills[name])])
+        found = {"worker": workers, "driver": [process.pid]}.get(name) or processes(mark, VICTIMS[name][1])
+        if not found:
+            continue  # it is about to end
+        with suppress(ProcessLookupError):
+            os.kill(luck.choice(found), signal.SIGKILL)
+            kills[name] += 1
         if name != "worker":
             process.wait(timeout=120)  # without its node daemon a driver ends by itself
 
