@@ -31,6 +31,7 @@ def wanted(seeds: int) -> tuple[str, ...]:
     return ("--set", f"grid.seeds={list(range(seeds))}", "--set", "grid.epochs=[40]")
 
 
+@pytest.mark.soak
 def test_fifty_kills_at_random_moments_lose_nothing_and_double_nothing(small: Path, tmp_path: Path) -> None:
     whole, killed, mark = tmp_path / "whole", tmp_path / "killed", f"kills-{os.getpid()}"
     luck, kills, seeds = random.Random(0), Counter[str](), 6
@@ -159,7 +160,7 @@ def test_a_full_disk_stops_the_sweep_until_there_is_room(small: Path, tmp_path: 
         with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE) as process:
             wait_for_rows(disk / "results", 2, process)
             (disk / "ballast").write_bytes(b"0" * shutil.disk_usage(disk).free)
-            time.sleep(30)  # long enough for a step to be refused and to say so
+            time.sleep(60)  # long enough for a step to be refused and to say so
             number = len(rows(disk / "results"))
             (disk / "ballast").unlink()
             said = process.communicate(timeout=240)[0].decode()

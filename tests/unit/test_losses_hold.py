@@ -23,7 +23,7 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-@pytest.fixture(scope="module", params=["prom_core_tata", "human_enhancers_cohn"])
+@pytest.fixture(scope="module", params=["prom_core_tata", pytest.param("human_enhancers_cohn", marks=pytest.mark.soak)])
 def data(request: pytest.FixtureRequest, shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Batch:
     """GUE's core promoters (70 letters: Toeplitz products) and the Cohn enhancers (cut to 256: FFTs on a CPU)."""
     cache = tmp_path_factory.mktemp("cache")
