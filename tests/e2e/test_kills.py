@@ -94,18 +94,18 @@ def drain(node: Node, cluster: Cluster) -> None:
 
 def test_nodes_that_die_and_come_cost_no_run(small: Path, tmp_path: Path, cluster: Cluster) -> None:
     whole, moved = tmp_path / "whole", tmp_path / "moved"
-    assert call(small, *FEW, "--results", whole).returncode == 0
-    words = command(small, *FEW, "--results", moved, "--address", cluster.address)
+    assert call(small, *MANY, "--results", whole).returncode == 0
+    words = command(small, *MANY, "--results", moved, "--address", cluster.address)
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE) as process:
         wait_for_rows(moved, 1, process)
-        for number in (3, 5):
+        for number in (3, 6, 9):
             cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
             cluster.add_node(num_cpus=1)
             wait_for_rows(moved, number, process)
         said = process.communicate(timeout=240)[0].decode()
     assert process.returncode == 0, said
     assert "its worker died; it goes on after epoch" in said
-    assert len(rows(moved)) == len({row["run_id"] for row in rows(moved)}) == 8
+    assert len(rows(moved)) == len({row["run_id"] for row in rows(moved)}) == 24
     assert measures(moved) == measures(whole)
 
 
