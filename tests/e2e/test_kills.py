@@ -94,8 +94,8 @@ def drain(node: Node, cluster: Cluster) -> None:
 
 def test_nodes_that_die_and_come_cost_no_run(small: Path, tmp_path: Path, cluster: Cluster) -> None:
     whole, moved = tmp_path / "whole", tmp_path / "moved"
-    assert call(small, *MANY, "--results", whole).returncode == 0
-    words = command(small, *MANY, "--results", moved, "--address", cluster.address)
+    assert call(small, *wanted(12), "--results", whole).returncode == 0
+    words = command(small, *wanted(12), "--results", moved, "--address", cluster.address)
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE) as process:
         wait_for_rows(moved, 1, process)
         for number in (3, 6, 9):
