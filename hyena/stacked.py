@@ -22,7 +22,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from hyena.filter import ImplicitFilter
-from hyena.longconv import causal_convolution
+from hyena.gated_convolution import gated_convolution
 from hyena.model import Block, Classifier, drop, pool
 from hyena.operator import HyenaOperator
 from hyena.optimisation import restore, snapshot
@@ -110,20 +110,19 @@ def _drop_each(x: Tensor, probability: float, dropout: Sequence[torch.Generator]
 
 
 def _operator(mixer: HyenaOperator, norm: nn.LayerNorm, x: Tensor) -> Tensor:
-    """`HyenaOperator.forward` of the norm of [S, B, L, D], the seeds folded into the channels of both convolutions."""
-    seeds, _, length, channels = x.shape
+    """`HyenaOperator.forward` of the norm of [S, B, L, D], the seeds folded into the channels of the convolutions."""
+    seeds, _, length, _ = x.shape
     short = mixer.short_filter
-    projected = rearrange(_linear(x, mixer.in_proj, norm), "S B L D3 -> B (S D3) L")
-    weight, bias = short.weight.flatten(0, 1), cast(Tensor, short.bias).flatten()
-    filtered = F.conv1d(projected, weight, bias, padding=short.padding, groups=len(bias))[..., :length]
-    x0, x1, v = filtered.unflatten(1, (seeds, 3, channels)).unbind(dim=2)
-    u = x1 * v
+    projected = _linear(x, mixer.in_proj, norm)
     with torch.autocast(x.device.type, enabled=False):
-        skip = mixer.filter_fn.bias
-        u = u.to(skip.dtype)
-        long = causal_convolution(u.flatten(1, 2), _filter(mixer.filter_fn, length)).view(u.shape)
-        y = long + skip[..., None] * u
-    return _linear(rearrange(x0 * y, "B S D L -> S B L D"), mixer.out_proj)
+        mixed = gated_convolution(
+            rearrange(projected, "S B L (three D) -> (three S D) B L", three=3),
+            rearrange(short.weight, "S (three D) 1 J -> (three S D) J", three=3),
+            rearrange(cast(Tensor, short.bias), "S (three D) -> (three S D)", three=3),
+            _filter(mixer.filter_fn, length),
+            mixer.filter_fn.bias.flatten(),
+        )
+    return _linear(rearrange(mixed, "(S D) B L -> S B L D", S=seeds), mixer.out_proj)
 
 
 def _filter(filter_fn: ImplicitFilter, length: int) -> Tensor:
