@@ -3,7 +3,7 @@
 Sequences of 70 to 500 letters (uniform; mean 285, as the Ensembl sets have), one thread, CPU time; one epoch each,
 after a warm-up step. Prints JSON, and writes it where `--out` says.
 
-    python benchmarks/like_length.py --out benchmarks/results/like_length.json
+    python benchmarks/like_length.py --out benchmarks/results/like_length_cpu.json
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ import argparse
 import dataclasses
 import json
 import platform
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.machine import processor
 from hyena.config import HyenaConfig
 from hyena.model import Classifier, initialise
 from hyena.optimisation import predict
@@ -62,7 +66,7 @@ def main() -> None:
     found["evaluation, padded [s]"] = seconds(lambda: predict(model, data.test, as_stored))
     found["evaluation, sorted by length [s]"] = seconds(lambda: predict(model, data.test, config))
     sizes = {"examples": options.examples, "d_model": options.d_model, "batch": options.batch}
-    about = {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.processor()}
+    about = {"torch": torch.__version__, "python": platform.python_version(), "machine": processor()}
     text = json.dumps({**about, **sizes, "found": found}, indent=1)
     print(text)
     if options.out:

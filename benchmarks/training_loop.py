@@ -4,7 +4,7 @@ Parts: reverse complements of the flipped rows or of all rows; AdamW fused, fore
 of a batch. Least milliseconds of CPU time of `--repeats` after a warm-up, one thread; beside them the whole step of
 the same model and batch. Prints JSON, and writes it where `--out` says.
 
-    python benchmarks/training_loop.py --out benchmarks/results/training_loop.json
+    python benchmarks/training_loop.py --out benchmarks/results/training_loop_cpu.json
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.machine import processor
 from hyena.batches import Batch, flip_rows, reverse_complement
 from hyena.config import HyenaConfig
 from hyena.model import Classifier, initialise
@@ -70,7 +74,7 @@ def main() -> None:
         **{f"AdamW {name}": torch.optim.AdamW(model.parameters(), lr=0.0, **way).step for name, way in ways.items()},
         "whole step": lambda: optimisation_step(model, optimizer, batch, 1e-4, config, dropout),
     }
-    about = {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.processor()}
+    about = {"torch": torch.__version__, "python": platform.python_version(), "machine": processor()}
     sizes = {"d_model": options.d_model, "batch": options.batch, "length": options.length, "repeats": options.repeats}
     found = {name: least_ms(part, options.repeats) for name, part in parts.items()}
     text = json.dumps({**about, **sizes, "cpu_ms": found}, indent=1)
