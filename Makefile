@@ -12,7 +12,7 @@ quickstart: install ## run the embedded study, write and name the report
 	$(BIN)/python -m analysis.report results/quickstart -o report.html
 
 test: install ## run the tests that need neither GPU nor network nor much time
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install ## style and types
 	$(BIN)/ruff check

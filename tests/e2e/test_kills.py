@@ -94,18 +94,17 @@ def drain(node: Node, cluster: Cluster) -> None:
 
 def test_nodes_that_die_and_come_cost_no_run(small: Path, tmp_path: Path, cluster: Cluster) -> None:
     whole, moved = tmp_path / "whole", tmp_path / "moved"
-    assert call(small, *wanted(12), "--results", whole).returncode == 0
-    words = command(small, *wanted(12), "--results", moved, "--address", cluster.address)
+    few = ("--set", "grid.seeds=[1,2]", "--set", "grid.epochs=[100]")
+    assert call(small, *few, "--results", whole).returncode == 0
+    words = command(small, *few, "--results", moved, "--address", cluster.address)
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE) as process:
-        wait_for_rows(moved, 1, process)
-        for number in (3, 6, 9):
-            cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
+        for _ in range(3):
+            cluster.remove_node(at_work(cluster, moved, process), allow_graceful=False)
             cluster.add_node(num_cpus=1)
-            wait_for_rows(moved, number, process)
         said = process.communicate(timeout=240)[0].decode()
     assert process.returncode == 0, said
-    assert "its worker died; it goes on after epoch" in said
-    assert len(rows(moved)) == len({row["run_id"] for row in rows(moved)}) == 24
+    assert said.count("its worker died; it goes on after epoch") >= 3
+    assert len(rows(moved)) == len({row["run_id"] for row in rows(moved)}) == 4
     assert measures(moved) == measures(whole)
 
 
@@ -115,12 +114,8 @@ def test_a_node_that_is_drained_before_it_dies_costs_no_retry(small: Path, tmp_p
     words = command(small, "--set", "grid.seeds=[1]", "--set", 'grid.init=["scratch"]', "--set", "grid.epochs=[400]",
                     "--results", results, "--address", cluster.address)  # fmt: skip
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE) as process:
-        checkpoint = results / "checkpoints"
         for _ in range(WORKER_DEATHS + 2):
-            before = newest(checkpoint)
-            wait_for(lambda before=before: newest(checkpoint) > before and busy(cluster), process, "another epoch")
-            node = busy(cluster)
-            assert node
+            node = at_work(cluster, results, process)
             cluster.add_node(num_cpus=1)
             drain(node, cluster)
             cluster.remove_node(node, allow_graceful=False)
@@ -128,6 +123,18 @@ def test_a_node_that_is_drained_before_it_dies_costs_no_retry(small: Path, tmp_p
     assert process.returncode == 0, said
     assert said.count("its worker died; it goes on after epoch") == WORKER_DEATHS + 2
     assert [row["status"] for row in rows(results)] == ["done"]
+
+
+def at_work(cluster: Cluster, results: Path, process: "subprocess.Popen[bytes]") -> Node:
+    """The node of a trial, at a moment when another epoch has been kept."""
+    before, found = newest(results / "checkpoints"), list[Node]()
+
+    def another() -> bool:
+        found[:] = [node] if newest(results / "checkpoints") > before and (node := busy(cluster)) else []
+        return bool(found)
+
+    wait_for(another, process, "another epoch")
+    return found[0]
 
 
 def newest(folder: Path) -> float:
@@ -156,17 +163,16 @@ def test_a_full_disk_stops_the_sweep_until_there_is_room(small: Path, tmp_path: 
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk]).returncode:
         pytest.skip("no disk can be mounted here")
     try:
-        words = command(small, *FEW, "--results", disk / "results")
-        with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        words, log = command(small, *FEW, "--results", disk / "results"), tmp_path / "log"
+        with log.open("w") as said, subprocess.Popen(words, cwd=ROOT, stdout=said) as process:
             wait_for_rows(disk / "results", 2, process)
             (disk / "ballast").write_bytes(b"0" * shutil.disk_usage(disk).free)
-            time.sleep(60)  # long enough for a step to be refused and to say so
+            wait_for(lambda: "No space left on device" in log.read_text(), process, "word of the full disk")
             number = len(rows(disk / "results"))
             (disk / "ballast").unlink()
-            said = process.communicate(timeout=240)[0].decode()
-        assert process.returncode == 0, said
-        assert "waiting" in said
-        assert "No space left on device" in said
+            process.wait(timeout=240)
+        assert process.returncode == 0, log.read_text()
+        assert "waiting" in log.read_text()
         assert number < 8
         assert len(rows(disk / "results")) == 8
         assert not [path for path in disk.rglob("*") if path.name.endswith((".tmp", ".pt"))]
