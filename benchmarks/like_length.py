@@ -59,7 +59,7 @@ def main() -> None:
         initialise(model, 0)
         data = PreparedData.of(dataset, config, 0, torch.device("cpu"))
         run = Run(model, data, config, 0)
-        found[f"positions an epoch, {batching}"] = sum(batch.tokens.numel() for batch in run._batches())
+        found[f"positions an epoch, {batching}"] = sum(batch.tokens.numel() for batch in run._batches(run._begin()))
         predict(model, data.test.take(slice(0, options.batch)), config)
         found[f"training epoch, {batching} [s]"] = seconds(run._train)
     as_stored = dataclasses.replace(config, batching="shuffled", pooling="all")  # as if padding left a trace

@@ -27,7 +27,7 @@ from hyena.model import Block, Classifier, drop, pool
 from hyena.operator import HyenaOperator
 from hyena.optimisation import restore, snapshot
 from hyena.recipe import TrainingConfig
-from hyena.training import EpochRecord, PreparedData, Progress, RunResult, Training, TrainingError
+from hyena.training import Epoch, EpochRecord, PreparedData, Progress, RunResult, Training, TrainingError, position
 
 #: What AdamW keeps for each value of a parameter; its `step` is common to all seeds.
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -176,14 +176,16 @@ class StackedRun(Training):
         if seed.error is not None:
             return {"failure": str(seed.error)}
         streams = {name: generator.get_state() for name, generator in seed.streams.items()}
-        own = _taken(whole, next(places)) if self.stacked else whole
-        return {**own, "streams": streams, "history": [asdict(record) for record in seed.history]}
+        place = next(places)
+        own = _taken(whole, place) if self.stacked else whole
+        under_way = {"under_way": self.under_way.state_of(place)} if self.under_way else {}
+        return {**own, "streams": streams, "history": [asdict(record) for record in seed.history], **under_way}
 
     def resume(self, states: Sequence[dict[str, Any]]) -> None:
-        """Go on from what `state()` returned, or `Run.state()` of each seed: seeds that stand at the same epoch."""
+        """Go on from what `state()` returned, or `Run.state()` of each seed: seeds that stand at the same step."""
         going_on = [place for place, state in enumerate(states) if "failure" not in state]
-        if len({len(states[place]["history"]) for place in going_on}) > 1:
-            raise ValueError("seeds of one stack must have been trained for equally many epochs")
+        if len({position(states[place]) for place in going_on}) > 1:
+            raise ValueError("seeds of one stack must have been trained for equally many steps")
         for seed, state in zip(self.progress, states, strict=True):
             seed.error = TrainingError(state["failure"]) if "failure" in state else None
         self._keep(going_on)
@@ -192,6 +194,8 @@ class StackedRun(Training):
         if going_on:
             own = [states[place] for place in going_on]
             restore(_joined(own) if self.stacked else own[0], self.model, self.optimizer, {})
+            begun = [state["under_way"] for state in own if "under_way" in state]
+            self.under_way = Epoch.joined(begun, self.device) if begun else None
 
     @torch.no_grad()
     def _keep(self, places: list[int]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -120,6 +120,47 @@ class Progress:
         self.history, self.logits = [EpochRecord(**record) for record in state["history"]], {}
 
 
+@dataclass
+class Epoch:
+    """An epoch under way, of S seeds.
+
+    Attributes:
+        order: [S, N], the examples in the order of each seed's steps; on the CPU.
+        flipped: [S, N], which of these are turned; on the CPU.
+        loss, correct: [S], sums over the examples of the steps taken.
+        steps: those taken.
+        train_s: seconds of each seed.
+    """
+
+    order: Tensor
+    flipped: Tensor
+    loss: Tensor
+    correct: Tensor
+    steps: int = 0
+    train_s: float = 0.0
+
+    def state_of(self, place: int) -> dict[str, Any]:
+        """One seed's part."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: value[place].clone() if torch.is_tensor(value) else value for name, value in values.items()}
+
+    @classmethod
+    def joined(cls, states: Sequence[Mapping[str, Any]], device: torch.device) -> Epoch:
+        """From the parts of seeds that have taken equally many steps; the sums on `device`."""
+        order, flipped, loss, correct = (
+            torch.stack([state[name].to(where) for state in states])
+            for name, where in {"order": "cpu", "flipped": "cpu", "loss": device, "correct": device}.items()
+        )
+        return cls(order, flipped, loss, correct, states[0]["steps"], states[0]["train_s"])
+
+
+def position(state: Mapping[str, Any] | None) -> tuple[int, int]:
+    """Epochs done, and steps taken of the next one, of a run with that `state()`; None is one not begun."""
+    if state is None:
+        return 0, 0
+    return len(state["history"]), state["under_way"]["steps"] if "under_way" in state else 0
+
+
 class Training:
     """The loop: seeds of one cell in step, each with its own streams and history, in one model.
 
@@ -137,7 +178,11 @@ class Training:
         stacked: bool,
         captured: bool,
     ) -> None:
-        """`captured`: whether steps are replayed as CUDA graphs, which changes no number; on CUDA alone."""
+        """`captured`: whether steps are replayed as CUDA graphs, which changes no number; on CUDA alone.
+
+        `pause` may be set to a function that is asked after each step: where it says yes, the epoch is left as it
+        stands, for `state()` to take, and the next call goes on with it.
+        """
         self.model, self.data, self.config, self.stacked, self.captured = model, data, config, stacked, captured
         self.device = data.train.tokens.device
         self.optimizer = optimizer_for(model, config)
@@ -145,6 +190,8 @@ class Training:
         self.lengths = data.train.lengths.cpu()
         self.steps_per_epoch = math.ceil(len(self.lengths) / config.batch_size)
         self.step: Callable[[Batch, float], Step] | None = None  # made when first needed
+        self.under_way: Epoch | None = None
+        self.pause: Callable[[], bool] = lambda: False
 
     @property
     def running(self) -> list[Progress]:
@@ -160,10 +207,17 @@ class Training:
         return not self.running or self.epochs_done >= self.config.epochs
 
     def train_and_evaluate(self) -> None:
-        """One epoch of all running seeds. One whose loss is not a number fails, by itself, before the evaluation."""
-        started, seeds, epoch = time.perf_counter(), self.running, self.epochs_done + 1
-        losses, accuracies, rate = self._train()
-        train_s = (time.perf_counter() - started) / len(seeds)
+        """One epoch of all running seeds, or what is left of it, or as much as `pause` allows.
+
+        A seed whose loss is not a number fails, by itself, before the evaluation.
+        """
+        trained = self._train()
+        if trained.steps < self.steps_per_epoch:
+            return
+        self.under_way = None
+        seeds, epoch = self.running, self.epochs_done + 1
+        means = torch.stack([trained.loss, trained.correct]).double() / len(self.lengths)
+        losses, accuracies = means.tolist()  # the first wait for the device in this epoch
         for seed, loss in zip(seeds, losses, strict=True):
             if not math.isfinite(loss):
                 where = f"epoch {epoch} of {self.config.epochs}"
@@ -175,24 +229,35 @@ class Training:
             return
         started = time.perf_counter()
         measured = self._evaluate()
-        seconds = {"train_s": train_s, "evaluate_s": (time.perf_counter() - started) / len(kept)}
+        seconds = {"train_s": trained.train_s, "evaluate_s": (time.perf_counter() - started) / len(kept)}
+        rate = self._rate(epoch * self.steps_per_epoch - 1)
         for place, scores in zip(kept, measured, strict=True):
             record = EpochRecord(epoch, rate, losses[place], accuracies[place], **scores, **seconds)
             seeds[place].history.append(record)
 
-    def _train(self) -> tuple[list[float], list[float], float]:
-        """The steps of an epoch: mean loss and accuracy of each seed over them, and the last learning rate."""
-        examples, rate = len(self.lengths), 0.0
+    def _train(self) -> Epoch:
+        """Take the steps of an epoch that are left, up to a pause."""
+        started = time.perf_counter()
+        epoch = self.under_way = self.under_way or self._begin()
         take_step = self.step = self.step or self._new_step()
+        for batch in self._batches(epoch):
+            done = take_step(batch, self._rate(self.epochs_done * self.steps_per_epoch + epoch.steps))
+            epoch.loss += done.loss * batch.labels.shape[-1]
+            epoch.correct += (done.logits.argmax(dim=-1) == batch.labels).sum(dim=-1)
+            epoch.steps += 1
+            if self.pause():
+                break
+        epoch.train_s += (time.perf_counter() - started) / len(self.running)
+        return epoch
+
+    def _rate(self, step: int) -> float:
+        return learning_rate(step, self.config.epochs * self.steps_per_epoch, self.config)
+
+    def _begin(self) -> Epoch:
+        """The next epoch, in each seed's order and draw of reverse complements."""
+        orders, flips = zip(*(self._visit(seed.streams) for seed in self.running), strict=True)
         loss, correct = torch.zeros(2, len(self.running), device=self.device).unbind()
-        for step, batch in enumerate(self._batches(), start=self.epochs_done * self.steps_per_epoch):
-            rate = learning_rate(step, self.config.epochs * self.steps_per_epoch, self.config)
-            done = take_step(batch, rate)
-            loss += done.loss * batch.labels.shape[-1]
-            correct += (done.logits.argmax(dim=-1) == batch.labels).sum(dim=-1)
-        means = torch.stack([loss, correct]).double() / examples
-        losses, accuracies = means.tolist()  # the first wait for the device in this epoch
-        return losses, accuracies, rate
+        return Epoch(torch.stack(orders), torch.stack(flips), loss, correct)
 
     def _new_step(self) -> Callable[[Batch, float], Step]:
         """A step on the model, its optimiser and its streams as they are now."""
@@ -202,19 +267,18 @@ class Training:
             return CapturedSteps(self.model, self.optimizer, self.config, dropout)
         return lambda batch, rate: optimisation_step(self.model, self.optimizer, batch, rate, self.config, dropout)
 
-    def _batches(self) -> Iterator[Batch]:
-        """The training split once, in each seed's order and draw of reverse complements; made on the device."""
+    def _batches(self, epoch: Epoch) -> Iterator[Batch]:
+        """The training split once, as the epoch has it, less what its steps have seen; made on the device."""
         train, size = self.data.train, self.config.batch_size
-        visits, flips = zip(*(self._visit(seed.streams) for seed in self.running), strict=True)
-        visit, flipped = (torch.stack(visits), torch.stack(flips)) if self.stacked else (visits[0], flips[0])
+        order, flipped = (epoch.order, epoch.flipped) if self.stacked else (epoch.order[0], epoch.flipped[0])
         longest = train.tokens.shape[1]
         widths = [longest] * self.steps_per_epoch
         if self.config.batching == "like_length":
-            widths = batch_widths(self.lengths[visit], size, longest)
-        visit = visit.to(self.device)
-        for number, width in enumerate(widths):
+            widths = batch_widths(self.lengths[order], size, longest)
+        order = order.to(self.device)
+        for number in range(epoch.steps, self.steps_per_epoch):
             place = (..., slice(number * size, (number + 1) * size))
-            batch = train.take(visit[place], width)
+            batch = train.take(order[place], widths[number])
             flip_rows(batch.tokens, batch.lengths, flipped[place], self.config.padding)
             yield batch
 
@@ -305,10 +369,12 @@ class Run(Training):
     def state(self) -> dict[str, Any]:
         """All that the rest of the run depends on: tensors and plain values only, so it loads without pickle code."""
         history = [asdict(record) for record in self.history]
-        return {**snapshot(self.model, self.optimizer, self.streams), "history": history}
+        under_way = {"under_way": self.under_way.state_of(0)} if self.under_way else {}
+        return {**snapshot(self.model, self.optimizer, self.streams), "history": history, **under_way}
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from what `state()` returned."""
         self._keep([0])
         restore(state, self.model, self.optimizer, {})
         self.progress[0].resume(state)
+        self.under_way = Epoch.joined([state["under_way"]], self.device) if "under_way" in state else None

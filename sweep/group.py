@@ -1,14 +1,14 @@
 """The runs of one trial on their worker: from specifications to models, in step from where their checkpoints left them.
 
 They differ in their seed alone and are trained as one model (`hyena/stacked.py`); a single one exactly as it would be
-by itself. Where a death left them at different epochs, those behind are trained first, until all are level.
+by itself. Where a death left them at different steps, those behind are trained first, until all are level.
 """
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 from hyena.checkpoint import load_backbone
 from hyena.model import Classifier, initialise, shuffle
 from hyena.stacked import StackedRun
-from hyena.training import EpochRecord, PreparedData, RunResult, TrainingError
+from hyena.training import EpochRecord, PreparedData, RunResult, TrainingError, position
 from sweep.store import Store
 from sweep.trials import RunSpec
 
@@ -33,31 +33,46 @@ class Group:
 
     stack: StackedRun
 
-    def __init__(self, specs: Sequence[RunSpec], data: PreparedData, store: Store, device: torch.device) -> None:
-        """Reads the checkpoints of runs that were begun before. Raises StoreError where the store refuses."""
-        self.data, self.store, self.device = data, store, device
+    def __init__(
+        self,
+        specs: Sequence[RunSpec],
+        data: PreparedData,
+        store: Store,
+        device: torch.device,
+        pause: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Reads the checkpoints of runs that were begun before; `pause` as `Training` has it.
+
+        Raises StoreError where the store refuses.
+        """
+        self.data, self.store, self.device, self.pause = data, store, device, pause
         self.weights_digests: dict[str, str | None] = {}
         self.failed: dict[str, str] = {}
         self.members: list[RunSpec] = []
-        self.behind = {spec.run_id: (spec, self._saved(spec)) for spec in specs}
+        self.waiting = [(spec, self._saved(spec)) for spec in specs]
         self._join()
 
     @property
     def finished(self) -> bool:
-        return self.stack.finished and not self.behind
+        return self.stack.finished and not self.waiting
 
     @property
     def epoch(self) -> int:
         return self.stack.epochs_done
 
+    @property
+    def part(self) -> float:
+        """Of the next epoch, what is done already: 0 unless the last `advance` was paused within it."""
+        return self.stack.under_way.steps / self.stack.steps_per_epoch if self.stack.under_way else 0.0
+
     def advance(self) -> None:
-        """One epoch of the runs that are furthest behind."""
+        """One epoch of the runs that are furthest behind, or what is left of it, or as much as `pause` allows."""
         if not self.stack.finished:
-            self.stack.advance()
+            self.stack.train_and_evaluate()
             for spec, seed in zip(self.members, self.stack.progress, strict=True):
                 if seed.error is not None:
                     self.failed.setdefault(spec.run_id, reason_of(seed.error))
-        if self.behind:
+        if self.waiting and not self.part:
             self._join()
 
     def latest(self) -> list[EpochRecord]:
@@ -66,8 +81,8 @@ class Group:
 
     def checkpoints(self) -> Iterator[tuple[str, bytes]]:
         """Name and content of the checkpoint of each run that goes on."""
-        for spec, state in zip(self.members, self.stack.state(), strict=True):
-            if spec.run_id not in self.failed:
+        for spec, state in [*self._going_on(), *self.waiting]:
+            if state is not None:
                 buffer = io.BytesIO()
                 torch.save(state, buffer)
                 yield checkpoint_file(spec.run_id), buffer.getvalue()
@@ -79,22 +94,25 @@ class Group:
                 yield spec, result
 
     def _join(self) -> None:
-        """Take in the runs that stand where the stack stands; at the start, or when it has come to nothing, those
-        that are furthest behind."""
-        states = self.stack.state() if self.members else []
-        going_on = [place for place, spec in enumerate(self.members) if spec.run_id not in self.failed]
-        waiting = {run_id: _epoch_of(state) for run_id, (_, state) in self.behind.items()}
-        at = self.stack.epochs_done if going_on else min(waiting.values())
-        level = [run_id for run_id, epoch in waiting.items() if epoch == at]
-        if not level:
-            return
-        joining = [self.behind.pop(run_id) for run_id in level]
-        self.members = [*(self.members[place] for place in going_on), *(spec for spec, _ in joining)]
-        training = self.members[0].training
+        """Make a stack of the runs that are furthest behind; the others wait, with their states."""
+        self.waiting = [*self._going_on(), *self.waiting]
+        at = min(position(state) for _, state in self.waiting)
+        level = [(spec, state) for spec, state in self.waiting if position(state) == at]
+        self.waiting = [(spec, state) for spec, state in self.waiting if position(state) != at]
+        self.members = [spec for spec, _ in level]
         seeds = [spec.seed for spec in self.members]
-        self.stack = StackedRun([self._model(spec) for spec in self.members], self.data, training, seeds)
-        if at:
-            self.stack.resume([*(states[place] for place in going_on), *(state for _, state in joining if state)])
+        models = [self._model(spec) for spec in self.members]
+        self.stack = StackedRun(models, self.data, self.members[0].training, seeds)
+        self.stack.pause = self.pause
+        begun = [state for _, state in level if state is not None]
+        if begun:
+            self.stack.resume(begun)
+
+    def _going_on(self) -> list[tuple[RunSpec, dict[str, Any] | None]]:
+        """The members that have not failed, with their states."""
+        states = self.stack.state() if self.members else []
+        pairs = zip(self.members, states, strict=True)
+        return [(spec, state) for spec, state in pairs if spec.run_id not in self.failed]
 
     def _saved(self, spec: RunSpec) -> dict[str, Any] | None:
         """The state of a run that was begun before."""
@@ -119,10 +137,6 @@ class Group:
 def reason_of(error: BaseException) -> str:
     """An error in one line of a row."""
     return f"{type(error).__name__}: {error}".strip().splitlines()[0][:500]
-
-
-def _epoch_of(state: dict[str, Any] | None) -> int:
-    return len(state["history"]) if state is not None else 0
 
 
 def fetched_weights(store: Store, key: str) -> Path:

@@ -43,9 +43,10 @@ class Progress(tune.Callback):
     ) -> None:
         self.runs = {run.run_id: run for run in runs}
         self.already_done, self.shares, self.making, self.console = already_done, shares, making, console
-        self.running: dict[str, int] = {}
+        self.running: dict[str, float] = {}
         self.trials: dict[tuple[str, ...], Share] = {}  # those that were seen, and what each holds while it runs
-        self.reached: dict[str, int] = {}  # the latest epoch of every run that was seen
+        self.reached: dict[str, float] = {}  # epochs done of every run that was seen
+        self.died_at: dict[str, float] = {}  # where they stood when their worker last died
         self.cluster: Mapping[str, float] = {}
         self.looked_at = -math.inf  # the cluster, when
         self.done: list[RunSpec] = []
@@ -105,7 +106,7 @@ class Progress(tune.Callback):
                 self._ended(self.runs[run_id], None, result["accuracies"][run_id])
         if outcome == Outcome.UNFINISHED:
             for run_id in self.running.keys() & set(run_ids):
-                self.running[run_id] = self.reached[run_id] = result["epoch"]
+                self.running[run_id] = self.reached[run_id] = result["epoch"] + result["part"]
             self._line(self._summary())
         elif outcome == Outcome.REFUSED:
             self._note("waiting ", "yellow", self.runs[run_ids[0]], reason)
@@ -118,11 +119,16 @@ class Progress(tune.Callback):
             self._note("again   ", "yellow", self.runs[run_ids[0]], f"{reason}; it comes again with more")
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A worker or a node died, and Tune takes the trial up again."""
+        """A worker or a node died, and Tune takes the trial up again: as often as it gets further in between."""
         run_ids = trial.config["trial"]["run_ids"]
         self._leave(run_ids)
         reached = self.reached.get(run_ids[0], 0)
-        self._note("again   ", "yellow", self.runs[run_ids[0]], f"its worker died; it goes on after epoch {reached}")
+        if reached > self.died_at.get(run_ids[0], 0):
+            trial.run_metadata.num_failures = 0
+        self.died_at[run_ids[0]] = reached
+        part, epochs = math.modf(reached)
+        where = f"within epoch {epochs + 1:.0f}" if part else f"after epoch {epochs:.0f}"
+        self._note("again   ", "yellow", self.runs[run_ids[0]], f"its worker died; it goes on {where}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune gave a trial up; the run is not lost, for another round will take it."""

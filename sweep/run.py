@@ -59,7 +59,7 @@ from sweep.words import duration, run_name  # noqa: E402
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "studies" / "quickstart.toml"
 DONE, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
-#: Deaths of its worker that a run survives in one call of Tune, and such calls without a new epoch before it fails.
+#: Deaths of its worker without getting further that a run survives in one call of Tune, and such calls before it fails.
 WORKER_DEATHS, FRUITLESS_ROUNDS = 3, 2
 
 

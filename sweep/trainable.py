@@ -2,21 +2,24 @@
 
 A worker (an actor that Tune reuses) takes trial after trial, each of one run or of several that differ in their seed
 alone: it trains an epoch a step, keeps a checkpoint of each run in the store while it is unfinished, and writes the
-rows itself before it reports them. What goes wrong inside
-a run becomes a failed row with its reason; a worker that dies is Tune's to replace, and the run goes on from its
-checkpoint. Two things are the sweep's to mend and leave no row: a GPU share that is too small, and a store that has
-refused for longer than its patience. Next: `group.py`, what is trained; `rows.py`, what is written.
+rows itself before it reports them. A long epoch is kept in parts; one that SIGTERM interrupts, as it stands, before the
+worker ends. What goes wrong inside a run becomes a failed row with its reason; a worker that dies is Tune's to replace,
+and the run goes on from its checkpoint. Two things are the sweep's to mend and leave no row: a GPU share that is too
+small, and a store that has refused for longer than its patience.
+Next: `group.py`, what is trained; `rows.py`, what is written.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import signal
 import socket
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum, auto
 from statistics import fmean
+from types import FrameType
 from typing import Any
 
 import torch
@@ -31,6 +34,8 @@ from sweep.trials import RunSpec, load_data
 
 #: How long a worker and the driver go on trying where the store refuses, and how often a worker says that it does.
 PATIENCE_S, SAY_AFTER_S = 600.0, 20.0
+#: How long a worker trains at most before it keeps what it has, be it within an epoch.
+CHECKPOINT_AFTER_S = 600.0
 #: Columns of the epochs table that go to Tune and to whoever listens there.
 REPORTED = ("train_loss", "validation_accuracy", "test_accuracy")
 
@@ -68,6 +73,8 @@ class TrialTrainable(tune.Trainable):
     failure: Exception | None  # what went wrong with all runs of the trial, while the store does not take their rows
     written: set[str]  # runs that have their row
     refused_since: float | None
+    kept_at: float  # when the store last held all, or the trial began
+    told_to_end: bool = False  # by SIGTERM
 
     def setup(self, config: dict[str, Any], assignment: Assignment | None = None) -> None:
         assert assignment is not None
@@ -84,10 +91,23 @@ class TrialTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch, kept before Tune hears of it: the last one as rows, the others as checkpoints.
+        """One epoch or a part of it, kept before Tune hears of it: the last one as rows, the others as checkpoints.
 
-        Where the store refuses, the next step tries to keep it again, until patience is spent.
+        Where the store refuses, the next step tries to keep it again, until patience is spent. After SIGTERM a step
+        keeps what there is and says how far that is; the next one does to the process what the signal does by itself.
         """
+        if self.told_to_end and self.kept:
+            signal.raise_signal(signal.SIGTERM)
+        own = signal.signal(signal.SIGTERM, self._note_the_end)
+        try:
+            return self._kept_step()
+        finally:
+            signal.signal(signal.SIGTERM, own)
+
+    def _note_the_end(self, signum: int, frame: FrameType | None) -> None:
+        self.told_to_end = True
+
+    def _kept_step(self) -> dict[str, Any]:
         try:
             try:
                 report = self._advance()
@@ -114,6 +134,7 @@ class TrialTrainable(tune.Trainable):
         self.specs = [self.assignment.runs[run_id] for run_id in config["trial"]["run_ids"]]
         self.group, self.written = None, set()
         self.kept, self.failure, self.refused_since = True, None, None
+        self.kept_at = time.monotonic()
         self.started = datetime.now(UTC)
 
     def _advance(self) -> dict[str, Any]:
@@ -137,7 +158,7 @@ class TrialTrainable(tune.Trainable):
             return self._end(Outcome.ENDED, **report)
         for name, state in self.group.checkpoints():
             self.store.write(name, state)
-        self.kept = True
+        self.kept, self.kept_at = True, time.monotonic()
         return {"done": False, "outcome": Outcome.UNFINISHED, **report}
 
     def _report(self, group: Group) -> dict[str, Any]:
@@ -146,6 +167,7 @@ class TrialTrainable(tune.Trainable):
         means = {name: [getattr(record, name) for record in latest] for name in REPORTED}
         return {
             "epoch": group.epoch,
+            "part": group.part,
             **{name: fmean(values) for name, values in means.items() if values and None not in values},
             "failures": dict(group.failed),
             "accuracies": {},
@@ -186,7 +208,11 @@ class TrialTrainable(tune.Trainable):
         self.started = datetime.now(UTC)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        return Group(self.specs, self._data(), self.store, self.device)
+        return Group(self.specs, self._data(), self.store, self.device, self._pause)
+
+    def _pause(self) -> bool:
+        """Whether training stops for a moment, to keep what there is."""
+        return self.told_to_end or time.monotonic() - self.kept_at > CHECKPOINT_AFTER_S
 
     def _splits(self) -> dict[str, Any]:
         data = self._data()

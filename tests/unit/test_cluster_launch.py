@@ -56,7 +56,7 @@ elif name == "curl":  # the notice of AWS: not found until it is there, and only
     time.sleep(0.05)
     sys.exit(0 if (machine / "notice").exists() and "X-aws-ec2-metadata-token: session-token" in words else 22)
 """
-COMMANDS = ("docker", "ray", "pip", "python", "nvidia-smi", "curl", "chown", "sudo", "sleep", "uptime")
+COMMANDS = ("docker", "ray", "pip", "python", "nvidia-smi", "curl", "pkill", "chown", "sudo", "sleep", "uptime")
 
 
 class Machine(NodeProvider):
@@ -124,10 +124,10 @@ class Machine(NodeProvider):
         return [call for call in every if call["words"][: len(first)] == list(first)]
 
     def give_notice(self) -> dict[str, Any]:
-        """AWS announces the end of this spot node; returns the call that drains it."""
+        """AWS announces the end of this spot node; returns the call that drains it, once its trials are told, too."""
         (self.folder / "notice").touch()
         deadline = time.monotonic() + 20
-        while not self.calls("ray", "drain-node"):
+        while not self.calls("pkill"):
             assert time.monotonic() < deadline, "the watcher did not see the notice"
             time.sleep(0.05)
         (drained,) = self.calls("ray", "drain-node")
@@ -233,7 +233,7 @@ def test_a_node_is_set_up_as_the_file_says(kind: str, machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("kind", ["worker"], indirect=True)
-def test_a_spot_notice_drains_the_node(machine: Machine) -> None:
+def test_a_spot_notice_drains_the_node_and_lets_its_trials_keep_what_they_have(machine: Machine) -> None:
     time.sleep(0.5)
     assert not machine.calls("ray", "drain-node"), "before the notice"
     drained = machine.give_notice()
@@ -244,3 +244,5 @@ def test_a_spot_notice_drains_the_node(machine: Machine) -> None:
         "--deadline-remaining-seconds=110",
     ]
     assert (drained["RAY_ADDRESS"], drained["RAY_AUTH_MODE"]) == ("192.0.2.9:6379", "token")
+    (told,) = machine.calls("pkill")
+    assert told["words"][1:3] == ["-TERM", "-f"]  # tests/e2e/test_kills.py holds the pattern to real trials

@@ -66,7 +66,7 @@ def progress(clock: SimpleNamespace, output: io.StringIO) -> Progress:
 
 
 def trial(number: int) -> Any:
-    return SimpleNamespace(config={"trial": {"run_ids": [str(number)]}})
+    return SimpleNamespace(config={"trial": {"run_ids": [str(number)]}}, run_metadata=SimpleNamespace(num_failures=1))
 
 
 def done(number: int, accuracy: float) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def test_counts_and_time_left_follow_the_work(progress: Progress, clock: SimpleN
     clock.now = 500.0  # an idle time is none of training
     progress.on_trial_start(0, [], trial(1))
     clock.now = 520.0
-    progress.on_trial_result(0, [], trial(1), {"done": False, "outcome": "unfinished", "epoch": 2})
+    progress.on_trial_result(0, [], trial(1), {"done": False, "outcome": "unfinished", "epoch": 2, "part": 0.0})
     assert "3/6 runs done · 1 running · 0 failed · 8:40 elapsed · 60 runs/h · 1:40 left" in output.getvalue()
 
 
@@ -106,7 +106,14 @@ def test_runs_of_one_trial_hold_one_share_and_end_one_by_one(progress: Progress)
     together: Any = SimpleNamespace(config={"trial": {"run_ids": ["0", "1", "2"]}})
     progress.cluster = {"GPU": 1.0}
     progress.on_trial_start(0, [], together)
-    report = {"done": False, "outcome": "unfinished", "epoch": 1, "failures": {"1": "nan"}, "accuracies": {}}
+    report = {
+        "done": False,
+        "outcome": "unfinished",
+        "epoch": 1,
+        "part": 0.0,
+        "failures": {"1": "nan"},
+        "accuracies": {},
+    }
     for _ in range(2):  # a failure is told with every report and counts once
         progress.on_trial_result(0, [], together, report)
     assert (sorted(progress.running), len(progress.failed)) == (["0", "2"], 1)
@@ -171,10 +178,19 @@ def test_the_live_display_draws_everything(clock: SimpleNamespace) -> None:
 
 def test_a_run_whose_worker_died_is_told_with_where_it_goes_on(progress: Progress, output: io.StringIO) -> None:
     progress.on_trial_start(0, [], trial(0))
-    progress.on_trial_result(0, [], trial(0), {"done": False, "outcome": "unfinished", "epoch": 3})
+    progress.on_trial_result(0, [], trial(0), {"done": False, "outcome": "unfinished", "epoch": 3, "part": 0.0})
     progress.on_trial_recover(0, [], trial(0))
     assert "again   m, d, scratch, seed 0, 4 epochs: its worker died; it goes on after epoch 3" in output.getvalue()
     assert (progress.running, progress.failed, progress.reached) == ({}, [], {"0": 3})
+    progress.on_trial_start(0, [], trial(0))
+    progress.on_trial_result(0, [], trial(0), {"done": False, "outcome": "unfinished", "epoch": 3, "part": 0.5})
+    further = trial(0)
+    progress.on_trial_recover(0, [], further)
+    assert "it goes on within epoch 4" in output.getvalue()
+    assert further.run_metadata.num_failures == 0  # it is taken up as often as it gets further
+    again = trial(0)
+    progress.on_trial_recover(0, [], again)
+    assert again.run_metadata.num_failures == 1
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (125.4, "2:05"), (3725, "1:02:05")])

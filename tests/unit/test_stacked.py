@@ -216,5 +216,5 @@ def test_what_does_not_belong_together_is_refused(dataset: Dataset) -> None:
         StackedClassifier([classifier(1, recipe), other_features])
     stack, other = stack_of(dataset, recipe), stack_of(dataset, recipe)
     other.advance()
-    with pytest.raises(ValueError, match="equally many epochs"):
+    with pytest.raises(ValueError, match="equally many steps"):
         stack.resume([stack.state()[0], other.state()[1]])

@@ -1,6 +1,7 @@
 """One run on one worker, step by step: what it leaves in the store, and what it tells the sweep."""
 
 import dataclasses
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 import torch
 from test_progress import RUN
 
+import hyena.training
 from hyena.config import HyenaConfig
 from hyena.recipe import TrainingConfig
 from hyena.stacked import StackedRun
@@ -82,6 +84,55 @@ def test_another_worker_goes_on_where_the_first_was_and_ends_alike(start: Any, t
     assert rows(tmp_path) == [undisturbed]  # bit for bit
 
 
+@pytest.mark.parametrize("seeds", [(0,), (1, 2)])
+def test_sigterm_keeps_the_epoch_under_way_before_it_ends_the_worker(
+    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeds: tuple[int, ...]
+) -> None:
+    outcomes(start(*seeds))
+    undisturbed = rows(tmp_path)
+    for row in undisturbed:
+        Store(str(tmp_path)).delete(f"runs/{row['run_id']}.parquet")
+
+    steps, step = [], hyena.training.optimisation_step
+
+    def told(*arguments: Any) -> Any:
+        steps.append(1)
+        if len(steps) == 5:  # of the second epoch's three steps, the second
+            signal.raise_signal(signal.SIGTERM)
+        return step(*arguments)
+
+    def end(signum: int, frame: Any) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(hyena.training, "optimisation_step", told)
+    own = signal.signal(signal.SIGTERM, end)
+    try:
+        worker = start(*seeds)
+        worker.step()
+        report = worker.step()
+        assert report["epoch"] + report["part"] == pytest.approx(1 + 2 / 3)
+        with pytest.raises(SystemExit):
+            worker.step()
+    finally:
+        signal.signal(signal.SIGTERM, own)
+    assert len(steps) == 5
+    assert outcomes(start(*seeds)) == [Outcome.UNFINISHED, Outcome.ENDED]
+    assert len(steps) == 9  # none was taken twice
+    assert rows(tmp_path) == undisturbed  # bit for bit
+
+
+def test_a_long_epoch_is_kept_in_parts(start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes(start())
+    (undisturbed,) = rows(tmp_path)
+    Store(str(tmp_path)).delete(f"runs/{RUN.run_id}.parquet")
+    monkeypatch.setattr(module, "CHECKPOINT_AFTER_S", 0.0)
+    worker = start()
+    reports = [worker.step() for _ in range(4)]
+    assert [report["epoch"] + report["part"] for report in reports] == pytest.approx([1 / 3, 2 / 3, 1, 4 / 3])
+    assert outcomes(start())[-1] == Outcome.ENDED  # another worker, from within the second epoch
+    assert rows(tmp_path) == [undisturbed]  # bit for bit
+
+
 def test_a_store_that_refuses_for_a_while_costs_nothing(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,7 +141,7 @@ def test_a_store_that_refuses_for_a_while_costs_nothing(
     Store(str(tmp_path)).delete(f"runs/{RUN.run_id}.parquet")
 
     calls, write, trained = [0], Store.write, []
-    advance = StackedRun.advance
+    advance = StackedRun.train_and_evaluate
 
     def sometimes(store: Store, name: str, data: bytes, **how: bool) -> None:
         calls[0] += 1
@@ -99,7 +150,7 @@ def test_a_store_that_refuses_for_a_while_costs_nothing(
         write(store, name, data, **how)
 
     monkeypatch.setattr(Store, "write", sometimes)
-    monkeypatch.setattr(StackedRun, "advance", lambda run: trained.append(1) or advance(run))
+    monkeypatch.setattr(StackedRun, "train_and_evaluate", lambda run: trained.append(1) or advance(run))
     found = outcomes(start(), 40)
     assert found.count(Outcome.REFUSED) == 5
     assert found[-1] == Outcome.ENDED
@@ -140,7 +191,7 @@ def test_a_failed_row_that_is_refused_comes_later_and_nothing_is_trained_meanwhi
             raise StoreError("full")
         write(store, name, data, **how)
 
-    monkeypatch.setattr(StackedRun, "advance", broken)
+    monkeypatch.setattr(StackedRun, "train_and_evaluate", broken)
     monkeypatch.setattr(Store, "write", second_time)
     assert outcomes(start()) == [Outcome.REFUSED, Outcome.ENDED]
     assert tries == [1]
@@ -162,7 +213,7 @@ def test_a_run_too_big_for_its_share_comes_again_unless_it_had_a_whole_gpu(
     def too_big(run: StackedRun) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(StackedRun, "advance", too_big)
+    monkeypatch.setattr(StackedRun, "train_and_evaluate", too_big)
     monkeypatch.setattr(Share, "occupy", lambda share: torch.device("cpu"))
     assert outcomes(start(share=share)) == [outcome]
     assert len(rows(tmp_path)) == (outcome == Outcome.ENDED)
@@ -192,6 +243,29 @@ def test_runs_that_stand_at_different_epochs_become_level(start: Any, tmp_path: 
     assert len(worker.group.members) == 3
     assert outcomes(worker) == [Outcome.ENDED]
     assert [row["status"] for row in rows(tmp_path)] == ["done"] * 3
+
+
+def test_runs_that_were_left_within_an_epoch_become_level(
+    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes(start(1, 2, 3))
+    undisturbed = rows(tmp_path)
+    for row in undisturbed:
+        Store(str(tmp_path)).delete(f"runs/{row['run_id']}.parquet")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "CHECKPOINT_AFTER_S", 0.0)
+        one, two = start(1), start(2)
+        one.step(), two.step(), two.step()
+    worker = start(1, 2, 3)
+    worker.step()  # of 3, which had not begun
+    assert [spec.run_id for spec in worker.group.members] == ["1"]
+    worker.step()
+    assert [spec.run_id for spec in worker.group.members] == ["2"]
+    worker.step()
+    assert sorted(spec.run_id for spec in worker.group.members) == ["1", "2", "3"]
+    assert outcomes(worker)[-1] == Outcome.ENDED
+    for row, expected in zip(rows(tmp_path), undisturbed, strict=True):
+        assert row["test_loss"] == pytest.approx(expected["test_loss"], rel=1e-4)
 
 
 def test_a_run_whose_loss_is_no_number_fails_alone(start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import io
 import math
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from hyena.batches import Batch
 from hyena.checkpoint import load_backbone, save_weights
 from hyena.config import HyenaConfig
 from hyena.errors import InputError
@@ -97,6 +99,11 @@ def test_without_validation_nothing_is_chosen(dataset: Dataset) -> None:
     assert run.result().best_epoch is None
 
 
+def batches_of(run: Run) -> list[Batch]:
+    """Those of the next epoch."""
+    return list(run._batches(run._begin()))
+
+
 @pytest.fixture(scope="module")
 def uneven() -> Dataset:
     """Sequences of 1 to 200 letters."""
@@ -129,6 +136,27 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     assert (second.result().test_logits == whole.result().test_logits).all()
 
 
+@pytest.mark.parametrize("batching", ["shuffled", "like_length"])
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_run_resumed_within_an_epoch_equals_an_uninterrupted_one(dataset: Dataset, steps: int, batching: str) -> None:
+    config = replace(CONFIG, batching=batching)  # type: ignore[arg-type]
+    whole = finished(new_run(dataset, config=config))
+    run, epochs = new_run(dataset, config=config), 0
+    while not run.finished:
+        taken = count(1)
+        run.pause = lambda taken=taken: next(taken) == steps
+        run.train_and_evaluate()
+        epochs += run.under_way is None
+        buffer = io.BytesIO()
+        torch.save(run.state(), buffer)
+        buffer.seek(0)
+        run = new_run(dataset, seed=99, config=config)
+        run.resume(torch.load(buffer, weights_only=True))
+    assert epochs == config.epochs
+    assert losses(run) == losses(whole)
+    assert (run.result().test_logits == whole.result().test_logits).all()
+
+
 @pytest.mark.parametrize("init", ["pretrained", "shuffled", "frozen"])
 def test_an_arm_differs_from_scratch_in_its_backbone_alone(dataset: Dataset, init: str, tmp_path: Path) -> None:
     pretrained = Classifier(MODEL, 2)
@@ -141,7 +169,7 @@ def test_an_arm_differs_from_scratch_in_its_backbone_alone(dataset: Dataset, ini
     arm.model.backbone.requires_grad_(init != "frozen")
     arm = Run(arm.model, arm.data, CONFIG, 1)
 
-    for one, other in zip(scratch._batches(), arm._batches(), strict=True):
+    for one, other in zip(batches_of(scratch), batches_of(arm), strict=True):
         assert torch.equal(one.tokens, other.tokens)
         assert torch.equal(one.labels, other.labels)
     for one, other in zip(scratch.model.head.parameters(), arm.model.head.parameters(), strict=True):
@@ -161,7 +189,7 @@ def test_every_training_sequence_is_seen_once_an_epoch_on_one_strand_or_the_othe
     run = new_run(dataset)
     complement = torch.tensor([0, 1, 2, 3, 4, 5, 6, 10, 9, 8, 7])
     expected = sorted(min(t, complement[torch.tensor(t)].flip(0).tolist()) for t in run.data.train.tokens.tolist())
-    batches = list(run._batches())
+    batches = batches_of(run)
     seen = [t for batch in batches for t in batch.tokens.tolist()]
     assert sorted(min(t, complement[torch.tensor(t)].flip(0).tolist()) for t in seen) == expected
     originals = {tuple(t) for t in run.data.train.tokens.tolist()}
@@ -171,14 +199,14 @@ def test_every_training_sequence_is_seen_once_an_epoch_on_one_strand_or_the_othe
 
 def test_batches_of_like_length_are_cut_to_their_width_and_hold_every_sequence_once(uneven: Dataset) -> None:
     run = new_run(uneven, config=replace(LIKE_LENGTH, reverse_complement=0.0))
-    batches = list(run._batches())
+    batches = batches_of(run)
     assert sum(batch.tokens.numel() for batch in batches) < 0.75 * run.data.train.tokens.numel()
     for batch in batches:
         assert batch.tokens.shape[1] == min(-(-int(batch.lengths.max()) // 64) * 64, run.data.train.tokens.shape[1])
     longest = run.data.train.tokens.shape[1]
     seen = [t + [PAD] * (longest - len(t)) for batch in batches for t in batch.tokens.tolist()]
     assert sorted(seen) == sorted(run.data.train.tokens.tolist())
-    again = [batch.lengths.tolist() for batch in run._batches()]
+    again = [batch.lengths.tolist() for batch in batches_of(run)]
     assert again != [batch.lengths.tolist() for batch in batches]
 
 
