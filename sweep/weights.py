@@ -14,8 +14,9 @@ from typing import Any
 import ray
 import torch
 
-from hyena.checkpoint import find_weights, load_backbone, save_weights, weights_present
+from hyena.checkpoint import load_backbone, save_weights
 from hyena.config import HyenaConfig
+from hyena.hub import find_weights, weights_present
 from hyena.model import Backbone
 from hyena.pretraining import Pretraining as PretrainingRun
 from hyena.pretraining import PretrainingRecord
