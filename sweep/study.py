@@ -26,9 +26,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any, Literal, get_type_hints
 
 from hyena.config import PUBLISHED, HyenaConfig, nearest
 from hyena.datasets import OFFICIAL, DatasetSource
@@ -37,8 +35,7 @@ from hyena.pretraining import PretrainingConfig
 from hyena.recipe import TrainingConfig
 from hyena.synthetic import TASKS, SyntheticConfig
 from sweep.schema import FROM_WEIGHTS, INITIALISATIONS
-
-T = TypeVar("T")
+from sweep.toml import build, checked, known_keys
 
 #: TrainingConfig fields that a study sets outside [training].
 GRID_ONLY = ("epochs",)
@@ -216,19 +213,19 @@ def _override(table: dict[str, Any], override: str) -> None:
 
 
 def _study(table: dict[str, Any], folder: Path, default_name: str) -> Study:
-    _known_keys(table, TOP_LEVEL, "the study")
+    known_keys(table, TOP_LEVEL, "the study")
     for name in TABLES:
         if not isinstance(table.get(name, {}), dict):
             raise InputError(f"{name} must be a table: [{name}]")
-    name = _checked(str, table.get("name", default_name), "name")
+    name = checked(str, table.get("name", default_name), "name")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise InputError(f"name = '{name}': letters, digits, '_', '.' and '-' only, for it names a folder")
     grid, vary = _grid(table.get("grid", {}))
     models = {key: build(HyenaConfig, value, f"models.{key}") for key, value in table.get("models", {}).items()}
     study = Study(
         name=name,
-        description=_checked(str, table.get("description", ""), "description"),
-        split_seed=_checked(int, table.get("split_seed", 0), "split_seed"),
+        description=checked(str, table.get("description", ""), "description"),
+        split_seed=checked(int, table.get("split_seed", 0), "split_seed"),
         grid=grid,
         vary=vary,
         exclude=tuple(_exclusion(number, rule) for number, rule in enumerate(_rules(table))),
@@ -250,11 +247,11 @@ def _grid(table: dict[str, Any]) -> tuple[Grid, dict[str, tuple[Any, ...]]]:
     """The grid proper, and the training values that stand in it as lists."""
     axes = [axis.name for axis in dataclasses.fields(Grid)]
     training = get_type_hints(TrainingConfig)
-    _known_keys(table, [*axes, *(key for key in training if key not in GRID_ONLY)], "grid")
+    known_keys(table, [*axes, *(key for key in training if key not in GRID_ONLY)], "grid")
     grid = build(Grid, {key: value for key, value in table.items() if key in axes}, "grid")
     vary = {}
     for key in table.keys() - set(axes):
-        vary[key] = _checked(tuple[training[key], ...], table[key], f"grid.{key}")  # type: ignore[valid-type]
+        vary[key] = checked(tuple[training[key], ...], table[key], f"grid.{key}")  # type: ignore[valid-type]
         if not vary[key] or len(set(vary[key])) < len(vary[key]):
             raise InputError(f"grid.{key}: it must hold at least one value, and none twice")
     return grid, dict(sorted(vary.items()))
@@ -280,7 +277,7 @@ def _exclusion(number: int, rule: Any) -> dict[str, tuple[Any, ...]]:
 def _exclusions_are_sound(study: Study) -> None:
     """Every rule speaks of the grid, and something is left. A value that is not there would be a slip of the pen."""
     for number, rule in enumerate(study.exclude):
-        _known_keys(rule, list(study.axes), f"exclude.{number}")
+        known_keys(rule, list(study.axes), f"exclude.{number}")
         for key, values in rule.items():
             for value in values:
                 if value not in study.axes[key]:
@@ -314,7 +311,7 @@ def _pretraining(table: dict[str, Any], folder: Path) -> Pretraining:
         raise InputError('pretraining: corpus is missing: "synthetic", or a list of FASTA files')
     corpus = table["corpus"]
     if isinstance(corpus, list):
-        paths = _checked(tuple[str, ...], corpus, "pretraining.corpus")
+        paths = checked(tuple[str, ...], corpus, "pretraining.corpus")
         corpus = tuple(str(_resolved(Path(path), folder)) for path in paths)
         for path in corpus:
             if not Path(path).is_file():
@@ -344,39 +341,6 @@ def _names_are_known(study: Study) -> None:
             raise InputError(f"grid.datasets: unknown data set '{name}'; {nearest(name, known_datasets)}")
     if study.analysis.epochs is not None and study.analysis.epochs not in study.grid.epochs:
         raise InputError(f"analysis.epochs = {study.analysis.epochs}: it must be one of {list(study.grid.epochs)}")
-
-
-def build(kind: type[T], table: Any, where: str) -> T:
-    """A dataclass from a TOML table: unknown keys, missing keys and wrong types are InputErrors that name `where`."""
-    if not isinstance(table, dict):
-        raise InputError(f"{where} must be a table: [{where}]")
-    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
-    _known_keys(table, [f.name for f in fields], where)
-    for f in fields:
-        if f.name not in table and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            raise InputError(f"{where}: {f.name} is missing")
-    hints = get_type_hints(kind)
-    values = {key: _checked(hints[key], value, f"{where}.{key}") for key, value in table.items()}
-    try:
-        return kind(**values)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-
-
-def _checked(kind: Any, value: Any, where: str) -> Any:
-    """`value` as `kind`, without coercion (JSON's strict rules: a list may become a tuple, "3" never 3)."""
-    try:
-        return TypeAdapter(kind).validate_json(json.dumps(value, default=str), strict=True)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        place = ".".join([where, *(str(part) for part in fault["loc"] if isinstance(part, int))])
-        raise InputError(f"{place} = {value!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}") from None
-
-
-def _known_keys(table: dict[str, Any], known: list[str] | tuple[str, ...], where: str) -> None:
-    for key in table:
-        if key not in known:
-            raise InputError(f"{where}: unknown key '{key}'; {nearest(key, known)}")
 
 
 def _resolved(path: Path, folder: Path) -> Path:
