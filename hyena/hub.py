@@ -23,7 +23,7 @@ from hyena.errors import InputError, one_line
 HUB_FILES = [("-hf", SAFETENSORS), ("-hf", TORCH_BIN), ("", LIGHTNING)]
 
 
-def find_weights(name: str, weights_dir: Path | None, revision: str | None = None, download: bool = True) -> Path:
+def find_weights(name: str, weights_dir: Path | None, revision: str | None = None) -> Path:
     """Where the weights called `name` lie on this disk, after a download if need be.
 
     Args:
@@ -31,40 +31,34 @@ def find_weights(name: str, weights_dir: Path | None, revision: str | None = Non
         weights_dir: looked at first, for NAME, NAME-hf and NAME with a usual suffix; also the cache of downloads, in
             the hub's own layout. Where None, the hub's default cache.
         revision: branch, tag or commit of the hub's repository; files put into `weights_dir` by hand go before it.
-        download: whether the hub may be asked; it locks, so that many processes may ask at once, and resumes.
 
-    Raises InputError that says where was looked.
+    A download is locked, so that many processes may ask at once, and resumed. Raises InputError that says where was
+    looked.
     """
-    if not name or name in {".", ".."} or Path(name).name != name:
-        raise InputError(f"weights '{name}': a name is wanted here, not a path")
-    local = _local_weights(name, weights_dir)
-    if local is not None:
-        return local
+    present = present_weights(name, weights_dir, revision)
+    if present is not None:
+        return present
     if name not in PUBLISHED:
         where = f"not in {weights_dir} and " if weights_dir else ""
         raise InputError(f"weights '{name}': {where}not published; {nearest(name, list(PUBLISHED))}")
     for suffix, file in HUB_FILES:
-        cached = _hub_file(name + suffix, file, weights_dir, revision, local_files_only=True)
-        if cached is not None:
-            return cached
-    if download:
-        for suffix, file in HUB_FILES:
-            fetched = _hub_file(name + suffix, file, weights_dir, revision, local_files_only=False)
-            if fetched is not None:
-                return _verified(fetched)
-    asked = f"{HUB_ORGANISATION}/{name} and {name}-hf" if download else "(which was not asked)"
-    version = f" at revision {revision}" if revision else ""
+        fetched = _hub_file(name + suffix, file, weights_dir, revision, local_files_only=False)
+        if fetched is not None:
+            return _verified(fetched)
     put = f"; to work offline, put them at {weights_dir / name}" if weights_dir else "; see --weights"
-    raise InputError(f"weights '{name}'{version}: neither on this disk nor on the hub {asked}{put}")
+    asked = f"{HUB_ORGANISATION}/{name} and {name}-hf"
+    raise InputError(f"weights '{name}'{_at(revision)}: neither on this disk nor on the hub {asked}{put}")
 
 
-def weights_present(name: str, weights_dir: Path | None) -> bool:
-    """Whether `find_weights` would succeed without a download."""
-    try:
-        find_weights(name, weights_dir, download=False)
-    except InputError:
-        return False
-    return True
+def present_weights(name: str, weights_dir: Path | None, revision: str | None = None) -> Path | None:
+    """What `find_weights` would find without a download; None where that is nothing."""
+    if not name or name in {".", ".."} or Path(name).name != name:
+        raise InputError(f"weights '{name}': a name is wanted here, not a path")
+    local = _local_weights(name, weights_dir)
+    if local is not None or name not in PUBLISHED:
+        return local
+    cached = (_hub_file(name + s, file, weights_dir, revision, local_files_only=True) for s, file in HUB_FILES)
+    return next((file for file in cached if file is not None), None)
 
 
 def _local_weights(name: str, weights_dir: Path | None) -> Path | None:
@@ -99,16 +93,20 @@ def _hub_file(
     except (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError) as error:
         if local_files_only or isinstance(error, HfHubHTTPError):  # the second is the hub's own answer "not found"
             return None
-        raise InputError(_unreachable(repository, cache, error)) from None
+        raise InputError(_unreachable(repository, revision, cache, error)) from None
     except Exception as error:  # of the HTTP library too, which changes with the version of huggingface_hub
-        raise InputError(_unreachable(repository, cache, error)) from None
+        raise InputError(_unreachable(repository, revision, cache, error)) from None
     return Path(found)
 
 
-def _unreachable(repository: str, cache: Path | None, error: Exception) -> str:
+def _at(revision: str | None) -> str:
+    return f" at revision '{revision}'" if revision else ""
+
+
+def _unreachable(repository: str, revision: str | None, cache: Path | None, error: Exception) -> str:
     place = f"{cache / repository.removesuffix('-hf')}" if cache else "a folder NAME of the one given as --weights"
     return (
-        f"weights {HUB_ORGANISATION}/{repository}: not on this disk, and not to be had from the hub "
+        f"weights {HUB_ORGANISATION}/{repository}{_at(revision)}: not on this disk, and not to be had from the hub "
         f"({one_line(error)}); to work offline, put them at {place}"
     )
 

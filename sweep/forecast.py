@@ -24,13 +24,14 @@ def forecast(
     done: Collection[str],
     data: Mapping[str, tuple[DataSpec, DataFacts]],
     missing_data: Sequence[str],
-    missing_weights: Sequence[str],
+    missing_weights: Mapping[str, str],
     cluster: Mapping[str, float],
 ) -> Iterator[str]:
     """The plan in lines.
 
     Args:
         runs: all runs whose data sets are known; `done` are the ids of those that are there already.
+        missing_weights: by the model's name, what is to be said of those that are not there yet.
         cluster: Ray resources of the machine or cluster that the time is told for.
     """
     to_do = [run for run in runs if run.run_id not in done]
@@ -52,8 +53,8 @@ def forecast(
         )
     for name in missing_data:
         yield f"missing    data set {name}: would be downloaded"
-    for name in missing_weights:
-        yield f"missing    weights of {name}: would be {'made' if study.pretraining else 'downloaded'}"
+    for name, what in missing_weights.items():
+        yield f"missing    weights of {name}: {what}"
 
 
 def _gpu_part(study: Study, share: Share, to_do: Sequence[RunSpec], store: Store) -> str:

@@ -1,14 +1,15 @@
 """The study file: TOML in, one frozen `Study` out, every mistake named in one line.
 
-    name, description, split_seed
+    name, description, split_seed, keep_models
     [grid]          models, datasets, init, seeds, epochs; any [training] value may stand here as a list, too
     [[exclude]]     what of the grid is left out: lists by the grid's own keys; a run that is in all of them is not run
     [training]      the values of hyena.recipe.TrainingConfig but epochs
-    [models.NAME]   a size of one's own: hyena.config.HyenaConfig
+    [models.NAME]   a size of one's own: hyena.config.HyenaConfig; of a published name: its dropout and checkpointing
     [datasets.NAME] a data set of one's own: hyena.datasets.DatasetSource
     [synthetic]     the embedded genome and tasks: hyena.synthetic.SyntheticConfig
     [pretraining]   corpus = "synthetic" or FASTA files, and hyena.pretraining.PretrainingConfig; without this table
-                    the pretrained arm takes the published weights of its name
+                    the pretrained arms take weights by the model's name, from --weights or the hub
+    [weights]       revision: which of the published ones; [weights.paths]: files by the model's name
     [resources]     cpus and gpus of one run, and what an hour costs
     [analysis]      margin, epochs: what the report asks
 
@@ -28,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from hyena.config import PUBLISHED, HyenaConfig, nearest
+from hyena.config import BESIDE_THE_SHAPE, PUBLISHED, HyenaConfig, nearest
 from hyena.datasets import OFFICIAL, DatasetSource
 from hyena.errors import InputError
 from hyena.pretraining import PretrainingConfig
@@ -122,10 +123,28 @@ class Pretraining:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """Which weights the pretrained arms start from, where the study does not make them.
+
+    Attributes:
+        revision: branch, tag or commit of the hub's repositories; None is their main branch.
+        paths: file or folder of weights by the model's name; they go before all that is found by name.
+    """
+
+    revision: str | None = None
+    paths: dict[str, Path] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.revision is not None and not self.revision.strip():
+            raise InputError("revision is empty: it must name a branch, a tag or a commit")
+
+
+@dataclass(frozen=True)
 class Study:
     """A validated study.
 
     Attributes:
+        keep_models: whether the fine-tuned model of every run is kept with its results.
         vary: the training values that are crossed like the grid's axes.
         exclude: what of that is left out: a point whose value stands in every list of one of these.
     """
@@ -133,6 +152,7 @@ class Study:
     name: str
     description: str
     split_seed: int
+    keep_models: bool
     grid: Grid
     vary: dict[str, tuple[Any, ...]]
     exclude: tuple[dict[str, tuple[Any, ...]], ...]
@@ -141,6 +161,7 @@ class Study:
     datasets: dict[str, DatasetSource]
     synthetic: SyntheticConfig
     pretraining: Pretraining | None
+    weights: Weights
     resources: Resources
     analysis: Analysis
     folder: Path = field(compare=False)
@@ -149,8 +170,10 @@ class Study:
         return self.models.get(name) or PUBLISHED[name]
 
     @property
-    def needs_weights(self) -> bool:
-        return any(init in FROM_WEIGHTS for init in self.grid.init)
+    def pretrained_models(self) -> list[str]:
+        """The models that some run takes pretrained weights of, in the grid's order."""
+        taken = {point["models"] for point in self.points() if point["init"] in FROM_WEIGHTS}
+        return [name for name in self.grid.models if name in taken]
 
     @property
     def axes(self) -> dict[str, tuple[Any, ...]]:
@@ -173,8 +196,8 @@ class Study:
         return json.loads(json.dumps(values, default=str))
 
 
-TABLES = ("grid", "training", "models", "datasets", "synthetic", "pretraining", "resources", "analysis")
-TOP_LEVEL = ("name", "description", "split_seed", "exclude", *TABLES)
+TABLES = ("grid", "training", "models", "datasets", "synthetic", "pretraining", "weights", "resources", "analysis")
+TOP_LEVEL = ("name", "description", "split_seed", "keep_models", "exclude", *TABLES)
 
 
 def load_study(path: Path, overrides: tuple[str, ...] = ()) -> Study:
@@ -221,19 +244,20 @@ def _study(table: dict[str, Any], folder: Path, default_name: str) -> Study:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise InputError(f"name = '{name}': letters, digits, '_', '.' and '-' only, for it names a folder")
     grid, vary = _grid(table.get("grid", {}))
-    models = {key: build(HyenaConfig, value, f"models.{key}") for key, value in table.get("models", {}).items()}
     study = Study(
         name=name,
         description=checked(str, table.get("description", ""), "description"),
         split_seed=checked(int, table.get("split_seed", 0), "split_seed"),
+        keep_models=checked(bool, table.get("keep_models", False), "keep_models"),
         grid=grid,
         vary=vary,
         exclude=tuple(_exclusion(number, rule) for number, rule in enumerate(_rules(table))),
         training=_training(table.get("training", {}), vary),
-        models=models,
+        models={key: _size(key, value) for key, value in table.get("models", {}).items()},
         datasets={key: _source(key, value, folder) for key, value in table.get("datasets", {}).items()},
         synthetic=build(SyntheticConfig, table.get("synthetic", {}), "synthetic"),
         pretraining=_pretraining(table["pretraining"], folder) if "pretraining" in table else None,
+        weights=_weights(table.get("weights", {}), folder),
         resources=build(Resources, table.get("resources", {}), "resources"),
         analysis=build(Analysis, table.get("analysis", {}), "analysis"),
         folder=folder,
@@ -299,6 +323,21 @@ def _training(table: dict[str, Any], vary: dict[str, tuple[Any, ...]]) -> dict[s
     return {key: value for key, value in values.items() if key not in GRID_ONLY}
 
 
+def _size(name: str, table: Any) -> HyenaConfig:
+    """A size of one's own, or a published one with values that leave its tensors as they are."""
+    own, where = PUBLISHED.get(name), f"models.{name}"
+    if own is None or not isinstance(table, dict):
+        return build(HyenaConfig, table, where)
+    size = build(HyenaConfig, {**dataclasses.asdict(own), **table}, where)
+    for key in table.keys() - set(BESIDE_THE_SHAPE):
+        if getattr(size, key) != getattr(own, key):
+            raise InputError(
+                f"{where}: {key} = {getattr(size, key)}, where the published size has {getattr(own, key)}; "
+                "a size that differs in this needs another name"
+            )
+    return size
+
+
 def _source(name: str, table: dict[str, Any], folder: Path) -> DatasetSource:
     source = build(DatasetSource, table, f"datasets.{name}")
     if source.path is None:
@@ -322,19 +361,24 @@ def _pretraining(table: dict[str, Any], folder: Path) -> Pretraining:
     return Pretraining(corpus, build(PretrainingConfig, rest, "pretraining"))
 
 
+def _weights(table: dict[str, Any], folder: Path) -> Weights:
+    weights = build(Weights, table, "weights")
+    return dataclasses.replace(weights, paths={name: _resolved(path, folder) for name, path in weights.paths.items()})
+
+
 def _names_are_known(study: Study) -> None:
     known_models = [*study.models, *PUBLISHED]
     for name in study.grid.models:
         if name not in known_models:
             raise InputError(f"grid.models: unknown model '{name}'; {nearest(name, known_models)}")
-        if study.needs_weights and study.pretraining is None and name in study.models:
-            raise InputError(
-                f"grid.init: the model '{name}' is the study's own, so no published weights exist: "
-                "add a [pretraining] table, or keep to init = ['scratch']"
-            )
         length = study.pretraining.config.length if study.pretraining else 0
         if length > study.model(name).l_max:
             raise InputError(f"pretraining.length = {length}: '{name}' takes at most {study.model(name).l_max}")
+    for name in study.weights.paths:
+        if name not in known_models:
+            raise InputError(f"weights.paths: unknown model '{name}'; {nearest(name, known_models)}")
+    if study.pretraining is not None and study.weights != Weights():
+        raise InputError("weights: the study makes its own in [pretraining]; keep one of the two tables")
     known_datasets = [*study.datasets, *TASKS, *OFFICIAL]
     for name in study.grid.datasets:
         if name not in known_datasets:

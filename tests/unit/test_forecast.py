@@ -46,7 +46,7 @@ def said(
             )
         )
     ended = {run.run_id for run in runs[:done]}
-    return "\n".join(forecast(study, store, runs, ended, data, missing, ["small"], cluster))
+    return "\n".join(forecast(study, store, runs, ended, data, missing, {"small": "would be made"}, cluster))
 
 
 def test_counts_parts_bytes_and_what_is_missing(path: Path, store: Store) -> None:  # noqa: F811

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hyena.errors import InputError
-from hyena.hub import find_weights, weights_present
+from hyena.hub import find_weights, present_weights
 from tests.hub import COMMITS, Hub, hub_environment
 
 TINY = "hyenadna-tiny-1k-seqlen"
@@ -30,14 +30,14 @@ def test_what_lies_in_the_folder_goes_before_the_hub(place: str, tmp_path: Path,
     file.touch()
     name = "own" if place == "own.pt" else TINY
     assert find_weights(name, tmp_path) == (file if file.parent == tmp_path else file.parent)
-    assert weights_present(name, tmp_path)
+    assert present_weights(name, tmp_path) == find_weights(name, tmp_path)
 
 
 def test_an_empty_folder_is_no_weights(tmp_path: Path) -> None:
     (tmp_path / TINY).mkdir()
-    assert not weights_present(TINY, tmp_path)
+    assert present_weights(TINY, tmp_path) is None
     (tmp_path / TINY / "model.safetensors").touch()
-    assert weights_present(TINY, tmp_path)
+    assert present_weights(TINY, tmp_path) == tmp_path / TINY
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/b", "..", ".", ""])
@@ -51,18 +51,10 @@ def test_an_unknown_name_is_not_asked_of_the_hub(tmp_path: Path, no_hub: None) -
         find_weights("hyenadna-tiny-1k-seqlenn", tmp_path)
 
 
-def test_without_a_download_the_message_says_where_to_put_them(tmp_path: Path) -> None:
-    assert not weights_present(TINY, tmp_path)
-    with pytest.raises(InputError) as caught:
-        find_weights(TINY, tmp_path, download=False)
-    assert str(tmp_path / TINY) in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
 ASK = """
 import json, sys
 from pathlib import Path
-from hyena.hub import find_weights, weights_present
+from hyena.hub import find_weights
 from hyena.errors import InputError
 for name, folder, revision in json.loads(sys.argv[1]):
     try:
@@ -119,12 +111,14 @@ def test_the_hub_is_asked_once_by_revision_and_in_order(hub: tuple[type[Hub], st
     assert Path(ckpt).read_bytes() == b"lightning"
     assert "neither on this disk nor on the hub LongSafari/hyenadna-medium-160k-seqlen" in nowhere
     assert str(tmp_path / "hyenadna-medium-160k-seqlen") in nowhere
-    assert "at revision v9" in unknown_revision
+    assert "at revision 'v9': neither on this disk nor on the hub" in unknown_revision
     assert "arrived damaged" in broken
     fetched = [path for command, path, _ in server.requests if command == "GET"]
     assert len([path for path in fetched if path.startswith(f"/LongSafari/{TINY}-hf/resolve/")]) == 2, fetched
     assert not [blob for blob in tmp_path.rglob("*") if blob.is_file() and blob.read_bytes() == b"damaged on the way"]
-    assert weights_present(TINY, tmp_path), "without the network"
+    assert present_weights(TINY, tmp_path) == Path(new), "without the network"
+    assert present_weights(TINY, tmp_path, "v2") == Path(second)
+    assert present_weights(TINY, tmp_path, "v9") is None
 
 
 def test_a_broken_transfer_is_resumed(hub: tuple[type[Hub], str], tmp_path: Path) -> None:
@@ -161,7 +155,8 @@ def test_a_hub_out_of_reach_is_one_line_that_says_where_to_put_the_weights(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    (refused,) = answers(start("http://127.0.0.1:9", (TINY, tmp_path, None)))
-    assert refused.startswith("refused: ")
-    assert str(tmp_path / TINY) in refused
-    assert "\n" not in refused
+    refusals = answers(start("http://127.0.0.1:9", (TINY, tmp_path, None), (TINY, tmp_path, "v2")))
+    for refused, name in zip(refusals, (f"{TINY}-hf", f"{TINY}-hf at revision 'v2'"), strict=True):
+        assert refused.startswith(f"refused: weights LongSafari/{name}: not on this disk")
+        assert str(tmp_path / TINY) in refused
+        assert "\n" not in refused
