@@ -26,8 +26,9 @@ from hyena.config import HyenaConfig
 from hyena.errors import InputError, one_line
 from hyena.torchfile import read_state_dict
 
-#: The file of a folder that is read, first one first; and what any file of weights may end in.
+#: The file of a folder that is read, first one first; what describes it; and what any file of weights may end in.
 SAFETENSORS, TORCH_BIN, LIGHTNING = "model.safetensors", "pytorch_model.bin", "weights.ckpt"
+CONFIG = "config.json"
 SUFFIXES = (".safetensors", ".ckpt", ".bin", ".pt", ".pth")
 #: Who publishes on the hub.
 HUB_ORGANISATION = "LongSafari"
@@ -176,29 +177,41 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
 # ------------------------------------------------------------------------------------------------------------- writing
 
 
-def save_weights(
-    backbone: nn.Module,
-    config: HyenaConfig,
-    folder: Path,
-    head: Mapping[str, Tensor] | None = None,
-    description: Mapping[str, object] | None = None,
-) -> str:
+def save_weights(backbone: nn.Module, config: HyenaConfig, folder: Path) -> str:
     """Write `model.safetensors` and `config.json` as LongSafari/NAME-hf has them; returns the backbone's digest.
-
-    `head` and `description` are tensors and fields that go in beside the backbone's (`classifiers.py`).
 
     Each file appears whole or not at all, the weights last: a folder that holds them is complete. They read back bit
     for bit by `load_backbone`, and load on the hub's side with the code of the published -hf repositories.
     """
-    model = named_tensors(backbone)
-    folder.mkdir(parents=True, exist_ok=True)
+    write_files(weights_files(backbone, config), folder)
+    return tensors_digest(named_tensors(backbone))
+
+
+def weights_files(
+    backbone: nn.Module,
+    config: HyenaConfig,
+    head: Mapping[str, Tensor] | None = None,
+    description: Mapping[str, object] | None = None,
+) -> dict[str, bytes]:
+    """What `save_weights` writes, by the file's name and in that order.
+
+    `head` and `description` are tensors and fields that go in beside the backbone's (`classifiers.py`).
+    """
     # Copies, because safetensors refuses tensors that share memory, and the -hf code wants each under its own name.
-    tensors = {f"hyena.{name}": tensor.detach().cpu().contiguous().clone() for name, tensor in model.items()}
-    tensors |= {name: tensor.detach().cpu().contiguous().clone() for name, tensor in (head or {}).items()}
+    named = {f"hyena.{name}": tensor for name, tensor in named_tensors(backbone).items()} | dict(head or {})
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in named.items()}
     fields = {**hub_config(config), **(description or {})}
-    _write_whole(folder / "config.json", (json.dumps(fields, indent=2, sort_keys=True) + "\n").encode())
-    _write_whole(folder / SAFETENSORS, safetensors.torch.save(tensors, metadata={"format": "pt"}))
-    return tensors_digest(model)
+    return {
+        CONFIG: (json.dumps(fields, indent=2, sort_keys=True) + "\n").encode(),
+        SAFETENSORS: safetensors.torch.save(tensors, metadata={"format": "pt"}),
+    }
+
+
+def write_files(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write files in their order, each whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        _write_whole(folder / name, content)
 
 
 def hub_config(config: HyenaConfig) -> dict[str, object]:

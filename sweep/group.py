@@ -78,6 +78,12 @@ class Group:
             if not isinstance(result, TrainingError):
                 yield spec, result
 
+    def models(self) -> Iterator[tuple[RunSpec, Classifier]]:
+        """The same runs' fine-tuned models."""
+        for spec, model in zip(self.members, self.stack.classifiers(), strict=True):
+            if not isinstance(model, TrainingError):
+                yield spec, model
+
     def _join(self) -> None:
         """Take in the runs that stand where the stack stands; at the start, or when it has come to nothing, those
         that are furthest behind."""

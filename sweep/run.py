@@ -215,8 +215,9 @@ class Sweep:
         if self.study.resources.gpus == AUTO and whole.gpus:
             self.console.print("measuring what the runs need of a GPU's memory, where it is not known yet")
             shares = memory.shares(to_do, whole, self.study.resources, self.store)
-        assignment = Assignment({run.run_id: run for run in to_do}, shares, self.store.uri, provenance.commit())
-        for run_id in {run.run_id for run in to_do} & self.store.ended():  # failed in an earlier call: to do again
+        by_id = {run.run_id: run for run in to_do}
+        assignment = Assignment(by_id, shares, self.store.uri, provenance.commit(), self.study.keep_models)
+        for run_id in by_id.keys() & self.store.ended():  # failed in an earlier call: to do again
             self.store.delete(f"runs/{run_id}.parquet")
         making = weights.Making(self.study, self.store, keys, to_do, whole)
         with Progress(to_do, already_done, shares, making, self.console) as progress:

@@ -6,7 +6,6 @@ Workers read weights from the store alone, so it does not matter on which machin
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import ray
 import torch
 
-from hyena.checkpoint import load_backbone, save_weights
+from hyena.checkpoint import SAFETENSORS, load_backbone, weights_files
 from hyena.config import PUBLISHED, HyenaConfig
 from hyena.errors import InputError
 from hyena.hub import find_weights, present_weights
@@ -103,15 +102,13 @@ def _loaded(study: Study, model: str, path: Path) -> tuple[str, Backbone]:
 
 
 def stored(store: Store, key: str) -> bool:
-    return "model.safetensors" in store.names(f"weights/{key}")
+    return SAFETENSORS in store.names(f"weights/{key}")
 
 
 def put(store: Store, key: str, backbone: torch.nn.Module, config: HyenaConfig) -> None:
     """Save weights in the store; the tensors last, for they say that the weights are there."""
-    with tempfile.TemporaryDirectory() as folder:
-        save_weights(backbone, config, Path(folder))
-        for name in ("config.json", "model.safetensors"):
-            store.write(f"weights/{key}/{name}", (Path(folder) / name).read_bytes())
+    for name, content in weights_files(backbone, config).items():
+        store.write(f"weights/{key}/{name}", content)
 
 
 class Making:
