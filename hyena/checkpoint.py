@@ -1,4 +1,4 @@
-"""Weights in and out: every format a HyenaDNA has been published or saved in, by path or by published name.
+"""Weights in and out: every format a HyenaDNA has been published or saved in, by path.
 
 Read: Lightning's `weights.ckpt` (LongSafari/NAME), `model.safetensors` and `pytorch_model.bin` (LongSafari/NAME-hf)
 and plain state dicts. Written: `model.safetensors` and `config.json` in the names of -hf. Loading is strict both ways:
@@ -14,30 +14,24 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    HfHubHTTPError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from hyena.config import PUBLISHED, HyenaConfig, nearest
-from hyena.errors import InputError
+from hyena.config import HyenaConfig
+from hyena.errors import InputError, one_line
 from hyena.torchfile import read_state_dict
 
-#: The file of a folder that is read, first one first, and where it lies on the hub.
+#: The file of a folder that is read, first one first; what describes it; and what any file of weights may end in.
 SAFETENSORS, TORCH_BIN, LIGHTNING = "model.safetensors", "pytorch_model.bin", "weights.ckpt"
-HUB_ORGANISATION = "LongSafari"
-HUB_FILES = [("-hf", SAFETENSORS), ("-hf", TORCH_BIN), ("", LIGHTNING)]
+CONFIG = "config.json"
 SUFFIXES = (".safetensors", ".ckpt", ".bin", ".pt", ".pth")
+#: Who publishes on the hub.
+HUB_ORGANISATION = "LongSafari"
 
 #: Tensors of a file that a backbone does not need: heads, the language model's tied output, counters of metrics.
 UNUSED = re.compile(
@@ -63,9 +57,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         stored = safetensors.torch.load_file(file) if file.suffix == ".safetensors" else read_state_dict(file)
     except SafetensorError as error:
-        raise InputError(f"{file}: damaged, or not a safetensors file ({_one_line(error)})") from None
+        raise InputError(f"{file}: damaged, or not a safetensors file ({one_line(error)})") from None
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror or _one_line(error)})") from None
+        raise InputError(f"{file}: cannot be read ({error.strerror or one_line(error)})") from None
     tensors: dict[str, Tensor] = {}
     for key, tensor in stored.items():
         name = normalised(key)
@@ -167,10 +161,6 @@ def _list(names: list[str], one: str, many: str) -> str:
     return f"{names[0]} and {len(names) - 1} more {many}"
 
 
-def _one_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256, in hexadecimal, over the sorted names with dtype, shape and bytes of each tensor.
 
@@ -187,29 +177,41 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
 # ------------------------------------------------------------------------------------------------------------- writing
 
 
-def save_weights(
-    backbone: nn.Module,
-    config: HyenaConfig,
-    folder: Path,
-    head: Mapping[str, Tensor] | None = None,
-    description: Mapping[str, object] | None = None,
-) -> str:
+def save_weights(backbone: nn.Module, config: HyenaConfig, folder: Path) -> str:
     """Write `model.safetensors` and `config.json` as LongSafari/NAME-hf has them; returns the backbone's digest.
-
-    `head` and `description` are tensors and fields that go in beside the backbone's (`classifiers.py`).
 
     Each file appears whole or not at all, the weights last: a folder that holds them is complete. They read back bit
     for bit by `load_backbone`, and load on the hub's side with the code of the published -hf repositories.
     """
-    model = named_tensors(backbone)
-    folder.mkdir(parents=True, exist_ok=True)
+    write_files(weights_files(backbone, config), folder)
+    return tensors_digest(named_tensors(backbone))
+
+
+def weights_files(
+    backbone: nn.Module,
+    config: HyenaConfig,
+    head: Mapping[str, Tensor] | None = None,
+    description: Mapping[str, object] | None = None,
+) -> dict[str, bytes]:
+    """What `save_weights` writes, by the file's name and in that order.
+
+    `head` and `description` are tensors and fields that go in beside the backbone's (`classifiers.py`).
+    """
     # Copies, because safetensors refuses tensors that share memory, and the -hf code wants each under its own name.
-    tensors = {f"hyena.{name}": tensor.detach().cpu().contiguous().clone() for name, tensor in model.items()}
-    tensors |= {name: tensor.detach().cpu().contiguous().clone() for name, tensor in (head or {}).items()}
+    named = {f"hyena.{name}": tensor for name, tensor in named_tensors(backbone).items()} | dict(head or {})
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in named.items()}
     fields = {**hub_config(config), **(description or {})}
-    _write_whole(folder / "config.json", (json.dumps(fields, indent=2, sort_keys=True) + "\n").encode())
-    _write_whole(folder / SAFETENSORS, safetensors.torch.save(tensors, metadata={"format": "pt"}))
-    return tensors_digest(model)
+    return {
+        CONFIG: (json.dumps(fields, indent=2, sort_keys=True) + "\n").encode(),
+        SAFETENSORS: safetensors.torch.save(tensors, metadata={"format": "pt"}),
+    }
+
+
+def write_files(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write files in their order, each whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        _write_whole(folder / name, content)
 
 
 def hub_config(config: HyenaConfig) -> dict[str, object]:
@@ -261,109 +263,3 @@ def _write_whole(path: Path, content: bytes) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-# ------------------------------------------------------------------------------------------------------------- finding
-
-
-def find_weights(name: str, weights_dir: Path | None, revision: str | None = None, download: bool = True) -> Path:
-    """Where the weights called `name` lie on this disk, after a download if need be.
-
-    Args:
-        name: of a folder or file in `weights_dir`, or one of the seven published names.
-        weights_dir: looked at first, for NAME, NAME-hf and NAME with a usual suffix; also the cache of downloads, in
-            the hub's own layout. Where None, the hub's default cache.
-        revision: branch, tag or commit of the hub's repository; files put into `weights_dir` by hand go before it.
-        download: whether the hub may be asked; it locks, so that many processes may ask at once, and resumes.
-
-    Raises InputError that says where was looked.
-    """
-    if not name or name in {".", ".."} or Path(name).name != name:
-        raise InputError(f"weights '{name}': a name is wanted here, not a path")
-    local = _local_weights(name, weights_dir)
-    if local is not None:
-        return local
-    if name not in PUBLISHED:
-        where = f"not in {weights_dir} and " if weights_dir else ""
-        raise InputError(f"weights '{name}': {where}not published; {nearest(name, list(PUBLISHED))}")
-    for suffix, file in HUB_FILES:
-        cached = _hub_file(name + suffix, file, weights_dir, revision, local_files_only=True)
-        if cached is not None:
-            return cached
-    if download:
-        for suffix, file in HUB_FILES:
-            fetched = _hub_file(name + suffix, file, weights_dir, revision, local_files_only=False)
-            if fetched is not None:
-                return _verified(fetched)
-    asked = f"{HUB_ORGANISATION}/{name} and {name}-hf" if download else "(which was not asked)"
-    version = f" at revision {revision}" if revision else ""
-    put = f"; to work offline, put them at {weights_dir / name}" if weights_dir else "; see --weights"
-    raise InputError(f"weights '{name}'{version}: neither on this disk nor on the hub {asked}{put}")
-
-
-def weights_present(name: str, weights_dir: Path | None) -> bool:
-    """Whether `find_weights` would succeed without a download."""
-    try:
-        find_weights(name, weights_dir, download=False)
-    except InputError:
-        return False
-    return True
-
-
-def _local_weights(name: str, weights_dir: Path | None) -> Path | None:
-    if weights_dir is None:
-        return None
-    for candidate in (weights_dir / name, weights_dir / f"{name}-hf", *_with_suffixes(weights_dir, name)):
-        if candidate.is_file() or (candidate.is_dir() and _holds_weights(candidate)):
-            return candidate
-    return None
-
-
-def _with_suffixes(folder: Path, name: str) -> Iterable[Path]:
-    return (folder / f"{name}{suffix}" for suffix in SUFFIXES)
-
-
-def _holds_weights(folder: Path) -> bool:
-    return any(file.suffix in SUFFIXES for file in folder.iterdir())
-
-
-def _hub_file(
-    repository: str, file: str, cache: Path | None, revision: str | None, *, local_files_only: bool
-) -> Path | None:
-    """The file in the hub's cache, fetched if allowed; None where the hub, or the cache, does not have it."""
-    try:
-        found = hf_hub_download(
-            f"{HUB_ORGANISATION}/{repository}",
-            file,
-            revision=revision,
-            cache_dir=cache,
-            local_files_only=local_files_only,
-        )
-    except (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError) as error:
-        if local_files_only or isinstance(error, HfHubHTTPError):  # the second is the hub's own answer "not found"
-            return None
-        raise InputError(_unreachable(repository, cache, error)) from None
-    except Exception as error:  # of the HTTP library too, which changes with the version of huggingface_hub
-        raise InputError(_unreachable(repository, cache, error)) from None
-    return Path(found)
-
-
-def _unreachable(repository: str, cache: Path | None, error: Exception) -> str:
-    place = f"{cache / repository.removesuffix('-hf')}" if cache else "a folder NAME of the one given as --weights"
-    return (
-        f"weights {HUB_ORGANISATION}/{repository}: not on this disk, and not to be had from the hub "
-        f"({_one_line(error)}); to work offline, put them at {place}"
-    )
-
-
-def _verified(file: Path) -> Path:
-    """The cache names a large file by the SHA-256 that the hub announced; a file that is another is not kept."""
-    blob = file.resolve()
-    if re.fullmatch(r"[0-9a-f]{64}", blob.name):
-        with blob.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        if digest != blob.name:
-            file.unlink(missing_ok=True)
-            blob.unlink(missing_ok=True)
-            raise InputError(f"{file}: arrived damaged, SHA-256 {digest} instead of {blob.name}; removed, ask again")
-    return file

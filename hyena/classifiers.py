@@ -11,19 +11,32 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from hyena.checkpoint import load_backbone, misfit, read_tensors, save_weights, weights_file
+from hyena.checkpoint import (
+    CONFIG,
+    load_backbone,
+    misfit,
+    named_tensors,
+    read_tensors,
+    tensors_digest,
+    weights_file,
+    weights_files,
+    write_files,
+)
 from hyena.config import HyenaConfig
 from hyena.errors import InputError
 from hyena.model import Classifier, Padding, Pooling
 
 #: What a head is called: by the hub and here, and by the published fine-tuning code.
 HEADS = ("score", "head.output_transform")
+#: In a saved classifier: the description, and what names and places one tensor.
+DESCRIPTION_BYTES, NAME_BYTES = 1_200, 110
 #: The published way, of files that do not say.
 PUBLISHED_WAY = {"pooling": "all", "padding": "left"}
 
@@ -33,6 +46,12 @@ def save_classifier(model: Classifier, classes: Sequence[str], folder: Path) -> 
 
     Raises ValueError where `classes` are not as many as the head's outputs.
     """
+    write_files(classifier_files(model, classes), folder)
+    return tensors_digest(named_tensors(model.backbone))
+
+
+def classifier_files(model: Classifier, classes: Sequence[str]) -> dict[str, bytes]:
+    """What `save_classifier` writes, by the file's name; the tensors last, for they say that all is there."""
     head = model.head.output_transform
     if len(classes) != head.out_features:
         raise ValueError(f"{len(classes)} class names for a head of {head.out_features} outputs")
@@ -45,7 +64,15 @@ def save_classifier(model: Classifier, classes: Sequence[str], folder: Path) -> 
         "padding": model.padding,
     }
     tensors = {"score.weight": head.weight, "score.bias": head.bias}
-    return save_weights(model.backbone, model.backbone.config, folder, tensors, description)
+    return weights_files(model.backbone, model.backbone.config, tensors, description)
+
+
+@cache
+def classifier_bytes(config: HyenaConfig, num_classes: int) -> int:
+    """About how many bytes these files have. What layers share, such as the position features, counts in each."""
+    with torch.device("meta"):  # shapes without memory
+        tensors = Classifier(config, num_classes).state_dict().values()
+    return DESCRIPTION_BYTES + sum(tensor.nbytes + NAME_BYTES for tensor in tensors)
 
 
 def load_classifier(path: Path) -> tuple[Classifier, tuple[str, ...]]:
@@ -57,7 +84,7 @@ def load_classifier(path: Path) -> tuple[Classifier, tuple[str, ...]]:
     Raises InputError that names the file and what is wrong with it.
     """
     file = weights_file(path)
-    tensors, described = read_tensors(file), _description(file.with_name("config.json"))
+    tensors, described = read_tensors(file), _description(file.with_name(CONFIG))
     name = next((name for name in HEADS if f"{name}.weight" in tensors), None)
     if name is None or tensors[f"{name}.weight"].dim() != 2:
         raise InputError(f"{file}: no classifier's head ({' or '.join(f'{name}.weight' for name in HEADS)})")

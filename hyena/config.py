@@ -69,6 +69,9 @@ PUBLISHED: dict[str, HyenaConfig] = {
     "hyenadna-large-1m-seqlen": HyenaConfig(d_model=256, n_layer=8, l_max=1_000_002),
 }
 
+#: Values of a size that leave its tensors as they are, so that a published size may take others.
+BESIDE_THE_SHAPE = ("embed_dropout", "resid_dropout", "checkpoint_activations")
+
 
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
     """The end of an error about an unknown `name`: the nearest known one, or all of them."""

@@ -18,7 +18,7 @@ from typing import Any, get_args
 import torch
 
 from hyena.checkpoint import save_weights
-from hyena.config import PUBLISHED, HyenaConfig, published
+from hyena.config import BESIDE_THE_SHAPE, PUBLISHED, HyenaConfig, published
 from hyena.corpus import read_corpus
 from hyena.errors import InputError
 from hyena.pretraining import Pretraining, PretrainingConfig, PretrainingPrecision
@@ -27,8 +27,6 @@ from hyena.training import TrainingError
 UNFINISHED = "unfinished.pt"
 SAVE_EVERY_S = 300.0
 SHAPE = ("d_model", "n_layer", "l_max")
-#: Values of a size that leave its tensors as they are, so that a published size may take them, too.
-BESIDE_THE_SHAPE = ("embed_dropout", "resid_dropout", "checkpoint_activations")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

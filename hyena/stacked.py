@@ -74,6 +74,15 @@ class StackedClassifier(nn.Module):
         scaled = pooled * last.weight[:, None] + last.bias[:, None]  # the same after the mean as before, on less
         return _linear(scaled, self.head.output_transform)
 
+    def classifier(self, place: int) -> Classifier:
+        """One seed's model, as memory of its own on the CPU."""
+        head = self.head.output_transform
+        model = Classifier(self.backbone.config, head.out_features, self.pooling, self.padding).to(head.weight.dtype)
+        of_seeds = {name for name, _ in self.named_parameters(remove_duplicate=False)}
+        own = {name: tensor[place] if name in of_seeds else tensor for name, tensor in self.state_dict().items()}
+        model.load_state_dict(own)
+        return model
+
 
 def _shapes(model: nn.Module) -> tuple[tuple[str, torch.Size, bool], ...]:
     return tuple((name, p.shape, p.requires_grad) for name, p in model.named_parameters())
@@ -165,6 +174,15 @@ class StackedRun(Training):
     def results(self) -> list[RunResult | TrainingError]:
         """Each seed's final scores, or why it failed."""
         return [seed.error or self.result_of(seed) for seed in self.progress]
+
+    def classifiers(self) -> Iterator[Classifier | TrainingError]:
+        """Each seed's model as it is now, or why it failed."""
+        places = iter(range(len(self.running)))
+        for seed in self.progress:
+            if seed.error is None and isinstance(self.model, StackedClassifier):
+                yield self.model.classifier(next(places))
+            else:
+                yield seed.error or cast(Classifier, self.model)
 
     def state(self) -> list[dict[str, Any]]:
         """Of each seed what its `Run` would give, so that it can go on in any stack or alone; of a failed one why."""

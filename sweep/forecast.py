@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from hyena.classifiers import classifier_bytes
 from sweep.memory import Kind, remembered
 from sweep.resources import Share
 from sweep.store import Store
@@ -13,8 +14,8 @@ from sweep.study import AUTO, Study
 from sweep.trials import DataFacts, DataSpec, RunSpec
 from sweep.words import duration, size
 
-#: Bytes of a finished run's files in the store, less its logits: most of it is what the columns mean.
-RUN_FILES_BYTES = 45_000
+#: Bytes of a finished run's tables in the store, less its logits: most of it is what the columns mean.
+RUN_TABLES_BYTES = 45_000
 
 
 def forecast(
@@ -24,13 +25,14 @@ def forecast(
     done: Collection[str],
     data: Mapping[str, tuple[DataSpec, DataFacts]],
     missing_data: Sequence[str],
-    missing_weights: Sequence[str],
+    missing_weights: Mapping[str, str],
     cluster: Mapping[str, float],
 ) -> Iterator[str]:
     """The plan in lines.
 
     Args:
         runs: all runs whose data sets are known; `done` are the ids of those that are there already.
+        missing_weights: by the model's name, what is to be said of those that are not there yet.
         cluster: Ray resources of the machine or cluster that the time is told for.
     """
     to_do = [run for run in runs if run.run_id not in done]
@@ -43,8 +45,7 @@ def forecast(
     part = _gpu_part(study, share, to_do, store)
     yield f"each run   {share.cpus} CPU core(s), {part}; {parallel} at once on this machine"
     yield f"time       {_cost(study, store, to_do, done, runs, share, parallel)}"
-    logits = sum(run.facts.test_examples * run.facts.num_classes * 4 for run in to_do)
-    yield f"bytes      about {size(len(to_do) * RUN_FILES_BYTES + logits)} more in the results folder"
+    yield f"bytes      about {size(sum(_run_bytes(study, run) for run in to_do))} more in the results folder"
     for name, (_, facts) in data.items():
         yield (
             f"data set   {name}: {facts.train_examples} training sequences, {facts.num_classes} classes, "
@@ -52,8 +53,15 @@ def forecast(
         )
     for name in missing_data:
         yield f"missing    data set {name}: would be downloaded"
-    for name in missing_weights:
-        yield f"missing    weights of {name}: would be {'made' if study.pretraining else 'downloaded'}"
+    for name, what in missing_weights.items():
+        yield f"missing    weights of {name}: {what}"
+
+
+def _run_bytes(study: Study, run: RunSpec) -> int:
+    """What a run will leave in the store."""
+    facts = run.facts
+    model = classifier_bytes(run.config, facts.num_classes) if study.keep_models else 0
+    return RUN_TABLES_BYTES + facts.test_examples * facts.num_classes * 4 + model
 
 
 def _gpu_part(study: Study, share: Share, to_do: Sequence[RunSpec], store: Store) -> str:

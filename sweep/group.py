@@ -93,6 +93,12 @@ class Group:
             if not isinstance(result, TrainingError):
                 yield spec, result
 
+    def models(self) -> Iterator[tuple[RunSpec, Classifier]]:
+        """The same runs' fine-tuned models."""
+        for spec, model in zip(self.members, self.stack.classifiers(), strict=True):
+            if not isinstance(model, TrainingError):
+                yield spec, model
+
     def _join(self) -> None:
         """Make a stack of the runs that are furthest behind; the others wait, with their states."""
         self.waiting = [*self._going_on(), *self.waiting]

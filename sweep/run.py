@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code: 0 all there, 1 some runs failed, 2 wrong request, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(words)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)  # what stands in brackets is text
     signal.signal(signal.SIGTERM, _as_interrupt)
     try:
         study = load_study(options.study, tuple(options.set))
@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--plan", action="store_true", help="print what would run, and run nothing")
     parser.add_argument("--results", metavar="URI", help="folder, s3:// or gs:// (default: results/NAME_OF_STUDY)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="where data sets are (default: ~/.genomic_benchmarks)")
-    parser.add_argument("--weights", type=Path, metavar="DIR", help="where pretrained weights are cached")
+    parser.add_argument("--weights", type=Path, metavar="DIR", help="where pretrained weights are, and are cached")
     parser.add_argument("--address", metavar="ADDR", help="a running Ray cluster (default: start Ray here)")
     parser.add_argument(
         "--set",
@@ -148,11 +148,13 @@ class Sweep:
     def run(self) -> int:
         """Run what is missing, then say what is there."""
         self.store = Store(self.store.uri, PATIENCE_S)
+        weights.require(self.study, self.options.weights)
         data, _ = self._data(download=True)
-        keys = weights.prepared_keys(self.study, self.store, self.options.weights)
+        keys, found = weights.prepared_keys(self.study, self.store, self.options.weights)
         runs = plan(self.study, data, keys)
         done = self._done(runs)
-        resolved = {**self.study.resolved(), "data": {name: _data_note(spec) for name, (spec, _) in data.items()}}
+        notes = {name: _data_note(spec) for name, (spec, _) in data.items()}
+        resolved = {**self.study.resolved(), "data": notes, "weights_found": found}
         self.store.write_plan(resolved, [run.identity() for run in runs])
         self._audit([spec for spec, _ in data.values()])
         to_do = [run for run in runs if run.run_id not in done]
@@ -213,8 +215,9 @@ class Sweep:
         if self.study.resources.gpus == AUTO and whole.gpus:
             self.console.print("measuring what the runs need of a GPU's memory, where it is not known yet")
             shares = memory.shares(to_do, whole, self.study.resources, self.store)
-        assignment = Assignment({run.run_id: run for run in to_do}, shares, self.store.uri, provenance.commit())
-        for run_id in {run.run_id for run in to_do} & self.store.ended():  # failed in an earlier call: to do again
+        by_id = {run.run_id: run for run in to_do}
+        assignment = Assignment(by_id, shares, self.store.uri, provenance.commit(), self.study.keep_models)
+        for run_id in by_id.keys() & self.store.ended():  # failed in an earlier call: to do again
             self.store.delete(f"runs/{run_id}.parquet")
         making = weights.Making(self.study, self.store, keys, to_do, whole)
         with Progress(to_do, already_done, shares, making, self.console) as progress:

@@ -1,14 +1,15 @@
 """The study file: TOML in, one frozen `Study` out, every mistake named in one line.
 
-    name, description, split_seed
+    name, description, split_seed, keep_models
     [grid]          models, datasets, init, seeds, epochs; any [training] value may stand here as a list, too
     [[exclude]]     what of the grid is left out: lists by the grid's own keys; a run that is in all of them is not run
     [training]      the values of hyena.recipe.TrainingConfig but epochs
-    [models.NAME]   a size of one's own: hyena.config.HyenaConfig
+    [models.NAME]   a size of one's own: hyena.config.HyenaConfig; of a published name: its dropout and checkpointing
     [datasets.NAME] a data set of one's own: hyena.datasets.DatasetSource
     [synthetic]     the embedded genome and tasks: hyena.synthetic.SyntheticConfig
     [pretraining]   corpus = "synthetic" or FASTA files, and hyena.pretraining.PretrainingConfig; without this table
-                    the pretrained arm takes the published weights of its name
+                    the pretrained arms take weights by the model's name, from --weights or the hub
+    [weights]       revision: which of the published ones; [weights.paths]: files by the model's name
     [resources]     cpus and gpus of one run, and what an hour costs
     [analysis]      margin, epochs: what the report asks
 
@@ -26,19 +27,16 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
-
-from hyena.config import PUBLISHED, HyenaConfig, nearest
+from hyena.config import BESIDE_THE_SHAPE, PUBLISHED, HyenaConfig, nearest
 from hyena.datasets import OFFICIAL, DatasetSource
 from hyena.errors import InputError
 from hyena.pretraining import PretrainingConfig
 from hyena.recipe import TrainingConfig
 from hyena.synthetic import TASKS, SyntheticConfig
 from sweep.schema import FROM_WEIGHTS, INITIALISATIONS
-
-T = TypeVar("T")
+from sweep.toml import build, checked, known_keys
 
 #: TrainingConfig fields that a study sets outside [training].
 GRID_ONLY = ("epochs",)
@@ -125,10 +123,28 @@ class Pretraining:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """Which weights the pretrained arms start from, where the study does not make them.
+
+    Attributes:
+        revision: branch, tag or commit of the hub's repositories; None is their main branch.
+        paths: file or folder of weights by the model's name; they go before all that is found by name.
+    """
+
+    revision: str | None = None
+    paths: dict[str, Path] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.revision is not None and not self.revision.strip():
+            raise InputError("revision is empty: it must name a branch, a tag or a commit")
+
+
+@dataclass(frozen=True)
 class Study:
     """A validated study.
 
     Attributes:
+        keep_models: whether the fine-tuned model of every run is kept with its results.
         vary: the training values that are crossed like the grid's axes.
         exclude: what of that is left out: a point whose value stands in every list of one of these.
     """
@@ -136,6 +152,7 @@ class Study:
     name: str
     description: str
     split_seed: int
+    keep_models: bool
     grid: Grid
     vary: dict[str, tuple[Any, ...]]
     exclude: tuple[dict[str, tuple[Any, ...]], ...]
@@ -144,6 +161,7 @@ class Study:
     datasets: dict[str, DatasetSource]
     synthetic: SyntheticConfig
     pretraining: Pretraining | None
+    weights: Weights
     resources: Resources
     analysis: Analysis
     folder: Path = field(compare=False)
@@ -152,8 +170,10 @@ class Study:
         return self.models.get(name) or PUBLISHED[name]
 
     @property
-    def needs_weights(self) -> bool:
-        return any(init in FROM_WEIGHTS for init in self.grid.init)
+    def pretrained_models(self) -> list[str]:
+        """The models that some run takes pretrained weights of, in the grid's order."""
+        taken = {point["models"] for point in self.points() if point["init"] in FROM_WEIGHTS}
+        return [name for name in self.grid.models if name in taken]
 
     @property
     def axes(self) -> dict[str, tuple[Any, ...]]:
@@ -176,8 +196,8 @@ class Study:
         return json.loads(json.dumps(values, default=str))
 
 
-TABLES = ("grid", "training", "models", "datasets", "synthetic", "pretraining", "resources", "analysis")
-TOP_LEVEL = ("name", "description", "split_seed", "exclude", *TABLES)
+TABLES = ("grid", "training", "models", "datasets", "synthetic", "pretraining", "weights", "resources", "analysis")
+TOP_LEVEL = ("name", "description", "split_seed", "keep_models", "exclude", *TABLES)
 
 
 def load_study(path: Path, overrides: tuple[str, ...] = ()) -> Study:
@@ -216,27 +236,28 @@ def _override(table: dict[str, Any], override: str) -> None:
 
 
 def _study(table: dict[str, Any], folder: Path, default_name: str) -> Study:
-    _known_keys(table, TOP_LEVEL, "the study")
+    known_keys(table, TOP_LEVEL, "the study")
     for name in TABLES:
         if not isinstance(table.get(name, {}), dict):
             raise InputError(f"{name} must be a table: [{name}]")
-    name = _checked(str, table.get("name", default_name), "name")
+    name = checked(str, table.get("name", default_name), "name")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise InputError(f"name = '{name}': letters, digits, '_', '.' and '-' only, for it names a folder")
     grid, vary = _grid(table.get("grid", {}))
-    models = {key: build(HyenaConfig, value, f"models.{key}") for key, value in table.get("models", {}).items()}
     study = Study(
         name=name,
-        description=_checked(str, table.get("description", ""), "description"),
-        split_seed=_checked(int, table.get("split_seed", 0), "split_seed"),
+        description=checked(str, table.get("description", ""), "description"),
+        split_seed=checked(int, table.get("split_seed", 0), "split_seed"),
+        keep_models=checked(bool, table.get("keep_models", False), "keep_models"),
         grid=grid,
         vary=vary,
         exclude=tuple(_exclusion(number, rule) for number, rule in enumerate(_rules(table))),
         training=_training(table.get("training", {}), vary),
-        models=models,
+        models={key: _size(key, value) for key, value in table.get("models", {}).items()},
         datasets={key: _source(key, value, folder) for key, value in table.get("datasets", {}).items()},
         synthetic=build(SyntheticConfig, table.get("synthetic", {}), "synthetic"),
         pretraining=_pretraining(table["pretraining"], folder) if "pretraining" in table else None,
+        weights=_weights(table.get("weights", {}), folder),
         resources=build(Resources, table.get("resources", {}), "resources"),
         analysis=build(Analysis, table.get("analysis", {}), "analysis"),
         folder=folder,
@@ -250,11 +271,11 @@ def _grid(table: dict[str, Any]) -> tuple[Grid, dict[str, tuple[Any, ...]]]:
     """The grid proper, and the training values that stand in it as lists."""
     axes = [axis.name for axis in dataclasses.fields(Grid)]
     training = get_type_hints(TrainingConfig)
-    _known_keys(table, [*axes, *(key for key in training if key not in GRID_ONLY)], "grid")
+    known_keys(table, [*axes, *(key for key in training if key not in GRID_ONLY)], "grid")
     grid = build(Grid, {key: value for key, value in table.items() if key in axes}, "grid")
     vary = {}
     for key in table.keys() - set(axes):
-        vary[key] = _checked(tuple[training[key], ...], table[key], f"grid.{key}")  # type: ignore[valid-type]
+        vary[key] = checked(tuple[training[key], ...], table[key], f"grid.{key}")  # type: ignore[valid-type]
         if not vary[key] or len(set(vary[key])) < len(vary[key]):
             raise InputError(f"grid.{key}: it must hold at least one value, and none twice")
     return grid, dict(sorted(vary.items()))
@@ -280,7 +301,7 @@ def _exclusion(number: int, rule: Any) -> dict[str, tuple[Any, ...]]:
 def _exclusions_are_sound(study: Study) -> None:
     """Every rule speaks of the grid, and something is left. A value that is not there would be a slip of the pen."""
     for number, rule in enumerate(study.exclude):
-        _known_keys(rule, list(study.axes), f"exclude.{number}")
+        known_keys(rule, list(study.axes), f"exclude.{number}")
         for key, values in rule.items():
             for value in values:
                 if value not in study.axes[key]:
@@ -302,6 +323,21 @@ def _training(table: dict[str, Any], vary: dict[str, tuple[Any, ...]]) -> dict[s
     return {key: value for key, value in values.items() if key not in GRID_ONLY}
 
 
+def _size(name: str, table: Any) -> HyenaConfig:
+    """A size of one's own, or a published one with values that leave its tensors as they are."""
+    own, where = PUBLISHED.get(name), f"models.{name}"
+    if own is None or not isinstance(table, dict):
+        return build(HyenaConfig, table, where)
+    size = build(HyenaConfig, {**dataclasses.asdict(own), **table}, where)
+    for key in table.keys() - set(BESIDE_THE_SHAPE):
+        if getattr(size, key) != getattr(own, key):
+            raise InputError(
+                f"{where}: {key} = {getattr(size, key)}, where the published size has {getattr(own, key)}; "
+                "a size that differs in this needs another name"
+            )
+    return size
+
+
 def _source(name: str, table: dict[str, Any], folder: Path) -> DatasetSource:
     source = build(DatasetSource, table, f"datasets.{name}")
     if source.path is None:
@@ -314,7 +350,7 @@ def _pretraining(table: dict[str, Any], folder: Path) -> Pretraining:
         raise InputError('pretraining: corpus is missing: "synthetic", or a list of FASTA files')
     corpus = table["corpus"]
     if isinstance(corpus, list):
-        paths = _checked(tuple[str, ...], corpus, "pretraining.corpus")
+        paths = checked(tuple[str, ...], corpus, "pretraining.corpus")
         corpus = tuple(str(_resolved(Path(path), folder)) for path in paths)
         for path in corpus:
             if not Path(path).is_file():
@@ -325,58 +361,30 @@ def _pretraining(table: dict[str, Any], folder: Path) -> Pretraining:
     return Pretraining(corpus, build(PretrainingConfig, rest, "pretraining"))
 
 
+def _weights(table: dict[str, Any], folder: Path) -> Weights:
+    weights = build(Weights, table, "weights")
+    return dataclasses.replace(weights, paths={name: _resolved(path, folder) for name, path in weights.paths.items()})
+
+
 def _names_are_known(study: Study) -> None:
     known_models = [*study.models, *PUBLISHED]
     for name in study.grid.models:
         if name not in known_models:
             raise InputError(f"grid.models: unknown model '{name}'; {nearest(name, known_models)}")
-        if study.needs_weights and study.pretraining is None and name in study.models:
-            raise InputError(
-                f"grid.init: the model '{name}' is the study's own, so no published weights exist: "
-                "add a [pretraining] table, or keep to init = ['scratch']"
-            )
         length = study.pretraining.config.length if study.pretraining else 0
         if length > study.model(name).l_max:
             raise InputError(f"pretraining.length = {length}: '{name}' takes at most {study.model(name).l_max}")
+    for name in study.weights.paths:
+        if name not in known_models:
+            raise InputError(f"weights.paths: unknown model '{name}'; {nearest(name, known_models)}")
+    if study.pretraining is not None and study.weights != Weights():
+        raise InputError("weights: the study makes its own in [pretraining]; keep one of the two tables")
     known_datasets = [*study.datasets, *TASKS, *OFFICIAL]
     for name in study.grid.datasets:
         if name not in known_datasets:
             raise InputError(f"grid.datasets: unknown data set '{name}'; {nearest(name, known_datasets)}")
     if study.analysis.epochs is not None and study.analysis.epochs not in study.grid.epochs:
         raise InputError(f"analysis.epochs = {study.analysis.epochs}: it must be one of {list(study.grid.epochs)}")
-
-
-def build(kind: type[T], table: Any, where: str) -> T:
-    """A dataclass from a TOML table: unknown keys, missing keys and wrong types are InputErrors that name `where`."""
-    if not isinstance(table, dict):
-        raise InputError(f"{where} must be a table: [{where}]")
-    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
-    _known_keys(table, [f.name for f in fields], where)
-    for f in fields:
-        if f.name not in table and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            raise InputError(f"{where}: {f.name} is missing")
-    hints = get_type_hints(kind)
-    values = {key: _checked(hints[key], value, f"{where}.{key}") for key, value in table.items()}
-    try:
-        return kind(**values)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-
-
-def _checked(kind: Any, value: Any, where: str) -> Any:
-    """`value` as `kind`, without coercion (JSON's strict rules: a list may become a tuple, "3" never 3)."""
-    try:
-        return TypeAdapter(kind).validate_json(json.dumps(value, default=str), strict=True)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        place = ".".join([where, *(str(part) for part in fault["loc"] if isinstance(part, int))])
-        raise InputError(f"{place} = {value!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}") from None
-
-
-def _known_keys(table: dict[str, Any], known: list[str] | tuple[str, ...], where: str) -> None:
-    for key in table:
-        if key not in known:
-            raise InputError(f"{where}: unknown key '{key}'; {nearest(key, known)}")
 
 
 def _resolved(path: Path, folder: Path) -> Path:

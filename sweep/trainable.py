@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from ray import tune
 
+from hyena.classifiers import classifier_files
 from hyena.training import PreparedData
 from sweep.group import Group, reason_of
 from sweep.resources import Share
@@ -52,12 +53,16 @@ class Outcome(StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Assignment:
-    """What every worker of a sweep gets once: where results go, and all runs and what each may use, by `run_id`."""
+    """What every worker of a sweep gets once: all runs and what each may use, by `run_id`, and where results go.
+
+    `keep_models`: whether the fine-tuned models are results, too.
+    """
 
     runs: Mapping[str, RunSpec]
     shares: Mapping[str, Share]
     results: str
     commit: str | None
+    keep_models: bool = False
 
     def larger(self, run_ids: Iterable[str]) -> Assignment:
         """The same with larger shares for these runs, where there is anything larger."""
@@ -150,6 +155,8 @@ class TrialTrainable(tune.Trainable):
             if spec.run_id in self.group.failed:
                 self._write_failure(spec, self.group.failed[spec.run_id])
         if self.group.finished:
+            if self.assignment.keep_models:
+                self._write_models(self.group)
             for spec, result in self.group.results():
                 examples = {name: len(split.labels) for name, split in self._splits().items()}
                 row = done_row(spec, result, examples, self.group.weights_digests[spec.run_id], self.where)
@@ -160,6 +167,13 @@ class TrialTrainable(tune.Trainable):
             self.store.write(name, state)
         self.kept, self.kept_at = True, time.monotonic()
         return {"done": False, "outcome": Outcome.UNFINISHED, **report}
+
+    def _write_models(self, group: Group) -> None:
+        """Before the rows, so that a row means that the model is there."""
+        classes = load_data(self.specs[0].data).classes
+        for spec, model in group.models():
+            for name, content in classifier_files(model, classes).items():
+                self.store.write(f"models/{spec.run_id}/{name}", content, durable=True)
 
     def _report(self, group: Group) -> dict[str, Any]:
         """What Tune hears of an epoch: means over the runs that go on, and what ended."""

@@ -167,7 +167,7 @@ def weights_keys(study: Study, corpus_digest: str) -> dict[str, str]:
     recipe = {key: value for key, value in recipe.items() if key != "log_every"}  # changes what is seen, not what is
     return {
         name: _digest({"model": name, "config": _numbers(study.model(name)), "corpus": corpus_digest, **recipe})
-        for name in study.grid.models
+        for name in study.pretrained_models
     }
 
 

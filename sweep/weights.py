@@ -1,4 +1,4 @@
-"""Pretrained weights of a study: made here by its own pretraining, or the published ones; each kept in the store.
+"""Pretrained weights of a study: made by its own pretraining, or found by path or by name; each kept in the store.
 
 Workers read weights from the store alone, so it does not matter on which machine they were made or found.
 """
@@ -6,7 +6,6 @@ Workers read weights from the store alone, so it does not matter on which machin
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,10 @@ from typing import Any
 import ray
 import torch
 
-from hyena.checkpoint import find_weights, load_backbone, save_weights, weights_present
-from hyena.config import HyenaConfig
+from hyena.checkpoint import SAFETENSORS, load_backbone, weights_files
+from hyena.config import PUBLISHED, HyenaConfig
+from hyena.errors import InputError
+from hyena.hub import find_weights, present_weights
 from hyena.model import Backbone
 from hyena.pretraining import Pretraining as PretrainingRun
 from hyena.pretraining import PretrainingRecord
@@ -24,55 +25,90 @@ from sweep.store import Store
 from sweep.study import Study
 from sweep.trials import RunSpec, corpus_of, weights_keys
 
+#: Of a digest, what names weights in the store and in the identity of a run.
+KEY_DIGITS = 16
 
-def known_keys(study: Study, store: Store, folder: Path | None) -> tuple[dict[str, str], list[str]]:
-    """Key of each model's weights, and the models whose weights are not there yet. Downloads nothing."""
-    if not study.needs_weights:
-        return {}, []
+
+def known_keys(study: Study, store: Store, folder: Path | None) -> tuple[dict[str, str], dict[str, str]]:
+    """Key of each model's weights, and what is to be said of those that are not there yet. Downloads nothing."""
+    models = study.pretrained_models
+    if not models:
+        return {}, {}
     if study.pretraining is not None:
         keys = weights_keys(study, corpus_of(study).digest)
-        return keys, [model for model, key in keys.items() if not stored(store, key)]
-    keys, missing = {}, []
-    for model in study.grid.models:
-        if weights_present(model, folder):
-            keys[model] = _published(study.model(model), find_weights(model, folder, download=False))[0]
+        return keys, {model: "would be made" for model in models if not stored(store, keys[model])}
+    keys, missing = {}, {}
+    for model in models:
+        path = _present(study, model, folder)
+        if path is not None:
+            keys[model] = _loaded(study, model, path)[0][:KEY_DIGITS]
         else:
             keys[model] = f"unknown-{model}"
-            missing.append(model)
+            missing[model] = _nowhere(study, model, folder) or "would be downloaded"
     return keys, missing
 
 
-def prepared_keys(study: Study, store: Store, folder: Path | None) -> dict[str, str]:
-    """Key of each model's weights; published ones are downloaded if need be, and put into the store."""
-    if not study.needs_weights:
-        return {}
+def require(study: Study, folder: Path | None) -> None:
+    """InputError, before anything is fetched or started, where a run takes weights that are nowhere to be had."""
+    if study.pretraining is None:
+        for model in study.pretrained_models:
+            reason = _nowhere(study, model, folder)
+            if reason is not None and _present(study, model, folder) is None:
+                raise InputError(f"weights of {model}: {reason}")
+
+
+def prepared_keys(study: Study, store: Store, folder: Path | None) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """Key of each model's weights, and where those that the study does not make were found, with their digest.
+
+    Published ones are downloaded if need be; found ones are put into the store.
+    """
+    models = study.pretrained_models
+    if not models:
+        return {}, {}
     if study.pretraining is not None:
-        return weights_keys(study, corpus_of(study).digest)
-    keys = {}
-    for model in study.grid.models:
-        config = study.model(model)
-        keys[model], backbone = _published(config, find_weights(model, folder))
+        return weights_keys(study, corpus_of(study).digest), {}
+    keys, found = {}, {}
+    for model in models:
+        path = _present(study, model, folder) or find_weights(model, folder, study.weights.revision)
+        digest, backbone = _loaded(study, model, path)
+        keys[model], found[model] = digest[:KEY_DIGITS], {"path": str(path), "digest": digest}
         if not stored(store, keys[model]):
-            put(store, keys[model], backbone, config)
-    return keys
+            put(store, keys[model], backbone, study.model(model))
+    return keys, found
 
 
-def _published(config: HyenaConfig, path: Path) -> tuple[str, Backbone]:
-    """Weights from a file, and a key that depends on their numbers alone, not on where they lie or in which format."""
-    backbone = Backbone(config)
-    return load_backbone(backbone, path)[:16], backbone
+def _present(study: Study, model: str, folder: Path | None) -> Path | None:
+    """Where a model's weights lie on this disk: named by the study, or found by name."""
+    path = study.weights.paths.get(model)
+    if path is None:
+        return present_weights(model, folder, study.weights.revision)
+    return path if path.exists() else None
+
+
+def _nowhere(study: Study, model: str, folder: Path | None) -> str | None:
+    """Of weights that are not present: why they are nowhere else, and what would be right; None of published ones."""
+    if model in study.weights.paths:
+        return f"[weights.paths] names {study.weights.paths[model]}, where there is nothing"
+    if model in PUBLISHED:
+        return None
+    put = f"put them at {folder / model}" if folder else f"give --weights a folder with '{model}' in it"
+    return f"the size is the study's own: {put}, name them in [weights.paths], or make them by a [pretraining] table"
+
+
+def _loaded(study: Study, model: str, path: Path) -> tuple[str, Backbone]:
+    """Weights from a file, and their digest, which depends neither on where they lie nor on the file's format."""
+    backbone = Backbone(study.model(model))
+    return load_backbone(backbone, path), backbone
 
 
 def stored(store: Store, key: str) -> bool:
-    return "model.safetensors" in store.names(f"weights/{key}")
+    return SAFETENSORS in store.names(f"weights/{key}")
 
 
 def put(store: Store, key: str, backbone: torch.nn.Module, config: HyenaConfig) -> None:
     """Save weights in the store; the tensors last, for they say that the weights are there."""
-    with tempfile.TemporaryDirectory() as folder:
-        save_weights(backbone, config, Path(folder))
-        for name in ("config.json", "model.safetensors"):
-            store.write(f"weights/{key}/{name}", (Path(folder) / name).read_bytes())
+    for name, content in weights_files(backbone, config).items():
+        store.write(f"weights/{key}/{name}", content)
 
 
 class Making:

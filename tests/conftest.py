@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
+from tests.hub import Hub, serving
+
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's workers are as nice as can be, and starve beside a test
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # many small tensors: more threads only get in each other's way
 
@@ -71,6 +73,13 @@ def gcs_server() -> Iterator[str]:
 def gs(gcs_server: str) -> str:
     """Address of an empty folder on that server."""
     return f"gs://anonymous@bucket/{uuid.uuid4().hex}/results?scheme=http&endpoint_override={gcs_server}&retry_limit_seconds=20"
+
+
+@pytest.fixture
+def hub() -> Iterator[tuple[type[Hub], str]]:
+    """A Hugging Face hub on this machine's loopback, to be filled, and its address."""
+    with serving() as hub:
+        yield hub
 
 
 @pytest.fixture(params=["local", "s3", "gs"])

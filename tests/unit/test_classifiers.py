@@ -8,8 +8,8 @@ import safetensors.torch
 import torch
 
 from hyena.checkpoint import load_backbone, named_tensors, tensors_digest
-from hyena.classifiers import load_classifier, save_classifier
-from hyena.config import HyenaConfig
+from hyena.classifiers import classifier_bytes, load_classifier, save_classifier
+from hyena.config import PUBLISHED, HyenaConfig
 from hyena.errors import InputError
 from hyena.model import Backbone, Classifier, initialise
 from hyena.optimisation import predict
@@ -54,6 +54,13 @@ def test_the_folder_is_one_of_the_hub(tuned: Classifier, tmp_path: Path) -> None
     assert described["architectures"] == ["HyenaDNAForSequenceClassification"]
     assert described["id2label"] == {"0": "a", "1": "b", "2": "c"}
     assert (described["max_seq_len"], described["emb_dim"], described["num_labels"]) == (50, 7, 3)
+
+
+@pytest.mark.parametrize("config", [SMALL, PUBLISHED["hyenadna-tiny-1k-seqlen"]])
+def test_the_size_on_disk_is_known_before(config: HyenaConfig, tmp_path: Path) -> None:
+    save_classifier(Classifier(config, 2), ("a", "b"), tmp_path)
+    on_disk = sum(file.stat().st_size for file in tmp_path.iterdir())
+    assert classifier_bytes(config, 2) == pytest.approx(on_disk, rel=0.05)
 
 
 def test_what_the_published_code_saves_is_read_the_published_way(tuned: Classifier, tmp_path: Path) -> None:

@@ -101,6 +101,16 @@ def test_compacted_rows_are_the_same_rows_in_few_files(results: str) -> None:
     assert read(results) == before
 
 
+def test_kept_models_stay_where_they_are(results: str) -> None:
+    before, store = read(results), Store(results)
+    names = [f"models/{row['run_id']}/{name}" for row in before.stored for name in ("config.json", "model.safetensors")]
+    for name in names:
+        store.write(name, name.encode())
+    assert compact(store).runs == 4
+    assert [store.read(name) for name in names] == [name.encode() for name in names]
+    assert read(results) == before
+
+
 def test_younger_runs_stay_until_the_next_compaction(place: str, few: Path, tmp_path: Path) -> None:
     store, whole = Store(fill(place, few)), read(place)
     late = sorted(path.relative_to(few) for path in few.glob("*/*scratch-2.parquet"))

@@ -7,11 +7,13 @@ import pytest
 from test_store import row
 from test_trials import data_of, path  # noqa: F401 - a fixture
 
+from hyena.classifiers import classifier_bytes
 from sweep.forecast import forecast
 from sweep.memory import Kind, Measured, remember
 from sweep.store import Store
 from sweep.study import load_study
 from sweep.trials import plan
+from sweep.words import size
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -46,7 +48,7 @@ def said(
             )
         )
     ended = {run.run_id for run in runs[:done]}
-    return "\n".join(forecast(study, store, runs, ended, data, missing, ["small"], cluster))
+    return "\n".join(forecast(study, store, runs, ended, data, missing, {"small": "would be made"}, cluster))
 
 
 def test_counts_parts_bytes_and_what_is_missing(path: Path, store: Store) -> None:  # noqa: F811
@@ -56,6 +58,14 @@ def test_counts_parts_bytes_and_what_is_missing(path: Path, store: Store) -> Non
     assert "not known before the first runs are done" in text
     assert "bytes      about 1.08 MB more" in text  # 24 × (45 kB + 10 examples × 2 classes × 4 bytes)
     assert "missing    weights of small: would be made" in text
+
+
+def test_kept_models_count_as_bytes(path: Path, store: Store) -> None:  # noqa: F811
+    study = load_study(path)
+    models = sum(classifier_bytes(study.model(name), 2) for name in study.grid.models) * 12
+    text = said(path, store, {"CPU": 4}, overrides=("keep_models=true",))
+    assert f"bytes      about {size(24 * (45_000 + 10 * 2 * 4) + models)} more" in text
+    assert models > 100_000
 
 
 def test_runs_of_a_missing_data_set_count_as_planned(path: Path, store: Store) -> None:  # noqa: F811

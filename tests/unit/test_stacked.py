@@ -11,7 +11,7 @@ import torch
 from hyena.batches import Batch
 from hyena.config import HyenaConfig
 from hyena.model import Classifier, initialise
-from hyena.optimisation import optimisation_step, optimizer_for
+from hyena.optimisation import optimisation_step, optimizer_for, predict
 from hyena.randomness import numpy_stream, stream
 from hyena.recipe import TrainingConfig
 from hyena.sequences import Dataset, dataset_from_sequences
@@ -72,6 +72,13 @@ def results(run: StackedRun) -> list[RunResult]:
     found = run.results()
     assert not any(isinstance(result, TrainingError) for result in found)
     return found  # type: ignore[return-value]
+
+
+def results_of_the_others(run: StackedRun) -> list[RunResult]:
+    """Of the seeds that did not fail."""
+    while not run.finished:
+        run.advance()
+    return [result for result in run.results() if isinstance(result, RunResult)]
 
 
 def measures(result: RunResult) -> torch.Tensor:
@@ -202,6 +209,38 @@ def test_a_seed_can_leave_the_stack_and_go_on_alone(dataset: Dataset) -> None:
         run.advance()
     expected = results(stack)[1]
     assert torch.allclose(measures(run.result()), measures(expected), rtol=0, atol=1e-6)
+
+
+def test_each_seeds_model_can_be_taken_from_the_stack(dataset: Dataset) -> None:
+    recipe = config(pooling="real", padding="right", epochs=2)
+    models = [classifier(seed, recipe) for seed in (5, *SEEDS)]
+    for model in models:
+        next(model.buffers()).mul_(0.5)  # stored position features need not be the computed ones
+    stack = StackedRun(models, prepared(dataset, recipe), recipe, (5, *SEEDS))
+    with torch.no_grad():
+        stack.model.head.output_transform.bias[0] = math.nan
+    found = results_of_the_others(stack)
+    failed, *taken = stack.classifiers()
+    assert failed is stack.progress[0].error
+    assert len(taken) == len(SEEDS)
+    for place, model in enumerate(taken):
+        assert isinstance(model, Classifier)
+        for name, parameter in model.named_parameters():
+            assert torch.equal(parameter, stack.model.get_parameter(name)[place]), name
+        for name, buffer in model.named_buffers():
+            assert torch.equal(buffer, stack.model.get_buffer(name)), name
+        logits = predict(model, stack.data.test, recipe)
+        assert abs(logits.numpy() - found[place].test_logits).max() < 1e-6
+    before = taken[0].head.output_transform.bias.clone()
+    with torch.no_grad():
+        stack.model.head.output_transform.bias.zero_()
+    assert torch.equal(taken[0].head.output_transform.bias, before)  # memory of its own
+
+
+def test_a_single_seeds_model_is_the_one_that_was_trained(dataset: Dataset) -> None:
+    stack = stack_of(dataset, config(epochs=1), (3,))
+    stack.advance()
+    assert list(stack.classifiers()) == [stack.model]
 
 
 def test_what_does_not_belong_together_is_refused(dataset: Dataset) -> None:

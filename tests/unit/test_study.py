@@ -1,9 +1,11 @@
 """Study files: what is accepted, what is refused, and in which words."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
+from hyena.config import PUBLISHED
 from hyena.errors import InputError
 from sweep.study import load_study
 
@@ -64,6 +66,13 @@ def test_what_is_excluded_is_not_among_the_points(minimal: Path) -> None:
     assert less.resolved()["exclude"][0] == {"epochs": [50], "init": ["scratch"]}
 
 
+def test_a_study_that_makes_its_weights_takes_no_others(minimal: Path) -> None:
+    made = ('pretraining={corpus="synthetic", steps=1}',)
+    load_study(minimal, made)
+    with pytest.raises(InputError, match=r"the study makes its own in \[pretraining\]; keep one of the two"):
+        load_study(minimal, (*made, "weights.revision=v2"))
+
+
 def test_relative_paths_count_from_the_study_file(minimal: Path) -> None:
     (minimal.parent / "genome.fa").write_text(">x\nACGT\n")
     study = load_study(
@@ -113,6 +122,18 @@ def test_relative_paths_count_from_the_study_file(minimal: Path) -> None:
         ("resources.gpus=some", "resources.gpus"),
         ("resources.runs_per_gpu=0", "runs_per_gpu = 0"),
         ("resources.price_per_hour=-1", "price_per_hour = -1"),
+        ("weights.revison=main", "weights: unknown key 'revison'; did you mean 'revision'?"),
+        ("weights.revision=3", "weights.revision = 3: input should be a valid string"),
+        ('weights.revision=""', "weights: revision is empty: it must name a branch, a tag or a commit"),
+        ("weights=x", "weights must be a table: [weights]"),
+        ("weights.paths.m=3", "weights.paths = {'m': 3}"),
+        (
+            'weights.paths.hyenadna-tiny-1k-seqln="x"',
+            "weights.paths: unknown model 'hyenadna-tiny-1k-seqln'; did you mean 'hyenadna-tiny-1k-seqlen",
+        ),
+        ("models.hyenadna-tiny-1k-seqlen=3", "models.hyenadna-tiny-1k-seqlen must be a table"),
+        ("keep_models=1", "keep_models = 1: input should be a valid boolean"),
+        ("keep_model=true", "unknown key 'keep_model'; did you mean 'keep_models'?"),
         ("nonsense", "--set nonsense: it must be KEY=VALUE"),
     ],
 )
@@ -127,9 +148,31 @@ def test_a_mistake_is_named_in_one_line(minimal: Path, override: str, words: str
     assert "\n" not in str(error.value)
 
 
-def test_an_own_size_has_no_published_weights(minimal: Path) -> None:
-    with pytest.raises(InputError, match="no published weights exist"):
-        load_study(minimal, ("models.m={d_model=8, n_layer=1, l_max=64}", 'grid.models=["m"]'))
+def test_weights_are_named_by_revision_and_by_path(minimal: Path) -> None:
+    own = ("models.m={d_model=8, n_layer=1, l_max=64}", 'grid.models=["m", "hyenadna-tiny-1k-seqlen"]')
+    study = load_study(minimal, (*own, "weights.revision=v2", 'weights.paths.m="made/m"'))
+    assert study.weights.revision == "v2"
+    assert study.weights.paths == {"m": minimal.parent / "made" / "m"}
+    assert study.resolved()["weights"] == {"revision": "v2", "paths": {"m": str(minimal.parent / "made" / "m")}}
+    assert load_study(minimal, own).resolved()["weights"] == {"revision": None, "paths": {}}
+
+
+def test_the_models_that_take_weights_are_those_of_the_runs(minimal: Path) -> None:
+    models = ("models.m={d_model=8, n_layer=1, l_max=64}", 'grid.models=["m", "hyenadna-tiny-1k-seqlen"]')
+    assert load_study(minimal, models).pretrained_models == ["m", "hyenadna-tiny-1k-seqlen"]
+    rule = 'exclude=[{models=["m"], init=["pretrained"]}]'
+    assert load_study(minimal, (*models, rule)).pretrained_models == ["hyenadna-tiny-1k-seqlen"]
+    assert load_study(minimal, (*models, 'grid.init=["scratch"]')).pretrained_models == []
+
+
+def test_a_published_size_may_differ_in_what_leaves_its_tensors_alone(minimal: Path) -> None:
+    name = "hyenadna-tiny-1k-seqlen"
+    study = load_study(minimal, (f"models.{name}.checkpoint_activations=true", f"models.{name}.embed_dropout=0.2"))
+    expected = dataclasses.replace(PUBLISHED[name], embed_dropout=0.2)
+    assert study.model(name) == expected
+    assert study.model(name).checkpoint_activations
+    with pytest.raises(InputError, match=r"n_layer = 3, where the published size has 2; .* needs another name"):
+        load_study(minimal, (f"models.{name}.n_layer=3",))
 
 
 @pytest.mark.parametrize("content", [b"[grid\n", b"\xff\xfe", b"grid = 3\n"])

@@ -1,20 +1,26 @@
 """One run on one worker, step by step: what it leaves in the store, and what it tells the sweep."""
 
 import dataclasses
+import io
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from test_progress import RUN
 
 import hyena.training
+from hyena.classifiers import load_classifier
 from hyena.config import HyenaConfig
+from hyena.model import Classifier
+from hyena.optimisation import predict
 from hyena.recipe import TrainingConfig
 from hyena.stacked import StackedRun
 from hyena.synthetic import SyntheticConfig
+from hyena.training import PreparedData
 from sweep import trainable as module
 from sweep.resources import Share
 from sweep.store import Store, StoreError
@@ -40,10 +46,12 @@ def spec() -> Any:
 
 @pytest.fixture
 def start(spec: Any, tmp_path: Path) -> Callable[..., TrialTrainable]:
-    def start(*seeds: int, share: Share = CPU, **values: Any) -> TrialTrainable:
+    def start(
+        *seeds: int, share: Share = CPU, results: str = str(tmp_path), keep_models: bool = False, **values: Any
+    ) -> TrialTrainable:
         runs = [dataclasses.replace(spec, run_id=str(seed), seed=seed, **values) for seed in seeds or (0,)]
         by_id = {run.run_id: run for run in runs}
-        assignment = Assignment(by_id, dict.fromkeys(by_id, share), str(tmp_path), None)
+        assignment = Assignment(by_id, dict.fromkeys(by_id, share), results, None, keep_models)
         worker = TrialTrainable.__new__(TrialTrainable)  # without Tune around it
         worker.setup({"trial": Trial(tuple(runs)).config()}, assignment)
         return worker
@@ -72,6 +80,7 @@ def test_every_epoch_leaves_a_checkpoint_and_the_last_one_the_rows(start: Any, t
     assert outcomes(worker) == [Outcome.UNFINISHED, Outcome.ENDED]
     assert store.names("checkpoints") == []
     assert [row["status"] for row in rows(tmp_path)] == ["done"]
+    assert "models" not in store.names("")
 
 
 def test_another_worker_goes_on_where_the_first_was_and_ends_alike(start: Any, tmp_path: Path) -> None:
@@ -286,3 +295,62 @@ def test_a_run_whose_loss_is_no_number_fails_alone(start: Any, tmp_path: Path, m
     assert outcomes(worker)[-1] == Outcome.ENDED
     assert [row["status"] for row in rows(tmp_path)] == ["done", "failed", "done"]
     assert rows(tmp_path)[1]["failure"].startswith("TrainingError: the training loss became nan in epoch 1")
+
+
+def kept(store: Store, run_id: str, folder: Path) -> Classifier:
+    """The model that the store holds of a run, by the project's loader."""
+    names = store.names(f"models/{run_id}")
+    assert names == ["config.json", "model.safetensors"]
+    for name in names:
+        (folder / name).write_bytes(store.read(f"models/{run_id}/{name}") or b"")
+    model, classes = load_classifier(folder)
+    assert classes == load_data(SPEC).classes
+    return model
+
+
+@pytest.mark.parametrize("seeds", [(1,), (1, 2)])
+def test_fine_tuned_models_are_kept_on_every_store(
+    start: Any, spec: Any, place: str, tmp_path: Path, seeds: tuple[int, ...]
+) -> None:
+    worker = start(*seeds, results=place, keep_models=True)
+    assert outcomes(worker)[-1] == Outcome.ENDED
+    store, test = Store(place), PreparedData.of(load_data(SPEC), spec.training, 0, torch.device("cpu")).test
+    found = []
+    for seed in seeds:
+        predictions = pq.read_table(io.BytesIO(store.read(f"predictions/{seed}.parquet") or b""))
+        expected = torch.tensor(predictions["logits"].to_pylist())
+        found.append(predict(kept(store, str(seed), tmp_path), test, spec.training))
+        if len(seeds) == 1:
+            assert torch.equal(found[-1], expected)
+        else:  # the same model, multiplied in another order
+            assert torch.allclose(found[-1], expected, atol=1e-5)
+    assert len(seeds) == 1 or not torch.allclose(*found, atol=1e-3)
+
+
+def test_a_row_means_that_the_model_is_there(start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused, write = [], Store.write
+
+    def once(store: Store, name: str, data: bytes, **how: bool) -> None:
+        if name.endswith("model.safetensors") and not refused:
+            refused.append(name)
+            raise StoreError("No space left on device")
+        write(store, name, data, **how)
+
+    monkeypatch.setattr(Store, "write", once)
+    worker = start(keep_models=True)
+    assert [worker.step()["outcome"] for _ in range(3)] == [Outcome.UNFINISHED, Outcome.UNFINISHED, Outcome.REFUSED]
+    assert rows(tmp_path) == []
+    assert outcomes(worker) == [Outcome.ENDED]
+    assert refused == ["models/0/model.safetensors"]
+    assert [row["status"] for row in rows(tmp_path)] == ["done"]
+    kept(Store(str(tmp_path)), "0", tmp_path)
+
+
+def test_a_run_that_failed_keeps_no_model(start: Any, tmp_path: Path) -> None:
+    worker = start(1, 2, keep_models=True)
+    worker.step()
+    with torch.no_grad():
+        worker.group.stack.model.head.output_transform.bias[0] = float("nan")
+    assert outcomes(worker)[-1] == Outcome.ENDED
+    assert [row["status"] for row in rows(tmp_path)] == ["failed", "done"]
+    assert Store(str(tmp_path)).names("models") == ["2"]

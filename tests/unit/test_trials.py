@@ -70,8 +70,20 @@ def test_an_exclusion_takes_runs_away_and_leaves_the_others_as_they_were(path: P
 def test_a_study_that_grows_keeps_the_runs_it_had(path: Path) -> None:
     before = ids(planned(path))
     assert before < ids(planned(path, "grid.seeds=[1,2,3,4]"))
-    assert before == ids(planned(path, "name=renamed", "description=x", "analysis.margin=1", "resources.cpus=2"))
+    assert before == ids(
+        planned(path, "name=renamed", "description=x", "analysis.margin=1", "resources.cpus=2", "keep_models=true")
+    )
     assert before == ids(planned(path, "models.small.checkpoint_activations=true"))
+
+
+def test_a_published_size_with_checkpointing_keeps_its_runs(path: Path) -> None:
+    name = "hyenadna-tiny-1k-seqlen"
+    published = f'grid.models=["{name}"]'
+    before = planned(path, published)
+    checkpointed = planned(path, published, f"models.{name}.checkpoint_activations=true")
+    assert ids(before) == ids(checkpointed)
+    assert {run.config.checkpoint_activations for run in checkpointed} == {True}
+    assert not ids(before) & ids(planned(path, published, f"models.{name}.embed_dropout=0.2"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,147 @@
+"""Where a study's pretrained weights come from: by path, by name, made here; and what is said where there are none."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from hyena.checkpoint import load_backbone, save_weights
+from hyena.config import HyenaConfig
+from hyena.errors import InputError
+from hyena.model import Backbone, Classifier, initialise
+from sweep.run import main
+from sweep.store import Store
+from sweep.study import Study, load_study
+from sweep.weights import known_keys, prepared_keys, require
+
+STUDY = """
+[grid]
+models = ["small", "large"]
+datasets = ["synthetic_genes"]
+seeds = [1]
+epochs = [1]
+[models.small]
+d_model = 8
+n_layer = 1
+l_max = 130
+[models.large]
+d_model = 8
+n_layer = 2
+l_max = 130
+"""
+SIZES = {"small": HyenaConfig(8, 1, 130), "large": HyenaConfig(8, 2, 130)}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text(STUDY)
+    return path
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(str(tmp_path / "results"))
+
+
+def backbone(name: str) -> Backbone:
+    model = Classifier(SIZES[name], 2)
+    initialise(model, 7)
+    return model.backbone
+
+
+def saved(folder: Path, name: str) -> str:
+    return save_weights(backbone(name), SIZES[name], folder)
+
+
+def study_with(path: Path, *overrides: str) -> Study:
+    return load_study(path, overrides)
+
+
+def test_weights_of_ones_own_sizes_are_taken_by_name_and_by_path(path: Path, store: Store, tmp_path: Path) -> None:
+    digests = {"small": saved(tmp_path / "weights" / "small", "small"), "large": saved(tmp_path / "made", "large")}
+    study = study_with(path, 'weights.paths.large="made"')
+    require(study, tmp_path / "weights")
+    keys, found = prepared_keys(study, store, tmp_path / "weights")
+    assert keys == {name: digest[:16] for name, digest in digests.items()}
+    assert found == {
+        "small": {"path": str(tmp_path / "weights" / "small"), "digest": digests["small"]},
+        "large": {"path": str(tmp_path / "made"), "digest": digests["large"]},
+    }
+    assert known_keys(study, store, tmp_path / "weights") == (keys, {})
+    for name, digest in digests.items():
+        assert load_backbone(Backbone(SIZES[name]), Path(store.root) / "weights" / keys[name]) == digest
+
+
+def test_the_path_goes_before_the_name_and_the_format_does_not_matter(path: Path, store: Store, tmp_path: Path) -> None:
+    study = study_with(path, 'grid.models=["small"]', 'weights.paths.small="small.pt"')
+    torch.save({f"backbone.{name}": tensor for name, tensor in backbone("small").state_dict().items()},
+               tmp_path / "small.pt")  # fmt: skip
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "small.pt").write_bytes(b"not these")
+    keys, _ = prepared_keys(study, store, tmp_path / "weights")
+    assert keys["small"] == saved(tmp_path / "again", "small")[:16]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "weights_dir", "said"),
+    [
+        ((), True, "weights of large: the size is the study's own: put them at {dir}/large, name them in "
+                   "[weights.paths], or make them by a [pretraining] table"),
+        ((), False, "weights of small: the size is the study's own: give --weights a folder with 'small' in it, name"),
+        (('weights.paths.large="nothing"',), True, "weights of large: [weights.paths] names {root}/nothing, where"),
+    ],
+)  # fmt: skip
+def test_weights_that_are_nowhere_are_one_line_before_anything_starts(
+    path: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    overrides: tuple[str, ...],
+    weights_dir: bool,
+    said: str,
+) -> None:
+    saved(tmp_path / "weights" / "small", "small")
+    words = [str(path), "--results", str(tmp_path / "results"), "--data", str(tmp_path / "data")]
+    words += ["--weights", str(tmp_path / "weights")] if weights_dir else []
+    words += [word for override in overrides for word in ("--set", override)]
+    said = said.format(dir=tmp_path / "weights", root=tmp_path)
+    # A data set that would have to be downloaded: the weights come first, so it is not asked for.
+    assert main([*words, "--set", 'grid.datasets=["human_enhancers_cohn"]']) == 2
+    fault = capsys.readouterr().err
+    assert fault.startswith(f"error: {said}")
+    assert fault.count("\n") == 1
+    assert not (tmp_path / "results").exists()
+
+    assert main([*words, "--plan"]) == 0
+    planned = capsys.readouterr().out
+    assert f"missing    {said}" in planned
+    assert ("missing    weights of small" in planned) == (not weights_dir)
+    assert "4 planned, 0 done already, 4 to do" in planned
+
+
+def test_only_models_whose_runs_take_weights_need_them(path: Path, store: Store, tmp_path: Path) -> None:
+    saved(tmp_path / "weights" / "small", "small")
+    with pytest.raises(InputError, match="weights of large"):
+        require(study_with(path), tmp_path / "weights")
+    study = study_with(path, 'exclude=[{models=["large"], init=["pretrained"]}]')
+    require(study, tmp_path / "weights")
+    assert set(prepared_keys(study, store, tmp_path / "weights")[0]) == {"small"}
+    scratch = study_with(path, 'grid.init=["scratch"]')
+    require(scratch, None)
+    assert prepared_keys(scratch, store, None) == known_keys(scratch, store, None) == ({}, {})
+
+
+def test_weights_of_another_size_are_refused_by_name(path: Path, store: Store, tmp_path: Path) -> None:
+    saved(tmp_path / "made", "large")
+    study = study_with(path, 'grid.models=["small"]', 'weights.paths.small="made"')
+    for keys in (prepared_keys, known_keys):
+        with pytest.raises(InputError, match=r"made: not the weights of this model: .* are unexpected"):
+            keys(study, store, None)
+
+
+def test_what_the_study_makes_is_missing_until_it_is_stored(path: Path, store: Store) -> None:
+    study = study_with(path, 'pretraining={corpus="synthetic", steps=1, length=100}')
+    require(study, None)
+    keys, missing = known_keys(study, store, None)
+    assert missing == {"small": "would be made", "large": "would be made"}
+    assert prepared_keys(study, store, None) == (keys, {})
