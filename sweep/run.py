@@ -39,7 +39,7 @@ for _name, _value in QUIET.items():
 import ray  # noqa: E402
 import torch  # noqa: E402
 from ray import tune  # noqa: E402
-from ray._private import ray_constants  # noqa: E402
+from ray._private import ray_constants, worker  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 from hyena.datasets import is_present  # noqa: E402
@@ -50,12 +50,13 @@ from sweep.forecast import forecast  # noqa: E402
 from sweep.progress import Progress  # noqa: E402
 from sweep.resources import Share  # noqa: E402
 from sweep.rows import Circumstances, failed_row  # noqa: E402
+from sweep.status import failures  # noqa: E402
 from sweep.store import Store, StoreError  # noqa: E402
 from sweep.study import AUTO, Study, load_study  # noqa: E402
 from sweep.trackers import TRACKERS, trackers  # noqa: E402
 from sweep.trainable import PATIENCE_S, Assignment, TrialTrainable  # noqa: E402
 from sweep.trials import DataFacts, DataSpec, RunSpec, data_spec, facts_of, load_data, plan, stacked  # noqa: E402
-from sweep.words import duration, run_name  # noqa: E402
+from sweep.words import duration  # noqa: E402
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "studies" / "quickstart.toml"
 DONE, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
@@ -149,6 +150,7 @@ class Sweep:
         """Run what is missing, then say what is there."""
         self.store = Store(self.store.uri, PATIENCE_S)
         weights.require(self.study, self.options.weights)
+        self.store.require_right_to_write()
         data, _ = self._data(download=True)
         keys, found = weights.prepared_keys(self.study, self.store, self.options.weights)
         runs = plan(self.study, data, keys)
@@ -187,8 +189,15 @@ class Sweep:
         return {row["run_id"] for row in stored if row["status"] == "done"} & planned
 
     def _connect(self) -> None:
+        worker.print_to_stdstream = self._say_of_ray
         self._start_ray()
         signal.signal(signal.SIGTERM, _as_interrupt)  # Ray has put its own handler there
+
+    def _say_of_ray(self, data: Mapping[str, Any], ignore_prefix: bool) -> None:
+        """What Ray's daemons report, such as their death, in a line; Ray would print a page of its logs with each."""
+        for text in data["lines"]:
+            lines = [line for line in text.splitlines() if line.strip()]
+            self.console.print(f"Ray: {lines[0][:160] if lines else text}", soft_wrap=True)
 
     def _start_ray(self) -> None:
         if self.options.address:
@@ -252,6 +261,7 @@ class Sweep:
             runs = [run for run in runs if run.run_id not in ended]
             too_big, progress.too_big = progress.too_big, set()
             assignment = assignment.larger(too_big)
+            progress.shares = assignment.shares
             for run in runs:
                 got_on = run.run_id in too_big or progress.reached.get(run.run_id) != before.get(run.run_id)
                 fruitless[run.run_id] = 0 if got_on else fruitless[run.run_id] + 1
@@ -298,9 +308,8 @@ class Sweep:
             f"{len(runs) - len(failed)} of {len(runs)} runs done ({duration(seconds)} of training) in {self.store.uri}",
             soft_wrap=True,
         )
-        for run in failed:
-            reason = rows[run.run_id]["failure"]
-            self.console.print(f"failed: {run_name(run.identity())}: {reason}", soft_wrap=True)
+        for line in failures({run.run_id: run.identity() for run in runs}, rows):
+            self.console.print(line, soft_wrap=True)
         return SOME_FAILED if failed else DONE
 
 

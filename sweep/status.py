@@ -54,7 +54,7 @@ def _report(store: Store, console: Console) -> int:
     begun = {run_id: checkpoints[run_id] for run_id in checkpoints.keys() & planned.keys() - rows.keys()}
     console.print(f"study {name} in {store.uri}", soft_wrap=True)
     console.print(_cells(planned, rows, begun))
-    for line in (_summary(len(planned), rows, begun, datetime.now(UTC)), *_failures(planned, rows)):
+    for line in (_summary(len(planned), rows, begun, datetime.now(UTC)), *failures(planned, rows)):
         console.print(line, soft_wrap=True, markup=False)
     return 0 if all(rows.get(i, {}).get("status") == "done" for i in planned) else 1
 
@@ -95,7 +95,7 @@ def _since(then: datetime, now: datetime) -> str:
     return duration(max(0.0, (now - then).total_seconds()))  # another machine's clock may be ahead
 
 
-def _failures(planned: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def failures(planned: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """A line for each failed run where they are few; else each kind of reason, most frequent first, with examples."""
     kinds: dict[str, list[str]] = defaultdict(list)
     for run_id in planned:

@@ -35,6 +35,7 @@ S = TypeVar("S")
 
 STUDY, PLAN_FILE = "study.json", "plan.parquet"
 TEMPORARY = ".tmp"
+RIGHT = "may-write.tmp"
 LONGEST_WAIT_S = 30.0
 THREADS = 32  # an answer of S3 takes tens of milliseconds, and a study has thousands of rows
 #: Small files read at once, and how often reading starts again where a compaction moves them away meanwhile.
@@ -82,6 +83,19 @@ class Store:
             )
         if owner is None and self.names(""):
             raise InputError(f"results '{self.uri}': the folder holds other files; choose an empty or a new one")
+
+    def require_right_to_write(self) -> None:
+        """Before much is done for nothing. InputError where nothing may be written here; nothing is left behind."""
+        if self.local:
+            there = next(folder for folder in (Path(self.root), *Path(self.root).parents) if folder.exists())
+            if not os.access(there, os.W_OK | os.X_OK):
+                raise InputError(f"results '{self.uri}': nothing may be written in '{there}'")
+            return
+        try:
+            self.write(RIGHT, b"")
+            self.delete(RIGHT)
+        except (RefusedError, PermissionError) as error:
+            raise InputError(f"results '{self.uri}': {error}") from None
 
     def write_plan(self, study: Mapping[str, Any], plan: Sequence[Mapping[str, Any]]) -> None:
         """Store the resolved study and the plan, in place of those of an earlier call."""

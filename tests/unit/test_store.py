@@ -1,5 +1,6 @@
 """The store: whole files or none, rows that vouch for the rest, folders that belong to one study."""
 
+import json
 import os
 import resource
 import subprocess
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -196,18 +198,65 @@ def test_a_bucket_that_is_not_there_is_told_at_once(s3: str, capsys: pytest.Capt
     assert said.count("there is no bucket of that name") == said.count("\n") == 2
 
 
+def ask_for_rights(s3_server: str, after: str) -> None:
+    """Whether the server asks for rights from now on: "0", or never: "inf"."""
+    address, kind = f"http://{s3_server}/moto-api/reset-auth", {"Content-Type": "text/plain"}
+    with urllib.request.urlopen(urllib.request.Request(address, after.encode(), kind)) as answer:
+        assert answer.status == 200
+
+
 @pytest.fixture
 def nobody(s3_server: str) -> Iterator[None]:
     """The server gives no rights to anyone."""
-
-    def allow(requests: str) -> None:
-        address, kind = f"http://{s3_server}/moto-api/reset-auth", {"Content-Type": "text/plain"}
-        with urllib.request.urlopen(urllib.request.Request(address, requests.encode(), kind)) as answer:
-            assert answer.status == 200
-
-    allow("0")
+    ask_for_rights(s3_server, "0")
     yield
-    allow("inf")
+    ask_for_rights(s3_server, "inf")
+
+
+@pytest.fixture
+def reader(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The keys at hand are those of somebody who may read everything and write nothing."""
+    iam = boto3.client("iam", endpoint_url=f"http://{s3_server}", region_name="us-east-1")
+    iam.create_user(UserName="reader")
+    rights = {"Effect": "Allow", "Action": ["s3:Get*", "s3:List*", "s3:Head*"], "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [rights]})
+    iam.put_user_policy(UserName="reader", PolicyName="read", PolicyDocument=policy)
+    key = iam.create_access_key(UserName="reader")["AccessKey"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+    ask_for_rights(s3_server, "0")
+    yield
+    ask_for_rights(s3_server, "inf")
+
+
+def test_a_bucket_that_may_only_be_read_is_told_before_anything_is_done(
+    s3: str, reader: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Store(s3).names("") == []
+    assert sweep.run.main(["--results", s3]) == 2
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1
+    assert "ACCESS_DENIED" in said.err
+    assert said.out == ""
+
+
+def test_a_disk_that_may_only_be_read_is_told_before_anything_is_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        assert sweep.run.main(["--results", str(disk / "results")]) == 2
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+    assert capsys.readouterr().err == f"error: results '{disk}/results': nothing may be written in '{disk}'\n"
+
+
+def test_asking_for_the_right_to_write_leaves_nothing(store: Store) -> None:
+    store.require_right_to_write()
+    assert store.infos("") == []
 
 
 def test_a_bucket_without_rights_is_told_at_once(s3: str, nobody: None, capsys: pytest.CaptureFixture[str]) -> None:
