@@ -49,7 +49,7 @@ def measure(runs: int, workers: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         study, results = Path(folder) / "overhead.toml", Path(folder) / "results"
         study.write_text(STUDY.format(seeds=list(range(runs))))
-        started = time.time()
+        load, started = os.getloadavg()[0], time.time()
         process = subprocess.Popen([sys.executable, "-m", "sweep.run", str(study), "--results", str(results)],
                                    stdout=subprocess.DEVNULL)  # fmt: skip
         _, status, usage = os.wait4(process.pid, 0)
@@ -62,6 +62,7 @@ def measure(runs: int, workers: int) -> dict[str, float]:
         own = sum(row["train_s"] + row["evaluate_s"] for row in rows)
         return {
             "runs": len(rows),
+            "load_before": load,
             "wall_s": wall,
             "until_first_run_s": first.timestamp() - started,
             "after_last_run_s": started + wall - last.timestamp(),
