@@ -134,7 +134,6 @@ class Sweep:
         self.study, self.options, self.console = study, options, console
         self.store = Store(options.results or f"results/{study.name}")
         self.store.claim(study.resolved())
-        self.trackers = trackers(options.track, study, self.store)
 
     def show_plan(self) -> int:
         """Print what would run and what it would take; start nothing."""
@@ -150,6 +149,7 @@ class Sweep:
         """Run what is missing, then say what is there."""
         self.store = Store(self.store.uri, PATIENCE_S)
         weights.require(self.study, self.options.weights)
+        self.trackers = trackers(self.options.track, self.study, self.store)
         self.store.require_right_to_write()
         data, _ = self._data(download=True)
         keys, found = weights.prepared_keys(self.study, self.store, self.options.weights)

@@ -23,11 +23,18 @@ TRACKERS = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
 
 
 def trackers(names: Collection[str], study: Study, store: Store) -> list[tune.Callback]:
-    """The callbacks of these trackers. InputError where one's package or its address is missing."""
+    """The callbacks of these trackers. InputError where one's package is missing, or its address or key does not do."""
     for name in names:
         if find_spec(TRACKERS[name]) is None:
             raise InputError(f"--track {name}: the package {TRACKERS[name]} is missing: pip install {TRACKERS[name]}")
-    return [_tracker(name, study, store) for name in dict.fromkeys(names)]
+    callbacks = {name: _tracker(name, study, store) for name in names}
+    for name, callback in callbacks.items():
+        try:
+            callback.setup()
+        except Exception as error:  # of any kind: each tracker has its own
+            reason = " ".join((str(error).strip() or type(error).__name__).split())
+            raise InputError(f"--track {name}: {reason[:300]}") from None
+    return list(callbacks.values())
 
 
 def _tracker(name: str, study: Study, store: Store) -> tune.Callback:
@@ -35,7 +42,7 @@ def _tracker(name: str, study: Study, store: Store) -> tune.Callback:
     if name == "wandb":
         from ray.air.integrations.wandb import WandbLoggerCallback
 
-        return WandbLoggerCallback(project=study.name)
+        return WandbLoggerCallback(project=study.name, dir=os.environ.get("WANDB_DIR", str(Path.cwd())))
     if name == "mlflow":
         from ray.air.integrations.mlflow import MLflowLoggerCallback
 

@@ -56,6 +56,15 @@ def test_a_tracker_without_its_package_is_refused(tmp_path: Path, monkeypatch: p
         trackers(["wandb"], SimpleNamespace(name="s"), Store(str(tmp_path)))  # type: ignore[arg-type]
 
 
+def test_a_tracker_that_cannot_be_reached_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(board: TensorBoard) -> None:
+        raise RuntimeError("no key\nsee the manual")
+
+    monkeypatch.setattr(TensorBoard, "setup", unreachable)
+    with pytest.raises(InputError, match=r"^--track tensorboard: no key see the manual$"):
+        trackers(["tensorboard"], SimpleNamespace(name="s"), Store(str(tmp_path)))  # type: ignore[arg-type]
+
+
 def test_nothing_is_tracked_unless_asked_for(tmp_path: Path) -> None:
     assert trackers([], SimpleNamespace(name="s"), Store(str(tmp_path))) == []  # type: ignore[arg-type]
     assert "wandb" not in sys.modules
