@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -76,7 +77,8 @@ class Progress(tune.Callback):
         """Take note of how the pretrainings have moved (`wait`: until one has)."""
         for model in self.making.poll(wait):
             record = self.making.latest[model]
-            self._line(self._pretraining_line(model), now=record is not None and record.step >= self.making.steps)
+            last = record is not None and record.step >= self.making.steps
+            self._line(partial(self._pretraining_line, model), now=last)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self.pretrained()
@@ -107,7 +109,7 @@ class Progress(tune.Callback):
         if outcome == Outcome.UNFINISHED:
             for run_id in self.running.keys() & set(run_ids):
                 self.running[run_id] = self.reached[run_id] = result["epoch"] + result["part"]
-            self._line(self._summary())
+            self._line(self._summary)
         elif outcome == Outcome.REFUSED:
             self._note("waiting ", "yellow", self.runs[run_ids[0]], reason)
         elif outcome == Outcome.STORE_LOST:
@@ -142,7 +144,7 @@ class Progress(tune.Callback):
         else:
             self.failed.append((run, reason))
             self._note("failed  ", "bold red", run, reason)
-        self._line(self._summary())
+        self._line(self._summary)
 
     def _leave(self, run_ids: Iterable[str]) -> None:
         """These runs are on no worker any more."""
@@ -205,12 +207,12 @@ class Progress(tune.Callback):
             f"{record.train_bits_per_base:.3f} bits per base"
         )
 
-    def _line(self, text: str, now: bool = False) -> None:
-        """A plain line, where there is no terminal and none was printed for a while."""
+    def _line(self, text: Callable[[], str], now: bool = False) -> None:
+        """A plain line, where there is no terminal and none was printed for a while; made only then."""
         if self.console.is_terminal or (not now and time.monotonic() - self.last_line < SECONDS_BETWEEN_LINES):
             return
         self.last_line = time.monotonic()
-        self.console.print(text, soft_wrap=True, highlight=False)
+        self.console.print(text(), soft_wrap=True, highlight=False)
 
     def _render(self) -> RenderableType:
         total = self.already_done + len(self.runs)

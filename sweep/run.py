@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -29,7 +29,7 @@ QUIET = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a worker's death is told in a line of our own
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: everything worth keeping is in the store already
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000000",
-    "TUNE_MAX_PENDING_TRIALS_PG": "auto",
+    "TUNE_MAX_PENDING_TRIALS_PG": "200",  # at once, so that a cluster grows at once: as with Tune's own search
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # nothing resumes from Tune's state, so it need not be written
 }
@@ -40,6 +40,7 @@ import ray  # noqa: E402
 import torch  # noqa: E402
 from ray import tune  # noqa: E402
 from ray._private import ray_constants, worker  # noqa: E402
+from ray.tune.search import Searcher  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 from hyena.datasets import is_present  # noqa: E402
@@ -274,14 +275,11 @@ class Sweep:
     def _fit(self, runs: Sequence[RunSpec], assignment: Assignment, progress: Progress) -> None:
         trainable = tune.with_parameters(TrialTrainable, assignment=assignment)
         trials = stacked(runs, lambda run: assignment.shares[run.run_id].stack)
-        requests = {trial.trial_id: assignment.shares[trial.trial_id].request() for trial in trials}
-        bundles = {trial_id: tune.PlacementGroupFactory([request]) for trial_id, request in requests.items()}
-        configs = [trial.config() for trial in trials]
+        configs = [{**trial.config(), "resources": assignment.shares[trial.trial_id].request()} for trial in trials]
         with tempfile.TemporaryDirectory(prefix="sweep-") as scratch:  # Tune's own state: nothing resumes from it
             tune.Tuner(
-                tune.with_resources(trainable, lambda config: bundles[config["trial"]["run_ids"][0]]),
-                param_space={"trial": tune.grid_search(configs)},
-                tune_config=tune.TuneConfig(reuse_actors=True),
+                tune.with_resources(trainable, _resources),
+                tune_config=tune.TuneConfig(search_alg=InOrder(configs), num_samples=len(configs), reuse_actors=True),
                 run_config=tune.RunConfig(
                     name=self.study.name,
                     storage_path=scratch,
@@ -311,6 +309,25 @@ class Sweep:
         for line in failures({run.run_id: run.identity() for run in runs}, rows):
             self.console.print(line, soft_wrap=True)
         return SOME_FAILED if failed else DONE
+
+
+class InOrder(Searcher):
+    """Trial after trial. Tune's own search, for a grid of these, would copy all of them for each."""
+
+    def __init__(self, trials: Iterable[dict[str, Any]]) -> None:
+        super().__init__()
+        self.left = iter(trials)
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        return {"trial": next(self.left)}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing depends on results."""
+
+
+def _resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    """What a trial asks for. Tune loads this function anew for each trial, so it must not hold those of all."""
+    return tune.PlacementGroupFactory([config["trial"]["resources"]])
 
 
 class StopWithStore(tune.Stopper):
