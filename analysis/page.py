@@ -183,7 +183,7 @@ class Page:
             "BODY": body,
             "FOOTER": footer,
             "PAYLOAD": json_script(payload),
-            "BUNDLE": _bundle() if self.charts else "",
+            "BUNDLE": bundle() if self.charts else "",
             "SCRIPT": _asset("page.js"),
         }
         pieces = _asset("page.html").split("%%")
@@ -195,7 +195,7 @@ def _asset(name: str) -> str:
 
 
 @cache
-def _bundle() -> str:
+def bundle() -> str:
     """Vega, Vega-Lite and Vega-Embed as one offline script."""
     import vl_convert
 

@@ -5,6 +5,8 @@ Next: `analysis/power.py` and `analysis/robustness.py` for the numbers.
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+
 import polars as pl
 
 from analysis import charts
@@ -18,7 +20,6 @@ from analysis.robustness import (
     SignFlip,
     Way,
     control_arms,
-    example_tests,
     other_outcomes,
     other_settings,
     probability_of_improvement,
@@ -103,7 +104,7 @@ def _datasets_sentence(found: WhatNext) -> str:
     )
 
 
-def does_it_depend(results: Results, estimates: Estimates) -> str:
+def does_it_depend(results: Results, estimates: Estimates, examples: Future[ExampleTests]) -> str:
     """Other assumptions, metrics, epochs and hyperparameters, and test examples as the sample."""
     comparison = estimates.comparison
     if estimates.overall.effect is None:
@@ -131,7 +132,7 @@ def does_it_depend(results: Results, estimates: Estimates) -> str:
     settings = other_settings(results, comparison)
     if settings:
         content += "<h3>Other epochs and hyperparameters</h3>" + _ways_table("setting", settings, estimates.margin)
-    return content + _examples(example_tests(results, comparison)) + _improvement(improvement)
+    return content + _examples(examples.result()) + _improvement(improvement)
 
 
 def _weighted(estimates: Estimates) -> Way:
