@@ -24,7 +24,7 @@ from analysis.completeness import completeness
 from analysis.curves import curve_table
 from analysis.estimates import Estimates, estimate
 from analysis.page import Page
-from analysis.pairs import compare
+from analysis.pairs import Comparison, compare
 from analysis.provenance import downloads, provenance
 from analysis.results import Results
 from analysis.robustness import ExampleTests, example_tests
@@ -50,7 +50,7 @@ def build(
     """
     comparison = compare(results)
     estimates = estimate(comparison, results.margin)
-    page = Page(title=f"{results.name}: is pretraining worth it?")
+    page = Page(title=f"{results.name}: is pretraining worth it?", choices=_choices(comparison))
     with ThreadPoolExecutor(max_workers=1) as pool:  # predictions are read while all else is computed
         examples = pool.submit(example_tests, results, comparison)
         _add_sections(page, results, estimates, examples, reference)
@@ -62,6 +62,15 @@ def build(
         headline=f"{head.answer} {head.growth_sentence}".strip(),
         is_complete=is_complete,
     )
+
+
+def _choices(comparison: Comparison) -> dict[str, list[str]]:
+    """What a reader can single out: data sets by name, sizes from the smallest."""
+    cells = comparison.estimable.sort("parameters", "model")
+    return {
+        "dataset": cells["dataset"].unique().sort().to_list(),
+        "size": cells["size"].unique(maintain_order=True).to_list(),
+    }
 
 
 def _add_sections(

@@ -49,7 +49,8 @@ def learning_curves(page: Page, curves: pl.DataFrame, comparison: Comparison) ->
         ends = ", ".join(f"{init} {value:.2f} %" for init, value in last.iter_rows())
         members.append(
             Panel(
-                f"{dataset} · {size}",
+                str(dataset),
+                str(size),
                 part.select("init", "epoch", "mean", "low", "high", "n", "run", "value"),
                 f"Learning curves, {dataset}, {size}; last epoch: {ends}",
                 *_curve_template(part, comparison.arms),
@@ -128,6 +129,7 @@ def every_run(page: Page, comparison: Comparison) -> str:
     members = [
         Panel(
             str(dataset),
+            None,
             part.select("size", "init", "seed", "value"),
             f"Accuracy of every run on {dataset}, by size and arm; lines join runs of one seed",
             "pairs",
@@ -161,6 +163,7 @@ def worth_the_compute(page: Page, results: Results, estimates: Estimates) -> str
     members = [
         Panel(
             str(dataset),
+            None,
             part.select("size", "init", "minutes", "accuracy", "runs", "label"),
             f"Mean accuracy against mean training time by size and arm, {dataset}",
             "cost",

@@ -241,7 +241,7 @@ def does_it_grow(page: Page, estimates: Estimates) -> str:
         caption = (
             "Mean benefit (diamonds, 95 % intervals for these data sets) against trainable parameters on a "
             "logarithmic axis. "
-            "Thin lines: data sets; pick one in the legend to single it out."
+            "Thin lines: data sets; pick one to single it out in every figure."
         )
         content += page.figure("scaling", charts.scaling(estimates), caption, growth_table(estimates))
     else:

@@ -71,9 +71,14 @@ def visit(browser, page: Path, width: int = 1280, scheme: str = "light"):
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.get_log("browser")
     browser.get(page.as_uri())
-    deadline = time.monotonic() + 60
-    while not browser.execute_script("return document.documentElement.dataset.ready === 'true'"):
-        assert time.monotonic() < deadline, "the charts were not drawn within a minute"
+    browser.execute_script("sessionStorage.clear()")
+    wait_until(browser, "document.documentElement.dataset.ready === 'true'")
+
+
+def wait_until(browser, condition: str, seconds: float = 60):
+    deadline = time.monotonic() + seconds
+    while not browser.execute_script(f"return {condition}"):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
         time.sleep(0.05)
 
 
@@ -207,3 +212,54 @@ def test_downloads_give_the_tables(browser, results, page):
     assert pairs["difference"].sum() == pytest.approx(comparison.pairs["difference"].sum(), rel=1e-6)
     effects = pl.read_csv(browser.downloads / "estimates.csv", infer_schema_length=None)
     assert effects["effect"][0] == pytest.approx(estimate(comparison).overall.effect, rel=1e-8)
+
+
+FADED = """
+const faded = (key) => Array.from(document.querySelectorAll(`[data-chart=${key}] .mark-symbol.role-mark path`))
+  .map((one) => [Number(one.getAttribute("opacity") ?? 1) < 0.3, one.__data__.datum.dataset, one.__data__.datum.size]);
+return {forest: faded("forest"), scaling: faded("scaling"), pairs: faded("pairs-0"),
+  panels: Array.from(document.querySelectorAll(".panel")).map((one) => [one.classList.contains("other"),
+    one.dataset.dataset, one.dataset.size])};
+"""
+
+
+def faded(browser) -> dict[str, set[tuple[str | None, str | None]]]:
+    """(data set, size) of what is faded in each figure, and that nothing else of the same kind is."""
+    found = {}
+    for figure, marks in browser.execute_script(FADED).items():
+        found[figure] = {(dataset, size) for is_faded, dataset, size in marks if is_faded}
+        assert found[figure].isdisjoint((dataset, size) for is_faded, dataset, size in marks if not is_faded)
+    return found
+
+
+def test_one_data_set_or_size_is_singled_out_in_every_figure(browser, page):
+    visit(browser, page)
+    assert not any(faded(browser).values())
+    cohn, ensembl = "human_enhancers_cohn", "human_enhancers_ensembl"
+    others = {(dataset, size) for dataset in (ensembl, "human_ocr_ensembl") for size in ("tiny", "big")}
+    by_data = browser.find_element("css selector", ".choice select")
+    by_data.send_keys(cohn)  # the keyboard alone
+    found = faded(browser)
+    assert found["forest"] == found["scaling"] == others
+    assert found["panels"] == others | {(dataset, None) for dataset, _ in others}
+    assert found["pairs"] == set()
+    by_data.send_keys("\ue00c")  # Escape
+    assert not any(faded(browser).values())
+    legend = browser.execute_script(
+        "return Array.from(document.querySelectorAll('[data-chart=scaling] .role-legend-label text'))"
+        f".find((one) => one.textContent === '{cohn}')"
+    )
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", legend)
+    legend.click()
+    assert browser.execute_script("return document.querySelector('.choice select').value") == cohn
+    assert faded(browser)["forest"] == others
+    legend.click()
+    assert not any(faded(browser).values())
+    browser.find_elements("css selector", ".choice select")[1].send_keys("big")
+    found = faded(browser)
+    assert {size for _, size in found["forest"] | found["scaling"] | found["pairs"]} == {"tiny"}
+    assert found["panels"] == {(dataset, "tiny") for dataset in (cohn, ensembl, "human_ocr_ensembl")}
+    browser.execute_script("location.reload()")
+    wait_until(browser, "document.documentElement.dataset.ready === 'true'")
+    assert faded(browser) == found, "what was chosen outlasts a reload"
+    assert browser.get_log("browser") == []
