@@ -30,24 +30,26 @@ from analysis.results import Results
 from analysis.robustness import ExampleTests, example_tests
 from analysis.words import headline, methods
 
+_FOOTER = "One file, no network: data, charts and script are all inside. Made by the project's analysis.report."
+
 
 @dataclass(frozen=True)
 class Report:
-    """A finished page and the sentence that it opens with."""
+    """A finished page, the sentences that it opens with, and how far the study is."""
 
-    html: str
+    page: Page
+    header: str
     headline: str
+    progress: str
     is_complete: bool
 
+    def html(self, reload_s: int | None = None) -> str:
+        """The file. reload_s: seconds after which it loads itself again, for a page that is being followed."""
+        return self.page.render(self.header, _FOOTER, reload_s)
 
-def build(
-    results: Results, caveats: Sequence[str] = (), reload_s: int | None = None, reference: str | None = None
-) -> Report:
-    """All estimates of a study and the page that shows them.
 
-    reload_s: seconds after which the page loads itself again while planned runs are missing. reference: a published
-    study to set beside this one.
-    """
+def build(results: Results, caveats: Sequence[str] = (), reference: str | None = None) -> Report:
+    """All estimates of a study and the page that shows them; `reference` names a published study to set beside it."""
     comparison = compare(results)
     estimates = estimate(comparison, results.margin)
     page = Page(title=f"{results.name}: is pretraining worth it?", choices=_choices(comparison))
@@ -55,12 +57,12 @@ def build(
         examples = pool.submit(example_tests, results, comparison)
         _add_sections(page, results, estimates, examples, reference)
     head = headline(results, estimates)
-    is_complete = results.plan_known and results.runs.height >= results.plan.height
-    footer = "One file, no network: data, charts and script are all inside. Made by the project's analysis.report."
     return Report(
-        html=page.render(sections.masthead(results, estimates, caveats), footer, None if is_complete else reload_s),
+        page=page,
+        header=sections.masthead(results, estimates, caveats),
         headline=f"{head.answer} {head.growth_sentence}".strip(),
-        is_complete=is_complete,
+        progress=sections.progress(results),
+        is_complete=results.plan_known and results.runs.height >= results.plan.height,
     )
 
 

@@ -56,6 +56,7 @@
       if ((spec.params || []).some((one) => one.name in chosen)) { views.set(element, view); view.addEventListener("click", (_, item) => pick(item)); }
       const menu = element.querySelector("summary");
       if (menu) menu.setAttribute("aria-label", "Save this figure");
+      element.style.minHeight = "";
       element.dataset.state = "drawn";
     })
       .catch((error) => { element.dataset.state = "failed"; element.textContent = "This figure could not be drawn; its numbers stand in the table."; console.error(error); });
@@ -94,6 +95,31 @@
   }
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") for (const name in lists) choose(name, null); });
   show();
+
+  // A followed page loads itself again: folds, heights and place are kept, so that nothing moves under the reader.
+  const view = JSON.parse((payload.reload_s && sessionStorage.getItem("report-view")) || "null");
+  const folds = () => Array.from(document.querySelectorAll("main details:not(.vega-embed details)")).map((fold) =>
+    [`${fold.closest("section")?.id}: ${fold.querySelector("summary").textContent}`, fold]);
+  if (view) {
+    history.scrollRestoration = "manual";
+    for (const [key, fold] of folds()) if (key in view.folds) fold.open = view.folds[key];
+    for (const one of document.querySelectorAll("[data-chart]")) one.style.minHeight = `${view.heights[one.dataset.chart] || 0}px`;
+    restore();
+  }
+  function restore() {
+    const section = document.getElementById(view.section);
+    if (section) window.scrollBy({ top: section.getBoundingClientRect().top - view.top, behavior: "instant" });
+  }
+  function loadAgain() {
+    if (getSelection().toString() || document.activeElement.closest("select, .vega-embed")) return;
+    const heights = Object.fromEntries(charts.map((one) => [one.dataset.chart, one.offsetHeight]));
+    const open = Object.fromEntries(folds().map(([key, fold]) => [key, fold.open]));
+    const here = Array.from(document.querySelectorAll("section")).findLast((one) => one.getBoundingClientRect().top <= 0);
+    const top = here?.getBoundingClientRect().top;
+    sessionStorage.setItem("report-view", JSON.stringify({ section: here?.id, top, heights, folds: open }));
+    location.reload();
+  }
+  if (payload.reload_s) setInterval(loadAgain, payload.reload_s * 1000);
 
   const charts = Array.from(document.querySelectorAll("[data-chart]"));
   const visible = (element) => !element.closest("details:not([open])");
@@ -134,12 +160,9 @@
   const contents = document.querySelector(".contents details");
   if (contents && window.innerWidth < 1120) contents.open = false;
   if (!calm.matches) document.documentElement.classList.add("motion");
-  drawAll().then(() => { document.documentElement.dataset.ready = "true"; });
+  drawAll().then(() => {
+    if (view) restore();
+    document.documentElement.dataset.ready = "true";
+  });
 
-  if (payload.reload_s) {
-    const scroll = "report-scroll";
-    const place = sessionStorage.getItem(scroll);
-    if (place !== null) window.scrollTo(0, Number(place));
-    setTimeout(() => { sessionStorage.setItem(scroll, String(window.scrollY)); location.reload(); }, payload.reload_s * 1000);
-  }
 })();

@@ -42,7 +42,7 @@ def write(path: Path, html: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def made(location: str, reference: str | None = None, reload_s: int | None = None) -> Report:
+def made(location: str, reference: str | None = None) -> Report:
     """The report of a results folder. Reads it while importing what makes the page, for either takes seconds."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         results = pool.submit(load, location)
@@ -50,30 +50,38 @@ def made(location: str, reference: str | None = None, reload_s: int | None = Non
         from analysis.page import bundle
 
         bundle()
-        return build(results.result(), reference=reference, reload_s=reload_s)
+        return build(results.result(), reference=reference)
 
 
 def watch(location: str, output: Path, reference: str | None = None) -> Report:
     """Rewrite the page whenever a run lands, until every planned run has ended; the page loads itself again.
 
     Once there is a page, a store that does not answer is asked again at the next look: a sweep outlasts many a network.
+    Ended or interrupted, it leaves a page that loads itself no more.
     """
     seen: object = None
-    while True:
-        try:
-            signature = Folder.open(location).signature()
-            if signature != seen:
-                report = made(location, reference, WATCH_S)
-                write(output, report.html)
-                seen = signature
-                if report.is_complete:
-                    return report
-                print(f"{datetime.now(UTC):%H:%M:%S} {report.headline}", flush=True)
-        except (OSError, ResultsError) as error:
-            if seen is None:
-                raise
-            print(f"{datetime.now(UTC):%H:%M:%S} {one_line(error)}; looking again", file=sys.stderr)
-        time.sleep(WATCH_S)
+    try:
+        while True:
+            try:
+                signature = Folder.open(location).signature()
+                if signature != seen:
+                    report = made(location, reference)
+                    if report.is_complete:
+                        break
+                    write(output, report.html(WATCH_S))
+                    seen = signature
+                    print(f"{datetime.now(UTC):%H:%M:%S} {report.progress}: {report.headline}", flush=True)
+            except (OSError, ResultsError) as error:
+                if seen is None:
+                    raise
+                print(f"{datetime.now(UTC):%H:%M:%S} {one_line(error)}; looking again", file=sys.stderr)
+            time.sleep(WATCH_S)
+    except KeyboardInterrupt:
+        if seen is not None:
+            write(output, report.html())
+        raise
+    write(output, report.html())
+    return report
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -106,7 +114,7 @@ def _requested(arguments: argparse.Namespace) -> Report:
         from analysis.build import build
 
         report = build(results, published.CAVEATS)
-    write(arguments.output, report.html)
+    write(arguments.output, report.html())
     return report
 
 

@@ -37,15 +37,17 @@ def chip(word: str) -> Markup:
     )
 
 
+def progress(results: Results) -> str:
+    """How many of the planned runs have ended: 36 runs of 48 done, 1 failed."""
+    failed = f", {results.failed.height} failed" if results.failed.height else ""
+    return f"{count_of(results.done.height, 'run')} of {results.plan.height:,} done{failed}"
+
+
 def masthead(results: Results, estimates: Estimates, caveats: Sequence[str] = ()) -> str:
     """The answer: question, sentences, verdicts, the few numbers that carry them, and what was left out."""
     head = headline(results, estimates)
-    done, planned = results.done.height, results.plan.height
-    state = f"{count_of(done, 'run')} of {planned:,} done" + (
-        f", {results.failed.height} failed" if results.failed.height else ""
-    )
     parts = [
-        f'<p class="kicker">{text(results.name)} · {text(state)}</p>',
+        f'<p class="kicker">{text(results.name)} · {text(progress(results))}</p>',
         "<h1>Is pretraining worth it, and does that grow with the model?</h1>",
         f'<p class="answer" id="answer">{text(head.answer)} {text(head.growth_sentence)}</p>',
         f'<p class="generality">{text(head.generality)}</p>' if head.generality else "",

@@ -1,6 +1,9 @@
 """The page in a real browser with the network blocked: it draws, it says what the tables say, it fits, it is quiet."""
 
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -263,3 +266,41 @@ def test_one_data_set_or_size_is_singled_out_in_every_figure(browser, page):
     wait_until(browser, "document.documentElement.dataset.ready === 'true'")
     assert faded(browser) == found, "what was chosen outlasts a reload"
     assert browser.get_log("browser") == []
+
+
+def test_a_followed_page_grows_under_a_reader_who_keeps_the_place(browser, tmp_path):
+    """The command itself beside a folder that fills: half a file, a run, all runs but one, then Ctrl-C."""
+    folder = write_results(tmp_path / "results", TRUTH, predictions=False)
+    landed = sorted((folder / "runs").iterdir())
+    (tmp_path / "late").mkdir()
+    for late in landed[20:]:
+        late.rename(tmp_path / "late" / late.name)
+    output = tmp_path / "report.html"
+    command = [sys.executable, "-m", "analysis.report", str(folder), "-o", str(output), "--watch"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+        try:
+            assert "20 runs of 120 done" in watching.stdout.readline()
+            visit(browser, output)
+            fold = "document.querySelector('#figure-curves > details')"
+            browser.execute_script(f"{fold}.open = true; {fold}.scrollIntoView({{behavior: 'instant'}})")
+            place = "document.getElementById('curves').getBoundingClientRect().top"
+            before = browser.execute_script(f"return {place}")
+            assert before < 0
+            half = folder / "runs" / landed[20].name
+            half.write_bytes((tmp_path / "late" / half.name).read_bytes()[:200])
+            wait_until(browser, f"document.querySelector('.masthead').textContent.includes('{half.name}')")
+            for late in landed[20:-1]:
+                (tmp_path / "late" / late.name).rename(late)
+            wait_until(browser, "document.querySelector('.kicker').textContent.includes('119 runs of 120 done')")
+            wait_until(browser, "document.documentElement.dataset.ready === 'true'")
+            assert browser.execute_script(f"return {fold}.open")
+            assert "could not be used" not in browser.execute_script("return document.body.textContent")
+            assert browser.execute_script("return window.scrollY") > 1000, "the page is longer above"
+            assert browser.execute_script(f"return {place}") == pytest.approx(before, abs=2)
+            assert browser.get_log("browser") == []
+        finally:
+            watching.send_signal(signal.SIGINT)
+        _, errors = watching.communicate(timeout=60)
+    assert watching.returncode == 130
+    assert errors == "interrupted; the page on disk is the last whole one\n"
+    assert '"reload_s":null' in output.read_text(encoding="utf-8")

@@ -56,6 +56,6 @@ def test_any_pattern_of_missing_failed_and_broken_files_gives_a_page(truth, miss
     if made is None:
         assert len(refusal.splitlines()) == 1
         return
-    visible = re.sub(r"<[^>]+>", " ", re.sub(r"<(script|style|pre)\b.*?</\1>", " ", made.html, flags=re.S))
+    visible = re.sub(r"<[^>]+>", " ", re.sub(r"<(script|style|pre)\b.*?</\1>", " ", made.html(), flags=re.S))
     assert not re.search(r"(?<![\w.])(nan|inf|None|null)(?![\w])", visible)
     assert made.headline.endswith(".")

@@ -286,8 +286,10 @@ def test_an_interruption_of_watching_is_code_130(tmp_path, capsys, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("analysis.report.time.sleep", interrupt)
-    assert report.main([str(folder), "-o", str(tmp_path / "page.html"), "--watch"]) == 130
-    assert (tmp_path / "page.html").exists()
+    page = tmp_path / "page.html"
+    assert report.main([str(folder), "-o", str(page), "--watch"]) == 130
+    assert '"reload_s":null' in page.read_text(encoding="utf-8"), "nobody follows any more"
+    assert "16 runs of 24 done: " in capsys.readouterr().out
 
 
 def test_a_published_study_can_stand_beside_ones_own(tmp_path, capsys):
