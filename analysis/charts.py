@@ -147,6 +147,11 @@ def _forest_domain(rows: pl.DataFrame, margin: float) -> list[float] | None:
     return [low - room, high + room]
 
 
+def clips(estimates: Estimates) -> bool:
+    """Whether the forest plot ends before some interval does."""
+    return _forest_domain(forest_rows(estimates), estimates.margin) is not None
+
+
 def forest(estimates: Estimates) -> Chart:
     """Benefit of each cell with its 95 % interval and its single pairs, then means with fixed and random data sets."""
     rows = forest_rows(estimates)

@@ -118,6 +118,7 @@ def does_it_depend(results: Results, estimates: Estimates, examples: Future[Exam
     improvement = probability_of_improvement(comparison)
     content = "<h3>Other assumptions</h3>" + _ways_table("assumption", ways, estimates.margin)
     content += paragraphs([_flip_sentence(sign_flip(comparison)), _improvement_sentence(improvement)])
+    content += _improvement(improvement)
     arms = control_arms(results, comparison)
     if arms:
         what = (
@@ -132,7 +133,7 @@ def does_it_depend(results: Results, estimates: Estimates, examples: Future[Exam
     settings = other_settings(results, comparison)
     if settings:
         content += "<h3>Other epochs and hyperparameters</h3>" + _ways_table("setting", settings, estimates.margin)
-    return content + _examples(examples.result()) + _improvement(improvement)
+    return content + _examples(examples.result())
 
 
 def _weighted(estimates: Estimates) -> Way:
@@ -171,7 +172,16 @@ def _ways_table(first: str, ways: list[Way], margin: float | None) -> str:
     extra = [] if margin is None else ["verdict"]
     unit = ["unit"] if margin is None else []
     headers = [first, *unit, "benefit", "95 % interval", *extra, "growth", "95 % interval", *extra]
-    return table(headers, rows, f"Benefit and growth by {first}")
+    return table(headers, rows, f"Benefit and growth by {first}") + paragraphs([_reasons(ways)])
+
+
+def _reasons(ways: list[Way]) -> str:
+    """Why an interval is missing."""
+    said = []
+    for way in ways:
+        reasons = [one.reason for one in (way.benefit, way.growth) if one.reason and not one.has_interval]
+        said += [f"{way.label}: {reasons[0].removeprefix('no interval: ')}"] if reasons else []
+    return f"Without an interval: {'; '.join(said)}." if said else ""
 
 
 def _flip_sentence(found: SignFlip | None) -> str:

@@ -15,7 +15,7 @@ from analysis.estimates import Estimates
 from analysis.page import Markup, Page, details, number, paragraphs, table, text
 from analysis.pairs import Comparison
 from analysis.results import Results
-from analysis.robustness import cells_at_chance
+from analysis.robustness import cells_at_chance, welch
 from analysis.words import (
     SYMBOLS,
     count_of,
@@ -54,7 +54,7 @@ def masthead(results: Results, estimates: Estimates, caveats: Sequence[str] = ()
     ]
     if estimates.overall.effect is not None:
         parts.append(_cards(results, estimates))
-        caveats = [*caveats, *_chance_note(results, estimates.comparison)]
+        caveats = [*caveats, *_chance_note(results, estimates.comparison), *_spread_note(estimates)]
     parts.append(notes(results, [*caveats, *_group_note(estimates.comparison)]))
     return "".join(parts)
 
@@ -70,6 +70,23 @@ def _chance_note(results: Results, comparison: Comparison) -> list[str]:
         f"In {found.height} of {count_of(total, 'cell')} the {control} arm ends no better than naming the largest "
         "class throughout. What the arms differ by there is how soon they learn; longer training may make it smaller."
     ]
+
+
+def _spread_note(estimates: Estimates) -> list[str]:
+    """Where an answer hangs on the spread being the same in all cells, which the primary estimates assume."""
+    own = welch(estimates.comparison)
+    found = []
+    for what, primary, other, up, down in (
+        ("Whether pretraining helps", estimates.overall, own[0], "helps", "hurts"),
+        ("Whether the benefit grows", estimates.growth, own[1], "grows", "shrinks"),
+    ):
+        words = [verdict(one, estimates.margin, up, down) for one in (primary, other)]
+        if other.has_interval and words[0] != words[1]:
+            found.append(
+                f"{what} depends on the assumption that runs vary alike in all cells ({words[0]}): with each cell's "
+                f"own spread the 95 % interval is {interval(other)} ({words[1]})."
+            )
+    return found
 
 
 def _group_note(comparison: Comparison) -> list[str]:
@@ -181,7 +198,8 @@ def where_it_helps(page: Page, estimates: Estimates) -> str:
         "Δ by data set and size. Lines: 95 % intervals (pooled spread); shapes: verdicts by the rule below; "
         + ("small dots: single pairs; " if paired else "")
         + f"grey band: ±{estimates.margin:g} {estimates.comparison.unit}, the margin that matters. "
-        "Intervals that leave the figure go on beyond it. The first block of means speaks for these data sets, the "
+        + ("Intervals that leave the figure go on beyond it. " if charts.clips(estimates) else "")
+        + "The first block of means speaks for these data sets, the "
         "second takes them as a sample of data sets."
     )
     figure = page.figure("forest", charts.forest(estimates), caption, cells_table(estimates))
