@@ -70,11 +70,16 @@ def _numeric(index: int, numeric_from: int) -> str:
     return ' class="n"' if index >= numeric_from else ""
 
 
+#: Letters up to which a cell stays on one line: names of sizes break at their hyphens else.
+_SHORT = 16
+
+
 def _cell(index: int, value: object, numeric_from: int) -> str:
     content = value if isinstance(value, Markup) else text(value)
     if index == 0:
         return f'<th scope="row">{content}</th>'
-    return f"<td{_numeric(index, numeric_from)}>{content}</td>"
+    short = ' class="short"' if len(content) <= _SHORT else ""
+    return f"<td{_numeric(index, numeric_from) or short}>{content}</td>"
 
 
 def details(summary: str, content: str, *, is_open: bool = False) -> str:
