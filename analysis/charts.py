@@ -51,6 +51,12 @@ _SIGNED = "datum.value == 0 ? '0' : format(datum.value, '+~g')"
 #: Tick labels of counts: nothing stands between whole numbers.
 _WHOLE = "datum.value % 1 ? '' : format(datum.value, 'd')"
 
+#: Whether a row is of what was singled out; a row without the field always is.
+_IS_CHOSEN = " && ".join(
+    f"(chosen_{name} === null || datum.{name} == null || datum.{name} === chosen_{name})"
+    for name in ("dataset", "size")
+)
+
 Chart = alt.LayerChart | alt.FacetChart | alt.Chart
 
 
@@ -64,11 +70,21 @@ def _arms(arms: tuple[str, str]) -> tuple[alt.Color, alt.StrokeDash, alt.Shape]:
     )
 
 
+def _linked(layers: list[alt.Chart]) -> Chart:
+    """With what the reader singled out as parameters, null where nothing; the page's script sets them in all charts."""
+    return alt.layer(*layers).add_params(*(alt.param(f"chosen_{name}", value=None) for name in ("dataset", "size")))
+
+
+def _standing_out(opacity: float) -> Any:
+    """Rows of what the reader singled out keep their opacity, all others fade."""
+    return alt.condition(_IS_CHOSEN, alt.value(opacity), alt.value(opacity / 6))
+
+
 def forest_rows(estimates: Estimates) -> pl.DataFrame:
     """Rows of the forest plot from top to bottom: a header per data set, its sizes, then the means over data sets."""
     rows: list[dict[str, Any]] = []
 
-    def add(group: str, label: str, kind: str, one: Estimate | None = None) -> None:
+    def add(group: str, label: str, kind: str, one: Estimate | None = None, dataset: str | None = None) -> None:
         word = "" if one is None else verdict(one, estimates.margin)
         rows.append(
             {
@@ -76,6 +92,8 @@ def forest_rows(estimates: Estimates) -> pl.DataFrame:
                 "group": group if one is None else None,
                 "name": f"{group}, {label}".strip(", "),
                 "kind": kind,
+                "dataset": dataset,
+                "size": one and one.size,
                 "verdict": word,
                 "effect": one and one.effect,
                 "low": one and one.low,
@@ -86,10 +104,10 @@ def forest_rows(estimates: Estimates) -> pl.DataFrame:
         )
 
     for dataset in dict.fromkeys(one.dataset or "" for one in estimates.cells):
-        add(dataset, "", "header")
+        add(dataset, "", "header", dataset=dataset)
         for one in estimates.cells:
             if one.dataset == dataset:
-                add(dataset, one.size or "", "cell", one)
+                add(dataset, one.size or "", "cell", one, dataset)
     if not rows:
         return pl.DataFrame(rows)
     everywhere = "Mean over these data sets"
@@ -129,6 +147,11 @@ def _forest_domain(rows: pl.DataFrame, margin: float) -> list[float] | None:
     return [low - room, high + room]
 
 
+def clips(estimates: Estimates) -> bool:
+    """Whether the forest plot ends before some interval does."""
+    return _forest_domain(forest_rows(estimates), estimates.margin) is not None
+
+
 def forest(estimates: Estimates) -> Chart:
     """Benefit of each cell with its 95 % interval and its single pairs, then means with fixed and random data sets."""
     rows = forest_rows(estimates)
@@ -159,8 +182,9 @@ def forest(estimates: Estimates) -> Chart:
     scale = alt.Scale(domain=domain, nice=False) if domain else alt.Scale(padding=8)
     axis = alt.Axis(tickCount=7, labelExpr=_SIGNED)
     x = alt.X("effect:Q", title=f"Δ accuracy, pretrained − scratch ({unit})", scale=scale, axis=axis)
-    bars = base.mark_rule(strokeWidth=2.2, clip=True).encode(x=alt.X("low:Q"), x2="high:Q", color=colour)
-    marks = base.mark_point(filled=True, size=95, opacity=1, clip=True).encode(x=x, color=colour, shape=shape)
+    base = base.encode(color=colour, opacity=_standing_out(1))
+    bars = base.mark_rule(strokeWidth=2.2, clip=True, cursor="pointer").encode(x=alt.X("low:Q"), x2="high:Q")
+    marks = base.mark_point(filled=True, size=95, clip=True, cursor="pointer").encode(x=x, shape=shape)
     layers = [_margin_band(estimates.margin), _zero_line()]
     if estimates.comparison.paired and estimates.comparison.pairs.height:
         layers.append(_pair_dots(estimates, y))
@@ -172,11 +196,11 @@ def forest(estimates: Estimates) -> Chart:
     headers = alt.Chart(rows.filter(pl.col("kind") == "header"))
     layers.append(
         headers.mark_text(align="left", baseline="middle", fontWeight=600, fontSize=12.5, color=INK).encode(
-            y=y, x=alt.value(-_label_width(rows)), text="group:N"
+            y=y, x=alt.value(-_label_width(rows)), text="group:N", opacity=_standing_out(1)
         )
     )
     count = estimates.comparison.estimable.height
-    return alt.layer(*layers).properties(
+    return _linked(layers).properties(
         width="container",
         height=len(order) * (25 if len(order) <= 60 else 16),
         description=f"Forest plot: benefit of pretraining with 95 % intervals for {count} cells of size and data set, "
@@ -202,11 +226,15 @@ def _zero_line() -> alt.Chart:
 def _pair_dots(estimates: Estimates, y: alt.Y) -> alt.Chart:
     """Each pair's own difference, faint."""
     frame = estimates.comparison.pairs.select(
-        pl.concat_str("dataset", "size", separator=_CUT).alias("key"), "seed", pl.col("difference").alias("effect")
+        pl.concat_str("dataset", "size", separator=_CUT).alias("key"),
+        "dataset",
+        "size",
+        "seed",
+        pl.col("difference").alias("effect"),
     )
     tip = [alt.Tooltip("seed:Q"), alt.Tooltip("effect:Q", title="Δ of this pair", format="+.2f")]
-    dots = alt.Chart(frame).mark_circle(size=22, opacity=0.45, color=GREY, yOffset=7, clip=True)
-    return dots.encode(y=y, x=alt.X("effect:Q"), tooltip=tip)
+    dots = alt.Chart(frame).mark_circle(size=22, color=GREY, yOffset=7, clip=True)
+    return dots.encode(y=y, x=alt.X("effect:Q"), opacity=_standing_out(0.45), tooltip=tip)
 
 
 def scaling(estimates: Estimates) -> Chart:
@@ -222,7 +250,6 @@ def scaling(estimates: Estimates) -> Chart:
         axis=alt.Axis(format=".3~s", values=sorted(set(sizes["parameters"])), labelOverlap=True),
     )
     y = alt.Y("effect:Q", title=f"Δ accuracy ({unit})", axis=alt.Axis(tickCount=6, labelExpr=_SIGNED))
-    pick = alt.selection_point(fields=["dataset"], bind="legend", name="pick_dataset")
     legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=260, direction="vertical")
     repeat = -(-len(datasets) // len(SHAPES))
     scale = alt.Scale(domain=datasets, range=(DATASET_COLOURS * repeat)[: len(datasets)])
@@ -231,11 +258,13 @@ def scaling(estimates: Estimates) -> Chart:
         x=x,
         y=y,
         color=alt.Color("dataset:N", scale=scale, legend=legend),
-        opacity=alt.condition(pick, alt.value(0.85), alt.value(0.12)),
+        opacity=_standing_out(0.85),
         tooltip=["dataset:N", "size:N", alt.Tooltip("effect:Q", format="+.2f", title=f"Δ, {unit}")],
     )
-    lines = base.mark_line(strokeWidth=1.2)
-    dots = base.mark_point(filled=True, size=45).encode(shape=alt.Shape("dataset:N", scale=shapes, legend=legend))
+    lines = base.mark_line(strokeWidth=1.2, cursor="pointer").encode(detail="dataset:N", opacity=_standing_out(0.85))
+    dots = base.mark_point(filled=True, size=45, cursor="pointer").encode(
+        shape=alt.Shape("dataset:N", scale=shapes, legend=legend)
+    )
     mean = alt.Chart(sizes).encode(
         x=x,
         y=y,
@@ -250,13 +279,13 @@ def scaling(estimates: Estimates) -> Chart:
     layers = [
         zero,
         lines,
-        dots.add_params(pick),
+        dots,
         mean.mark_line(color=INK, strokeWidth=3),
-        mean.mark_rule(color=INK, strokeWidth=2.5).encode(y=alt.Y("low:Q"), y2="high:Q"),
-        mean.mark_point(color=INK, filled=True, size=110, shape="diamond", opacity=1),
+        mean.mark_rule(color=INK, strokeWidth=2.5).encode(y=alt.Y("low:Q"), y2="high:Q", opacity=_standing_out(1)),
+        mean.mark_point(color=INK, filled=True, size=110, shape="diamond").encode(opacity=_standing_out(1)),
     ]
     shown = ", ".join(f"{row['size']} {row['effect']:+.2f}" for row in sizes.iter_rows(named=True))
-    return alt.layer(*layers).properties(
+    return _linked(layers).properties(
         width="container",
         height=360,
         description=f"Benefit of pretraining against trainable parameters, a line per data set. Mean by size: {shown}.",
@@ -311,13 +340,14 @@ def paired_runs(data: pl.DataFrame | alt.NamedData, arms: tuple[str, str], sizes
     )
     y = _accuracy("value:Q", padding=8)
     base = alt.Chart(data).encode(x=x, xOffset=offset, y=y)
-    lines = base.mark_line(strokeWidth=0.9, opacity=0.6, color=GREY).encode(detail=["seed:N", "size:N"])
-    dots = base.mark_point(filled=True, size=34, opacity=0.8).encode(
+    lines = base.mark_line(strokeWidth=0.9, color=GREY).encode(detail=["seed:N", "size:N"], opacity=_standing_out(0.6))
+    dots = base.mark_point(filled=True, size=34, cursor="pointer").encode(
         color=colour,
         shape=shape,
+        opacity=_standing_out(0.8),
         tooltip=["size:N", "init:N", "seed:Q", alt.Tooltip("value:Q", format=".2f", title="accuracy, %")],
     )
-    return alt.layer(lines, dots).properties(width="container", height=220, description="Every run, paired by seed")
+    return _linked([lines, dots]).properties(width="container", height=220, description="Every run, paired by seed")
 
 
 def cost(data: pl.DataFrame | alt.NamedData, arms: tuple[str, str], *, logarithmic: bool = True) -> Chart:
@@ -336,10 +366,12 @@ def cost(data: pl.DataFrame | alt.NamedData, arms: tuple[str, str], *, logarithm
     base = alt.Chart(data).encode(x=x, y=_accuracy("accuracy:Q", padding=22), color=colour)
     tip = ["size:N", "init:N", alt.Tooltip("minutes:Q", format=".3g"), alt.Tooltip("accuracy:Q", format=".2f")]
     lines = base.mark_line(strokeWidth=1.4).encode(strokeDash=dash)
-    dots = base.mark_point(filled=True, size=70, opacity=1).encode(shape=shape, tooltip=tip)
+    dots = base.mark_point(filled=True, size=70, cursor="pointer")
+    dots = dots.encode(shape=shape, opacity=_standing_out(1), tooltip=tip)
     labelled = base.transform_filter("isValid(datum.label)")
     labels = labelled.mark_text(dy=14, fontSize=10.5, color=INK).encode(text="label:N", color=alt.value(INK))
-    return alt.layer(lines, dots, labels).properties(
+    labels = labels.encode(opacity=_standing_out(1))
+    return _linked([lines, dots, labels]).properties(
         width="container", height=230, description="Accuracy against training time"
     )
 

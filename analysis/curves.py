@@ -48,13 +48,13 @@ def milestones(last: int, most: int = 6) -> list[int]:
     return sorted({1 + round(index * (last - 1) / max(count - 1, 1)) for index in range(count)})
 
 
-def epochs_to_target(results: Results, comparison: Comparison) -> pl.DataFrame:
+def epochs_to_target(curves: pl.DataFrame, comparison: Comparison) -> pl.DataFrame:
     """How soon the treated arm reaches what the control arm ends with: descriptive, on the mean curves of a cell.
 
     Columns: dataset, size, target (the control's mean accuracy after its last epoch, %), treated_epoch and
     control_epoch (first epoch at which the arm's mean curve is at or above the target; null where it never is).
     """
-    table = curve_table(results, comparison).drop_nulls("mean")
+    table = curves.drop_nulls("mean")
     treated, control = comparison.arms
     last = table.filter((pl.col("init") == control) & (pl.col("epoch") == comparison.epochs))
     targets = last.select("setting_id", "dataset", "size", "parameters", pl.col("mean").alias("target"))

@@ -44,19 +44,82 @@
     const spec = JSON.parse(source);
     if (entry.description) spec.description = entry.description;
     spec.autosize = { type: "fit-x", contains: "padding" };
+    for (const one of spec.params || []) if (one.name in chosen) one.value = chosen[one.name];
     spec.datasets = {};
     for (const name of namesIn(spec)) spec.datasets[name] = rows(name === "panel" ? entry.data : name).map((row) => ({ ...row }));
     element.dataset.state = "drawing";
     return vegaEmbed(element, spec, {
       renderer: "svg", config: config(dark), tooltip: { theme: dark ? "dark" : "light" }, downloadFileName: element.dataset.chart,
       actions: { export: true, source: false, compiled: false, editor: false },
-    }).then(() => {
+      patch: (vega) => { for (const legend of vega.legends || []) for (const part of ["symbols", "labels"]) legend.encode = { ...legend.encode, [part]: { ...legend.encode?.[part], interactive: true } }; return vega; },
+    }).then(({ view }) => {
+      if ((spec.params || []).some((one) => one.name in chosen)) { views.set(element, view); view.addEventListener("click", (_, item) => pick(item)); }
       const menu = element.querySelector("summary");
       if (menu) menu.setAttribute("aria-label", "Save this figure");
+      element.style.minHeight = "";
       element.dataset.state = "drawn";
     })
       .catch((error) => { element.dataset.state = "failed"; element.textContent = "This figure could not be drawn; its numbers stand in the table."; console.error(error); });
   }
+
+  // One data set, one size: singled out in every figure at once, by two lists or by a click on a mark or a legend.
+  const kept = "report-chosen", views = new Map(), lists = {};
+  const chosen = { chosen_dataset: null, chosen_size: null, ...JSON.parse(sessionStorage.getItem(kept) || "{}") };
+  function choose(name, value) {
+    chosen[`chosen_${name}`] = value;
+    sessionStorage.setItem(kept, JSON.stringify(chosen));
+    show();
+    views.forEach((view) => view.signal(`chosen_${name}`, value).runAsync());
+  }
+  function pick(item) {
+    const of = item?.datum || {};
+    for (const [name, value] of [["dataset", of.dataset ?? of.value], ["size", of.size]])
+      if (payload.choices[name].includes(value)) return choose(name, chosen[`chosen_${name}`] === value ? null : value);
+  }
+  function show() {
+    for (const name of ["dataset", "size"]) if (lists[name]) lists[name].value = chosen[`chosen_${name}`] ?? "";
+    document.querySelectorAll(".panel").forEach((panel) => panel.classList.toggle("other", ["dataset", "size"].some((name) =>
+      chosen[`chosen_${name}`] !== null && name in panel.dataset && panel.dataset[name] !== chosen[`chosen_${name}`])));
+  }
+  const form = document.querySelector(".choice");
+  for (const [name, what] of [["dataset", "data set"], ["size", "size"]]) {
+    if (!payload.choices[name]?.includes(chosen[`chosen_${name}`])) chosen[`chosen_${name}`] = null;
+    if (!(payload.choices[name]?.length > 1)) continue;
+    const label = document.createElement("label"), list = document.createElement("select");
+    list.append(new Option(`every ${what}`, ""), ...payload.choices[name].map((one) => new Option(one, one)));
+    list.addEventListener("change", () => choose(name, list.value || null));
+    label.append(`Single out a ${what}`, list);
+    form.append(label);
+    form.hidden = false;
+    lists[name] = list;
+  }
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") for (const name in lists) choose(name, null); });
+  show();
+
+  // A followed page loads itself again: folds, heights and place are kept, so that nothing moves under the reader.
+  const view = JSON.parse((payload.reload_s && sessionStorage.getItem("report-view")) || "null");
+  const folds = () => Array.from(document.querySelectorAll("main details:not(.vega-embed details)")).map((fold) =>
+    [`${fold.closest("section")?.id}: ${fold.querySelector("summary").textContent}`, fold]);
+  if (view) {
+    history.scrollRestoration = "manual";
+    for (const [key, fold] of folds()) if (key in view.folds) fold.open = view.folds[key];
+    for (const one of document.querySelectorAll("[data-chart]")) one.style.minHeight = `${view.heights[one.dataset.chart] || 0}px`;
+    restore();
+  }
+  function restore() {
+    const section = document.getElementById(view.section);
+    if (section) window.scrollBy({ top: section.getBoundingClientRect().top - view.top, behavior: "instant" });
+  }
+  function loadAgain() {
+    if (getSelection().toString() || document.activeElement.closest("select, .vega-embed")) return;
+    const heights = Object.fromEntries(charts.map((one) => [one.dataset.chart, one.offsetHeight]));
+    const open = Object.fromEntries(folds().map(([key, fold]) => [key, fold.open]));
+    const here = Array.from(document.querySelectorAll("section")).findLast((one) => one.getBoundingClientRect().top <= 0);
+    const top = here?.getBoundingClientRect().top;
+    sessionStorage.setItem("report-view", JSON.stringify({ section: here?.id, top, heights, folds: open }));
+    location.reload();
+  }
+  if (payload.reload_s) setInterval(loadAgain, payload.reload_s * 1000);
 
   const charts = Array.from(document.querySelectorAll("[data-chart]"));
   const visible = (element) => !element.closest("details:not([open])");
@@ -97,12 +160,9 @@
   const contents = document.querySelector(".contents details");
   if (contents && window.innerWidth < 1120) contents.open = false;
   if (!calm.matches) document.documentElement.classList.add("motion");
-  drawAll().then(() => { document.documentElement.dataset.ready = "true"; });
+  drawAll().then(() => {
+    if (view) restore();
+    document.documentElement.dataset.ready = "true";
+  });
 
-  if (payload.reload_s) {
-    const kept = "report-scroll";
-    const place = sessionStorage.getItem(kept);
-    if (place !== null) window.scrollTo(0, Number(place));
-    setTimeout(() => { sessionStorage.setItem(kept, String(window.scrollY)); location.reload(); }, payload.reload_s * 1000);
-  }
 })();

@@ -70,11 +70,16 @@ def _numeric(index: int, numeric_from: int) -> str:
     return ' class="n"' if index >= numeric_from else ""
 
 
+#: Letters up to which a cell stays on one line: names of sizes break at their hyphens else.
+_SHORT = 16
+
+
 def _cell(index: int, value: object, numeric_from: int) -> str:
     content = value if isinstance(value, Markup) else text(value)
     if index == 0:
         return f'<th scope="row">{content}</th>'
-    return f"<td{_numeric(index, numeric_from)}>{content}</td>"
+    short = ' class="short"' if len(content) <= _SHORT else ""
+    return f"<td{_numeric(index, numeric_from) or short}>{content}</td>"
 
 
 def details(summary: str, content: str, *, is_open: bool = False) -> str:
@@ -87,9 +92,13 @@ def paragraphs(many: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel: `chart` draws `alt.NamedData("panel")` and is called once for each name of a template."""
+    """One panel, of a data set and, where it is of one, a size.
 
-    title: str
+    `chart` draws `alt.NamedData("panel")` and is called once for each name of a template.
+    """
+
+    dataset: str
+    size: str | None
     rows: pl.DataFrame
     description: str
     template: str
@@ -106,6 +115,7 @@ class Page:
     charts: dict[str, Any] = field(default_factory=dict)
     templates: dict[str, Any] = field(default_factory=dict)
     downloads: list[dict[str, Any]] = field(default_factory=list)
+    choices: dict[str, list[str]] = field(default_factory=dict)
 
     def section(self, key: str, title: str, content: str) -> None:
         """Add a section; an empty one is left out of the page and of its contents."""
@@ -127,7 +137,7 @@ class Page:
     def panels(self, key: str, members: Sequence[Panel], caption: str, data_table: str = "", legend: str = "") -> str:
         """Small multiples: few specifications, many data sets; the page's width sets the number of columns.
 
-        With many panels, those of one group (the title up to " · ") fold.
+        With many panels, those of one data set fold.
         """
         boxes: dict[str, list[str]] = {}
         for index, panel in enumerate(members):
@@ -136,9 +146,10 @@ class Page:
                 self.templates[panel.template] = _spec(panel.chart())
             self.datasets[name] = _columns(panel.rows)
             self.charts[name] = {"template": panel.template, "data": name, "description": panel.description}
-            title = "<br>".join(breakable(part) for part in panel.title.split(" · "))
-            box = f'<div class="panel"><h3>{title}</h3><div class="chart" data-chart="{text(name)}"></div></div>'
-            boxes.setdefault(panel.title.split(" · ")[0], []).append(box)
+            title = "<br>".join(breakable(part) for part in (panel.dataset, panel.size) if part)
+            of = f' data-dataset="{text(panel.dataset)}"' + (f' data-size="{text(panel.size)}"' if panel.size else "")
+            box = f'<div class="panel"{of}><h3>{title}</h3><div class="chart" data-chart="{text(name)}"></div></div>'
+            boxes.setdefault(panel.dataset, []).append(box)
         if len(members) <= 24:
             inner = '<div class="panels">' + "".join(box for group in boxes.values() for box in group) + "</div>"
         else:
@@ -172,6 +183,7 @@ class Page:
             "charts": self.charts,
             "templates": self.templates,
             "downloads": self.downloads,
+            "choices": self.choices,
             "dark": DARK,
             "reload_s": reload_s,
         }
@@ -183,7 +195,7 @@ class Page:
             "BODY": body,
             "FOOTER": footer,
             "PAYLOAD": json_script(payload),
-            "BUNDLE": _bundle() if self.charts else "",
+            "BUNDLE": bundle() if self.charts else "",
             "SCRIPT": _asset("page.js"),
         }
         pieces = _asset("page.html").split("%%")
@@ -195,7 +207,7 @@ def _asset(name: str) -> str:
 
 
 @cache
-def _bundle() -> str:
+def bundle() -> str:
     """Vega, Vega-Lite and Vega-Embed as one offline script."""
     import vl_convert
 

@@ -28,14 +28,15 @@ def provenance(results: Results, made_at: datetime) -> str:
     for key, label in (("description", "study"), ("source", "source")):
         if results.study.get(key):
             facts.append((label, str(results.study[key])))
+    recorded: list[tuple[str, str]] = []
     for column, label in (("commit", "code"), ("device", "devices"), ("host", "hosts"), ("precision", "precision")):
-        facts.append((label, _counted(runs[column])))
+        recorded.append((label, _counted(runs[column])))
     for column, label in (("gpu_fraction", "share of a GPU"), ("concurrent_runs", "runs at once on a device")):
         values = runs[column].drop_nulls().unique().sort().to_list()
-        facts.append((label, ", ".join(f"{value:g}" for value in values) or "–"))
-    facts.append(
-        ("versions", "; ".join(f"{name} {' / '.join(found)}" for name, found in sorted(_versions(runs).items())) or "–")
-    )
+        recorded.append((label, ", ".join(f"{value:g}" for value in values)))
+    versions = (f"{name} {' / '.join(found)}" for name, found in sorted(_versions(runs).items()))
+    recorded.append(("versions", "; ".join(versions)))
+    facts += [(label, value) for label, value in recorded if value]
     started, finished = runs["started_at"].drop_nulls(), runs["finished_at"].drop_nulls()
     if len(started) and len(finished):
         first, last = min(started.to_list()), max(finished.to_list())
@@ -58,6 +59,7 @@ def _digests(results: Results) -> str:
     rows = [
         [name, _short(digests), _count(train), _count(test)]
         for name, digests, train, test in data.sort("dataset").iter_rows()
+        if len(digests) or train or test
     ]
     rows += [
         [f"weights of {name}", _short(digests), "–", "–"]
@@ -81,7 +83,7 @@ def _counted(series: pl.Series) -> str:
         f"{str(name)[:60]} ({count:,})" if len(counts) > 1 else str(name)[:60]
         for name, count in counts.head(8).iter_rows()
     ]
-    return ", ".join(shown) + (f" and {len(counts) - 8} more" if len(counts) > 8 else "") or "–"
+    return ", ".join(shown) + (f" and {len(counts) - 8} more" if len(counts) > 8 else "")
 
 
 def _versions(runs: pl.DataFrame) -> dict[str, list[str]]:

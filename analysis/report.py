@@ -1,7 +1,7 @@
 """`python -m analysis.report RESULTS -o report.html`: one offline page that answers the study's question.
 
-Reads the tables, pairs, estimates, draws and writes; prints the headline and the path. Exit codes: 0 the page is
-written, 2 the request is wrong (one line on stderr, nothing written), 130 interrupted. Next: `analysis/sections.py`.
+Prints the headline and the path. Exit codes: 0 the page is written, 2 the request is wrong (one line on stderr, nothing
+written), 130 interrupted. Next: `analysis/build.py`.
 """
 
 from __future__ import annotations
@@ -11,85 +11,19 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from analysis import (
-    confusion_section,
-    equivalence,
-    leakage_section,
-    published,
-    robustness_section,
-    run_sections,
-    sections,
-    training_share,
-)
-from analysis.completeness import completeness
-from analysis.curves import curve_table
-from analysis.estimates import Estimates, estimate
-from analysis.page import Page
-from analysis.pairs import Comparison, compare
-from analysis.provenance import downloads, provenance
-from analysis.results import Folder, Results, ResultsError, load, one_line
-from analysis.words import headline, methods
+from analysis import published
+from analysis.results import Folder, ResultsError, load, one_line
+
+if TYPE_CHECKING:
+    from analysis.build import Report
 
 #: Seconds between two looks at the results, and between two loads of a followed page.
 WATCH_S = 5
-
-
-@dataclass(frozen=True)
-class Report:
-    """A finished page and the sentence that it opens with."""
-
-    html: str
-    headline: str
-    is_complete: bool
-
-
-def build(
-    results: Results, caveats: Sequence[str] = (), reload_s: int | None = None, reference: str | None = None
-) -> Report:
-    """All estimates of a study and the page that shows them; `reference` names a published study to set beside it."""
-    comparison = compare(results)
-    estimates = estimate(comparison, results.margin)
-    page = Page(title=f"{results.name}: is pretraining worth it?")
-    _add_sections(page, results, comparison, estimates, reference)
-    head = headline(results, estimates)
-    footer = "One file, no network: data, charts and script are all inside. Made by the project's analysis.report."
-    return Report(
-        html=page.render(sections.masthead(results, estimates, caveats), footer, reload_s),
-        headline=f"{head.answer} {head.growth_sentence}".strip(),
-        is_complete=results.plan_known and results.runs.height >= results.plan.height,
-    )
-
-
-def _add_sections(
-    page: Page, results: Results, comparison: Comparison, estimates: Estimates, reference: str | None
-) -> None:
-    page.section("where", "Where does it help?", sections.where_it_helps(page, estimates))
-    page.section("growth", "Does the benefit grow with size?", sections.does_it_grow(page, estimates))
-    shares = training_share.section(page, results, comparison)
-    page.section("shares", "Does it help more with less data?", shares)
-    page.section("curves", "How do the two arms learn?", run_sections.learning_curves(page, results, comparison))
-    page.section("pairs", "Every run, seed by seed", run_sections.every_run(page, comparison))
-    page.section("cost", "Was it worth the compute?", run_sections.worth_the_compute(page, results, estimates))
-    page.section("equivalence", "Is it too small to matter?", equivalence.section(estimates))
-    page.section("next", "What would settle it?", robustness_section.what_would_settle_it(page, estimates))
-    depends = robustness_section.does_it_depend(results, estimates)
-    page.section("robustness", "Does the answer depend on how one asks?", depends)
-    page.section("confusion", "Which classes are confused?", confusion_section.section(results, comparison))
-    if reference:
-        other = published.load(reference)
-        beside = sections.beside_published(estimates, estimate(compare(other), other.margin), other.name)
-        page.section("reference", "How does it compare with the published study?", beside)
-    page.section("leakage", "Does the test stand in the training data?", leakage_section.section(results))
-    page.section("runs", "Which runs are there?", completeness(results))
-    page.section("methods", "Methods", sections.methods_list(methods(results, estimates)))
-    page.section("provenance", "Provenance", provenance(results, datetime.now(UTC)))
-    page.section(
-        "downloads", "Take the numbers away", downloads(page, results, estimates, curve_table(results, comparison))
-    )
 
 
 def write(path: Path, html: str) -> None:
@@ -108,30 +42,46 @@ def write(path: Path, html: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def watch(location: str, output: Path, reference: str | None = None) -> None:
+def made(location: str, reference: str | None = None) -> Report:
+    """The report of a results folder. Reads it while importing what makes the page, for either takes seconds."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        results = pool.submit(load, location)
+        from analysis.build import build
+        from analysis.page import bundle
+
+        bundle()
+        return build(results.result(), reference=reference)
+
+
+def watch(location: str, output: Path, reference: str | None = None) -> Report:
     """Rewrite the page whenever a run lands, until every planned run has ended; the page loads itself again.
 
     Once there is a page, a store that does not answer is asked again at the next look: a sweep outlasts many a network.
+    Ended or interrupted, it leaves a page that loads itself no more.
     """
     seen: object = None
-    while True:
-        try:
-            signature = Folder.open(location).signature()
-            if signature != seen:
-                report = build(load(location), reload_s=WATCH_S, reference=reference)
-                seen = signature
-                if report.is_complete:
-                    break
-                write(output, report.html)
-                print(f"{datetime.now(UTC):%H:%M:%S} {report.headline}", flush=True)
-        except (OSError, ResultsError) as error:
-            if seen is None:
-                raise
-            print(f"{datetime.now(UTC):%H:%M:%S} {one_line(error)}; looking again", file=sys.stderr)
-        time.sleep(WATCH_S)
-    report = build(load(location), reference=reference)
-    write(output, report.html)
-    print(f"{report.headline}\n{output}")
+    try:
+        while True:
+            try:
+                signature = Folder.open(location).signature()
+                if signature != seen:
+                    report = made(location, reference)
+                    if report.is_complete:
+                        break
+                    write(output, report.html(WATCH_S))
+                    seen = signature
+                    print(f"{datetime.now(UTC):%H:%M:%S} {report.progress}: {report.headline}", flush=True)
+            except (OSError, ResultsError) as error:
+                if seen is None:
+                    raise
+                print(f"{datetime.now(UTC):%H:%M:%S} {one_line(error)}; looking again", file=sys.stderr)
+            time.sleep(WATCH_S)
+    except KeyboardInterrupt:
+        if seen is not None:
+            write(output, report.html())
+        raise
+    write(output, report.html())
+    return report
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -153,22 +103,26 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def _requested(arguments: argparse.Namespace) -> Report:
     if (arguments.results is None) == (arguments.published is None):
         raise ResultsError("give either a results folder or --published NAME")
-    if arguments.watch:
+    if arguments.watch and arguments.published:
         raise ResultsError("--watch follows a results folder; a published study does not change")
-    if arguments.published:
-        return build(published.load(arguments.published), published.CAVEATS)
-    return build(load(arguments.results), reference=arguments.reference)
+    if arguments.watch:
+        return watch(arguments.results, arguments.output, arguments.reference)
+    if arguments.results:
+        report = made(arguments.results, arguments.reference)
+    else:
+        results = published.load(arguments.published)
+        from analysis.build import build
+
+        report = build(results, published.CAVEATS)
+    write(arguments.output, report.html())
+    return report
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     arguments = _arguments(argv)
     try:
-        if arguments.watch and arguments.results:
-            watch(arguments.results, arguments.output, arguments.reference)
-            return 0
         report = _requested(arguments)
-        write(arguments.output, report.html)
     except ResultsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

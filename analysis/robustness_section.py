@@ -5,6 +5,8 @@ Next: `analysis/power.py` and `analysis/robustness.py` for the numbers.
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+
 import polars as pl
 
 from analysis import charts
@@ -18,7 +20,6 @@ from analysis.robustness import (
     SignFlip,
     Way,
     control_arms,
-    example_tests,
     other_outcomes,
     other_settings,
     probability_of_improvement,
@@ -103,7 +104,7 @@ def _datasets_sentence(found: WhatNext) -> str:
     )
 
 
-def does_it_depend(results: Results, estimates: Estimates) -> str:
+def does_it_depend(results: Results, estimates: Estimates, examples: Future[ExampleTests]) -> str:
     """Other assumptions, metrics, epochs and hyperparameters, and test examples as the sample."""
     comparison = estimates.comparison
     if estimates.overall.effect is None:
@@ -117,6 +118,7 @@ def does_it_depend(results: Results, estimates: Estimates) -> str:
     improvement = probability_of_improvement(comparison)
     content = "<h3>Other assumptions</h3>" + _ways_table("assumption", ways, estimates.margin)
     content += paragraphs([_flip_sentence(sign_flip(comparison)), _improvement_sentence(improvement)])
+    content += _improvement(improvement)
     arms = control_arms(results, comparison)
     if arms:
         what = (
@@ -131,7 +133,7 @@ def does_it_depend(results: Results, estimates: Estimates) -> str:
     settings = other_settings(results, comparison)
     if settings:
         content += "<h3>Other epochs and hyperparameters</h3>" + _ways_table("setting", settings, estimates.margin)
-    return content + _examples(example_tests(results, comparison)) + _improvement(improvement)
+    return content + _examples(examples.result())
 
 
 def _weighted(estimates: Estimates) -> Way:
@@ -170,7 +172,16 @@ def _ways_table(first: str, ways: list[Way], margin: float | None) -> str:
     extra = [] if margin is None else ["verdict"]
     unit = ["unit"] if margin is None else []
     headers = [first, *unit, "benefit", "95 % interval", *extra, "growth", "95 % interval", *extra]
-    return table(headers, rows, f"Benefit and growth by {first}")
+    return table(headers, rows, f"Benefit and growth by {first}") + paragraphs([_reasons(ways)])
+
+
+def _reasons(ways: list[Way]) -> str:
+    """Why an interval is missing."""
+    said = []
+    for way in ways:
+        reasons = [one.reason for one in (way.benefit, way.growth) if one.reason and not one.has_interval]
+        said += [f"{way.label}: {reasons[0].removeprefix('no interval: ')}"] if reasons else []
+    return f"Without an interval: {'; '.join(said)}." if said else ""
 
 
 def _flip_sentence(found: SignFlip | None) -> str:

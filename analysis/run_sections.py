@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from analysis import charts
-from analysis.curves import ENOUGH_FOR_BANDS, cost_table, curve_table, epochs_to_target, milestones, price_table
+from analysis.curves import ENOUGH_FOR_BANDS, cost_table, epochs_to_target, milestones, price_table
 from analysis.estimates import Estimates
 from analysis.page import Page, Panel, paragraphs, table, text
 from analysis.pairs import Comparison
@@ -39,8 +39,8 @@ def arms_key(arms: tuple[str, str]) -> str:
     )
 
 
-def learning_curves(page: Page, results: Results, comparison: Comparison) -> str:
-    curves = curve_table(results, comparison)
+def learning_curves(page: Page, curves: pl.DataFrame, comparison: Comparison) -> str:
+    """`curves`: the rows of `curve_table`."""
     if curves.is_empty():
         return ""
     members = []
@@ -49,7 +49,8 @@ def learning_curves(page: Page, results: Results, comparison: Comparison) -> str
         ends = ", ".join(f"{init} {value:.2f} %" for init, value in last.iter_rows())
         members.append(
             Panel(
-                f"{dataset} · {size}",
+                str(dataset),
+                str(size),
                 part.select("init", "epoch", "mean", "low", "high", "n", "run", "value"),
                 f"Learning curves, {dataset}, {size}; last epoch: {ends}",
                 *_curve_template(part, comparison.arms),
@@ -61,7 +62,7 @@ def learning_curves(page: Page, results: Results, comparison: Comparison) -> str
         "more runs and every run as a thin line where it has fewer. Vertical axes differ between panels."
     )
     figure = page.panels("curves", members, caption, _curve_numbers(curves), arms_key(comparison.arms))
-    return figure + _targets(results, comparison)
+    return figure + _targets(curves, comparison)
 
 
 def _curve_numbers(curves: pl.DataFrame) -> str:
@@ -80,9 +81,9 @@ def _curve_numbers(curves: pl.DataFrame) -> str:
     return table(headers, rows, "Mean test accuracy, %, after some epochs", 3)
 
 
-def _targets(results: Results, comparison: Comparison) -> str:
+def _targets(curves: pl.DataFrame, comparison: Comparison) -> str:
     """How many epochs pretraining saves: when its mean curve reaches what the control ends with."""
-    found = epochs_to_target(results, comparison)
+    found = epochs_to_target(curves, comparison)
     if found.is_empty():
         return ""
     treated, control = comparison.arms
@@ -128,6 +129,7 @@ def every_run(page: Page, comparison: Comparison) -> str:
     members = [
         Panel(
             str(dataset),
+            None,
             part.select("size", "init", "seed", "value"),
             f"Accuracy of every run on {dataset}, by size and arm; lines join runs of one seed",
             "pairs",
@@ -161,6 +163,7 @@ def worth_the_compute(page: Page, results: Results, estimates: Estimates) -> str
     members = [
         Panel(
             str(dataset),
+            None,
             part.select("size", "init", "minutes", "accuracy", "runs", "label"),
             f"Mean accuracy against mean training time by size and arm, {dataset}",
             "cost",

@@ -15,7 +15,7 @@ from analysis.estimates import Estimates
 from analysis.page import Markup, Page, details, number, paragraphs, table, text
 from analysis.pairs import Comparison
 from analysis.results import Results
-from analysis.robustness import cells_at_chance
+from analysis.robustness import cells_at_chance, welch
 from analysis.words import (
     SYMBOLS,
     count_of,
@@ -37,22 +37,24 @@ def chip(word: str) -> Markup:
     )
 
 
+def progress(results: Results) -> str:
+    """How many of the planned runs have ended: 36 runs of 48 done, 1 failed."""
+    failed = f", {results.failed.height} failed" if results.failed.height else ""
+    return f"{count_of(results.done.height, 'run')} of {results.plan.height:,} done{failed}"
+
+
 def masthead(results: Results, estimates: Estimates, caveats: Sequence[str] = ()) -> str:
     """The answer: question, sentences, verdicts, the few numbers that carry them, and what was left out."""
     head = headline(results, estimates)
-    done, planned = results.done.height, results.plan.height
-    state = f"{count_of(done, 'run')} of {planned:,} done" + (
-        f", {results.failed.height} failed" if results.failed.height else ""
-    )
     parts = [
-        f'<p class="kicker">{text(results.name)} · {text(state)}</p>',
+        f'<p class="kicker">{text(results.name)} · {text(progress(results))}</p>',
         "<h1>Is pretraining worth it, and does that grow with the model?</h1>",
         f'<p class="answer" id="answer">{text(head.answer)} {text(head.growth_sentence)}</p>',
         f'<p class="generality">{text(head.generality)}</p>' if head.generality else "",
     ]
     if estimates.overall.effect is not None:
         parts.append(_cards(results, estimates))
-        caveats = [*caveats, *_chance_note(results, estimates.comparison)]
+        caveats = [*caveats, *_chance_note(results, estimates.comparison), *_spread_note(estimates)]
     parts.append(notes(results, [*caveats, *_group_note(estimates.comparison)]))
     return "".join(parts)
 
@@ -68,6 +70,23 @@ def _chance_note(results: Results, comparison: Comparison) -> list[str]:
         f"In {found.height} of {count_of(total, 'cell')} the {control} arm ends no better than naming the largest "
         "class throughout. What the arms differ by there is how soon they learn; longer training may make it smaller."
     ]
+
+
+def _spread_note(estimates: Estimates) -> list[str]:
+    """Where an answer hangs on the spread being the same in all cells, which the primary estimates assume."""
+    own = welch(estimates.comparison)
+    found = []
+    for what, primary, other, up, down in (
+        ("Whether pretraining helps", estimates.overall, own[0], "helps", "hurts"),
+        ("Whether the benefit grows", estimates.growth, own[1], "grows", "shrinks"),
+    ):
+        words = [verdict(one, estimates.margin, up, down) for one in (primary, other)]
+        if other.has_interval and words[0] != words[1]:
+            found.append(
+                f"{what} depends on the assumption that runs vary alike in all cells ({words[0]}): with each cell's "
+                f"own spread the 95 % interval is {interval(other)} ({words[1]})."
+            )
+    return found
 
 
 def _group_note(comparison: Comparison) -> list[str]:
@@ -179,7 +198,8 @@ def where_it_helps(page: Page, estimates: Estimates) -> str:
         "Δ by data set and size. Lines: 95 % intervals (pooled spread); shapes: verdicts by the rule below; "
         + ("small dots: single pairs; " if paired else "")
         + f"grey band: ±{estimates.margin:g} {estimates.comparison.unit}, the margin that matters. "
-        "Intervals that leave the figure go on beyond it. The first block of means speaks for these data sets, the "
+        + ("Intervals that leave the figure go on beyond it. " if charts.clips(estimates) else "")
+        + "The first block of means speaks for these data sets, the "
         "second takes them as a sample of data sets."
     )
     figure = page.figure("forest", charts.forest(estimates), caption, cells_table(estimates))
@@ -241,7 +261,7 @@ def does_it_grow(page: Page, estimates: Estimates) -> str:
         caption = (
             "Mean benefit (diamonds, 95 % intervals for these data sets) against trainable parameters on a "
             "logarithmic axis. "
-            "Thin lines: data sets; pick one in the legend to single it out."
+            "Thin lines: data sets; pick one to single it out in every figure."
         )
         content += page.figure("scaling", charts.scaling(estimates), caption, growth_table(estimates))
     else:

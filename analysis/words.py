@@ -182,10 +182,13 @@ def _generality(estimates: Estimates) -> str:
         return ""
     if not overall.has_interval:
         return "These data sets alone are spoken for: " + overall.reason.removeprefix("no interval: ") + "."
-    text = (
-        f"Taken as a sample of data sets like these, the mean benefit is {signed(overall.effect)} "
-        f"({signed(overall.low)} to {signed(overall.high)})"
-    )
+    low, high = signed(overall.low), signed(overall.high)
+    if estimates.comparison.unit == "points" and not -100 <= (overall.low or 0) <= (overall.high or 0) <= 100:
+        return (
+            f"{count_of(overall.n, 'data set')} are too few to speak for others: the interval for data sets like these "
+            f"reaches beyond what is possible ({low} to {high})."
+        )
+    text = f"Taken as a sample of data sets like these, the mean benefit is {signed(overall.effect)} ({low} to {high})"
     if growth.has_interval:
         text += f" and its growth {signed(growth.effect)} ({signed(growth.low)} to {signed(growth.high)})"
     if verdict(overall, estimates.margin) == "unresolved":

@@ -1,6 +1,9 @@
 """The page in a real browser with the network blocked: it draws, it says what the tables say, it fits, it is quiet."""
 
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -71,9 +74,14 @@ def visit(browser, page: Path, width: int = 1280, scheme: str = "light"):
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.get_log("browser")
     browser.get(page.as_uri())
-    deadline = time.monotonic() + 60
-    while not browser.execute_script("return document.documentElement.dataset.ready === 'true'"):
-        assert time.monotonic() < deadline, "the charts were not drawn within a minute"
+    browser.execute_script("sessionStorage.clear()")
+    wait_until(browser, "document.documentElement.dataset.ready === 'true'")
+
+
+def wait_until(browser, condition: str, seconds: float = 60):
+    deadline = time.monotonic() + seconds
+    while not browser.execute_script(f"return {condition}"):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
         time.sleep(0.05)
 
 
@@ -207,3 +215,92 @@ def test_downloads_give_the_tables(browser, results, page):
     assert pairs["difference"].sum() == pytest.approx(comparison.pairs["difference"].sum(), rel=1e-6)
     effects = pl.read_csv(browser.downloads / "estimates.csv", infer_schema_length=None)
     assert effects["effect"][0] == pytest.approx(estimate(comparison).overall.effect, rel=1e-8)
+
+
+FADED = """
+const faded = (key) => Array.from(document.querySelectorAll(`[data-chart=${key}] .mark-symbol.role-mark path`))
+  .map((one) => [Number(one.getAttribute("opacity") ?? 1) < 0.3, one.__data__.datum.dataset, one.__data__.datum.size]);
+return {forest: faded("forest"), scaling: faded("scaling"), pairs: faded("pairs-0"),
+  panels: Array.from(document.querySelectorAll(".panel")).map((one) => [one.classList.contains("other"),
+    one.dataset.dataset, one.dataset.size])};
+"""
+
+
+def faded(browser) -> dict[str, set[tuple[str | None, str | None]]]:
+    """(data set, size) of what is faded in each figure, and that nothing else of the same kind is."""
+    found = {}
+    for figure, marks in browser.execute_script(FADED).items():
+        found[figure] = {(dataset, size) for is_faded, dataset, size in marks if is_faded}
+        assert found[figure].isdisjoint((dataset, size) for is_faded, dataset, size in marks if not is_faded)
+    return found
+
+
+def test_one_data_set_or_size_is_singled_out_in_every_figure(browser, page):
+    visit(browser, page)
+    assert not any(faded(browser).values())
+    cohn, ensembl = "human_enhancers_cohn", "human_enhancers_ensembl"
+    others = {(dataset, size) for dataset in (ensembl, "human_ocr_ensembl") for size in ("tiny", "big")}
+    by_data = browser.find_element("css selector", ".choice select")
+    by_data.send_keys(cohn)  # the keyboard alone
+    found = faded(browser)
+    assert found["forest"] == found["scaling"] == others
+    assert found["panels"] == others | {(dataset, None) for dataset, _ in others}
+    assert found["pairs"] == set()
+    by_data.send_keys("\ue00c")  # Escape
+    assert not any(faded(browser).values())
+    legend = browser.execute_script(
+        "return Array.from(document.querySelectorAll('[data-chart=scaling] .role-legend-label text'))"
+        f".find((one) => one.textContent === '{cohn}')"
+    )
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", legend)
+    legend.click()
+    assert browser.execute_script("return document.querySelector('.choice select').value") == cohn
+    assert faded(browser)["forest"] == others
+    legend.click()
+    assert not any(faded(browser).values())
+    browser.find_elements("css selector", ".choice select")[1].send_keys("big")
+    found = faded(browser)
+    assert {size for _, size in found["forest"] | found["scaling"] | found["pairs"]} == {"tiny"}
+    assert found["panels"] == {(dataset, "tiny") for dataset in (cohn, ensembl, "human_ocr_ensembl")}
+    browser.execute_script("location.reload()")
+    wait_until(browser, "document.documentElement.dataset.ready === 'true'")
+    assert faded(browser) == found, "what was chosen outlasts a reload"
+    assert browser.get_log("browser") == []
+
+
+def test_a_followed_page_grows_under_a_reader_who_keeps_the_place(browser, tmp_path):
+    """The command itself beside a folder that fills: half a file, a run, all runs but one, then Ctrl-C."""
+    folder = write_results(tmp_path / "results", TRUTH, predictions=False)
+    landed = sorted((folder / "runs").iterdir())
+    (tmp_path / "late").mkdir()
+    for late in landed[20:]:
+        late.rename(tmp_path / "late" / late.name)
+    output = tmp_path / "report.html"
+    command = [sys.executable, "-m", "analysis.report", str(folder), "-o", str(output), "--watch"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+        try:
+            assert "20 runs of 120 done" in watching.stdout.readline()
+            visit(browser, output)
+            fold = "document.querySelector('#figure-curves > details')"
+            browser.execute_script(f"{fold}.open = true; {fold}.scrollIntoView({{behavior: 'instant'}})")
+            place = "document.getElementById('curves').getBoundingClientRect().top"
+            before = browser.execute_script(f"return {place}")
+            assert before < 0
+            half = folder / "runs" / landed[20].name
+            half.write_bytes((tmp_path / "late" / half.name).read_bytes()[:200])
+            wait_until(browser, f"document.querySelector('.masthead').textContent.includes('{half.name}')")
+            for late in landed[20:-1]:
+                (tmp_path / "late" / late.name).rename(late)
+            wait_until(browser, "document.querySelector('.kicker').textContent.includes('119 runs of 120 done')")
+            wait_until(browser, "document.documentElement.dataset.ready === 'true'")
+            assert browser.execute_script(f"return {fold}.open")
+            assert "could not be used" not in browser.execute_script("return document.body.textContent")
+            assert browser.execute_script("return window.scrollY") > 1000, "the page is longer above"
+            assert browser.execute_script(f"return {place}") == pytest.approx(before, abs=2)
+            assert browser.get_log("browser") == []
+        finally:
+            watching.send_signal(signal.SIGINT)
+        _, errors = watching.communicate(timeout=60)
+    assert watching.returncode == 130
+    assert errors == "interrupted; the page on disk is the last whole one\n"
+    assert '"reload_s":null' in output.read_text(encoding="utf-8")

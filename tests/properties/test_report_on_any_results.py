@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis import report
+from analysis.build import build
 from analysis.results import ResultsError, load
 from tests.synthetic_results import Truth, write_results
 
@@ -32,7 +32,7 @@ TRUTHS = st.builds(
 def quick_pages():
     """Without the drawing library, and without the collections of garbage of `multipletests`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("analysis.page._bundle", lambda: "")
+        patch.setattr("analysis.page.bundle", lambda: "")
         patch.setattr("gc.collect", lambda *_: 0)
         yield
 
@@ -50,12 +50,12 @@ def test_any_pattern_of_missing_failed_and_broken_files_gives_a_page(truth, miss
             if draw.random() < broken:
                 file.write_bytes(file.read_bytes()[: draw.randint(0, 200)])
         try:
-            made, refusal = report.build(load(folder)), ""
+            made, refusal = build(load(folder)), ""
         except ResultsError as error:
             made, refusal = None, str(error)
     if made is None:
         assert len(refusal.splitlines()) == 1
         return
-    visible = re.sub(r"<[^>]+>", " ", re.sub(r"<(script|style|pre)\b.*?</\1>", " ", made.html, flags=re.S))
+    visible = re.sub(r"<[^>]+>", " ", re.sub(r"<(script|style|pre)\b.*?</\1>", " ", made.html(), flags=re.S))
     assert not re.search(r"(?<![\w.])(nan|inf|None|null)(?![\w])", visible)
     assert made.headline.endswith(".")

@@ -103,8 +103,9 @@ def test_bands_need_five_runs_and_single_runs_stand_in_below(results):
 
 def test_epochs_to_target_finds_the_first_epoch_at_or_above(results):
     comparison = compare(results)
-    found = epochs_to_target(results, comparison).filter(pl.col("size") == "b").row(0, named=True)
-    table = curve_table(results, comparison).filter((pl.col("size") == "b") & (pl.col("dataset") == found["dataset"]))
+    curves = curve_table(results, comparison)
+    found = epochs_to_target(curves, comparison).filter(pl.col("size") == "b").row(0, named=True)
+    table = curves.filter((pl.col("size") == "b") & (pl.col("dataset") == found["dataset"]))
     means = dict(table.filter(pl.col("init") == "pretrained").drop_nulls("mean").select("epoch", "mean").iter_rows())
     reached = [epoch for epoch in sorted(means) if means[epoch] >= found["target"]]
     assert found["treated_epoch"] == (reached[0] if reached else None)

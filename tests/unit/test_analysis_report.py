@@ -4,6 +4,7 @@ import html
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import polars as pl
@@ -13,6 +14,8 @@ from analysis import report
 from analysis.estimates import estimate
 from analysis.pairs import compare
 from analysis.results import Folder, load
+from analysis.robustness import welch
+from analysis.words import interval
 from tests.synthetic_results import Truth, write_results
 
 SMALL = Truth(models={"tiny": 1_000, "big": 10_000}, datasets={"alpha": 0.7, "beta": 0.8}, seeds=(1, 2, 3), epochs=(3,),
@@ -269,6 +272,52 @@ def test_watching_keeps_the_reference_and_outlasts_a_store_that_does_not_answer(
     assert "[−3.81, +1.33]" in page.read_text(encoding="utf-8")
 
 
+def test_an_answer_that_hangs_on_equal_spread_says_so(tmp_path, capsys):
+    """One cell of two varies fifty times as much: the pooled interval and the cells' own lead to other verdicts."""
+    benefit = {
+        ("alpha", 1): 3.0,
+        ("alpha", 2): 3.1,
+        ("alpha", 3): 2.9,
+        ("beta", 1): 7.0,
+        ("beta", 2): 1.0,
+        ("beta", 3): 4.0,
+    }
+
+    def changes(row):
+        return {"test_accuracy": 0.7 + benefit[row["dataset"], row["seed"]] / 100 * (row["init"] == "pretrained")}
+
+    truth = replace(SMALL, models={"tiny": 1_000})
+    folder = write_results(tmp_path / "uneven", truth, predictions=False, changes=changes)
+    comparison = compare(load(folder))
+    pooled, own = estimate(comparison).overall, welch(comparison)[0]
+    assert (pooled.low > 0) != (own.low > 0)
+    visible, *_ = page_of(folder, tmp_path, capsys)
+    assert "Whether pretraining helps depends on the assumption that runs vary alike in all cells" in visible
+    assert interval(own) in visible
+    even, *_ = page_of(write_results(tmp_path / "even", SMALL, predictions=False), tmp_path, capsys)
+    assert "depends on the assumption" not in even
+
+
+def test_an_interval_beyond_what_is_possible_is_called_that(tmp_path, capsys):
+    truth = replace(SMALL, benefit=lambda parameters, dataset: [0.0, 25.0][dataset])
+    visible, *_ = page_of(write_results(tmp_path / "results", truth, predictions=False), tmp_path, capsys)
+    assert "2 data sets are too few to speak for others" in visible
+    assert "Taken as a sample" not in visible
+    assert "Intervals that leave the figure go on beyond it" in visible
+
+
+def test_nothing_unknown_is_listed_and_a_missing_interval_says_why(tmp_path, capsys):
+    output = tmp_path / "page.html"
+    assert report.main(["--published", "badici2024", "-o", str(output)]) == 0
+    source = html.unescape(output.read_text(encoding="utf-8"))
+    assert "own spread in each cell (Welch): a cell has one run an arm" in source
+    assert "50 epochs: no cell has both arms" in source
+    assert "<dt>page made</dt>" in source
+    assert "<dt>devices</dt>" not in source
+    assert "SHA-256" not in source
+    assert "Intervals that leave the figure" not in source
+
+
 def test_a_store_that_cannot_be_listed_is_one_line(tmp_path, capsys):
     folder = write_results(tmp_path / "results", SMALL, predictions=False)
     shutil.rmtree(folder / "runs")
@@ -286,8 +335,10 @@ def test_an_interruption_of_watching_is_code_130(tmp_path, capsys, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("analysis.report.time.sleep", interrupt)
-    assert report.main([str(folder), "-o", str(tmp_path / "page.html"), "--watch"]) == 130
-    assert (tmp_path / "page.html").exists()
+    page = tmp_path / "page.html"
+    assert report.main([str(folder), "-o", str(page), "--watch"]) == 130
+    assert '"reload_s":null' in page.read_text(encoding="utf-8"), "nobody follows any more"
+    assert "16 runs of 24 done: " in capsys.readouterr().out
 
 
 def test_a_published_study_can_stand_beside_ones_own(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """The other ways of asking, and the planning, against enumeration and the textbook."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ from analysis.power import what_next
 from analysis.results import load
 from analysis.robustness import (
     cells_at_chance,
+    chosen_class,
     control_arms,
     example_tests,
     other_outcomes,
@@ -77,6 +79,34 @@ def test_example_tests_equal_a_paired_test_on_hand_collected_predictions(tmp_pat
     assert row["effect"] == pytest.approx(per_example.mean())
     assert row["p_value"] == pytest.approx(test.pvalue)
     assert row["low"] == pytest.approx(test.confidence_interval().low)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_the_chosen_class_is_the_first_with_the_largest_logit(classes):
+    logits = np.random.default_rng(classes).integers(0, 4, (400, classes)).astype(np.float32)  # with many ties
+    frame = pl.DataFrame({"logits": [*logits.tolist(), [], None]}, schema={"logits": pl.List(pl.Float32)})
+    assert frame.select(chosen_class(classes)).to_series().to_list() == [*logits.argmax(axis=1), None, None]
+
+
+def test_examples_beyond_the_test_split_and_those_that_a_run_lacks_count_nowhere(tmp_path):
+    results, comparison = comparison_of(tmp_path)
+    whole = example_tests(results, comparison).cells
+    victim = tmp_path / "results" / "predictions" / "net-a-alpha-2-0.0006-scratch-2.parquet"
+    table = pl.read_parquet(victim)
+    last = table.tail(1)
+    pl.concat([table, last.with_columns(example=pl.lit(-1, pl.Int32)), last.with_columns(
+        example=pl.lit(2_000_000_000, pl.Int32))]).write_parquet(victim)  # fmt: skip
+    assert example_tests(results, comparison).cells.equals(whole)
+    right = table["logits"].list.arg_max() == table["label"]
+    some = table.filter(pl.int_range(pl.len()).is_in([right.arg_true()[0], (~right).arg_true()[0]]).not_())
+    accuracy = (right.sum() - 1) / some.height
+    some.write_parquet(victim)
+    mine = pl.col("run_id") == victim.stem
+    changed = replace(comparison, runs=comparison.runs.with_columns(
+        value=pl.when(mine).then(100 * accuracy).otherwise("value")))  # fmt: skip
+    found = example_tests(results, changed)
+    assert found.problems == ()
+    assert found.cells["n"].to_list() == [298, 300, 300, 300]
 
 
 def test_one_pair_of_models_is_compared_by_mcnemars_exact_test(tmp_path):
