@@ -72,7 +72,9 @@ class Block(nn.Module):
         return residual + drop(mixed, self.dropout, dropout).to(residual.dtype)
 
     def _change(self, residual: Tensor, dropout: torch.Generator | None) -> Tensor:
-        changed = self.mlp(self.norm2(residual))
+        if dropout is None or self.dropout == 0:
+            return self.mlp(residual, self.norm2, added=True)
+        changed = self.mlp(residual, self.norm2)
         return residual + drop(changed, self.dropout, dropout).to(residual.dtype)
 
 
