@@ -31,7 +31,7 @@ from sweep.schema import FROM_WEIGHTS
 from sweep.study import Study
 
 #: Raised with every change of `hyena` that changes the result of a run: results of other versions are run anew.
-RESULT_VERSION = 2
+RESULT_VERSION = 3
 
 
 @dataclass(frozen=True)
