@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from hyena.classifiers import classifier_bytes
+from hyena.memory import peak_forecast
 from sweep.memory import Kind, remembered
 from sweep.resources import Share
 from sweep.store import Store
@@ -16,6 +17,7 @@ from sweep.words import duration, size
 
 #: Bytes of a finished run's tables in the store, less its logits: most of it is what the columns mean.
 RUN_TABLES_BYTES = 45_000
+LARGE_GPU_BYTES = 80e9
 
 
 def forecast(
@@ -42,8 +44,12 @@ def forecast(
     yield f"study      {study.name}: {study.description}".rstrip(": ")
     yield f"results    {store.uri}"
     yield f"runs       {planned} planned, {len(done)} done already, {planned - len(done)} to do"
-    part = _gpu_part(study, share, to_do, store)
+    remembered_kinds = remembered(store).keys()
+    part = _gpu_part(study, share, to_do, remembered_kinds)
     yield f"each run   {share.cpus} CPU core(s), {part}; {parallel} at once on this machine"
+    unknown = [run for run in to_do if Kind.of(run).key not in remembered_kinds]
+    if unknown:
+        yield f"memory     {_memory(unknown)}"
     yield f"time       {_cost(study, store, to_do, done, runs, share, parallel)}"
     yield f"bytes      about {size(sum(_run_bytes(study, run) for run in to_do))} more in the results folder"
     for name, (_, facts) in data.items():
@@ -64,14 +70,31 @@ def _run_bytes(study: Study, run: RunSpec) -> int:
     return RUN_TABLES_BYTES + facts.test_examples * facts.num_classes * 4 + model
 
 
-def _gpu_part(study: Study, share: Share, to_do: Sequence[RunSpec], store: Store) -> str:
+def _memory(runs: Sequence[RunSpec]) -> str:
+    """The largest of these runs, of which nothing is measured, and its part of a large GPU."""
+    largest = max(
+        peak_forecast(
+            run.config,
+            run.training.max_length or run.config.l_max,
+            run.training.batch_size,
+            run.facts.num_classes,
+        )
+        for run in runs
+    )
+    return (
+        f"about {size(round(largest))} for the largest run, {100 * largest / LARGE_GPU_BYTES:.2g} % of a GPU of 80 GB "
+        "(a forecast from float32 on a CPU; a GPU is probed)"
+    )
+
+
+def _gpu_part(study: Study, share: Share, to_do: Sequence[RunSpec], known: Collection[str]) -> str:
     """The part of a GPU that runs get, in words."""
     if not share.gpus:
         return "no GPU"
     if study.resources.gpus != AUTO:
         return f"{share.gpus:g} of a GPU"
     kinds = {Kind.of(run).key for run in to_do}
-    unknown = len(kinds - remembered(store).keys())
+    unknown = len(kinds - set(known))
     return f"a part of a GPU as measured ({len(kinds) - unknown} kinds of run known, {unknown} to be probed)"
 
 

@@ -94,3 +94,12 @@ def test_parts_of_a_gpu_are_told_as_far_as_they_are_known(path: Path, store: Sto
     remember(store, Kind.of(run).key, "nvidia-a100", [Measured("NVIDIA A100", 1, 0, 1, 1, 0.1)])
     assert "1 kinds of run known, 1 to be probed" in said(path, store, {"CPU": 8, "GPU": 1})
     assert "0.5 of a GPU; 2 at once" in said(path, store, {"CPU": 8, "GPU": 1}, overrides=("resources.gpus=0.5",))
+
+
+def test_memory_is_foretold_where_none_is_measured(path: Path, store: Store) -> None:  # noqa: F811
+    assert "for the largest run" in said(path, store, {"CPU": 4})
+    study = load_study(path)
+    data = data_of(study)
+    for run in plan(study, data, dict.fromkeys(study.grid.models, "w")):
+        remember(store, Kind.of(run).key, "some-gpu", [Measured("some gpu", 10, 1, 1, 1, 0.1)])
+    assert "for the largest run" not in said(path, store, {"CPU": 4})
