@@ -127,11 +127,11 @@ def test_the_defaults_are_the_published_recipe() -> None:
 def test_a_corpus_of_one_period_is_learnt() -> None:
     corpus = corpus_of(b"ACGTTGCA" * 500)
     config = PretrainingConfig(
-        steps=60, length=32, batch_size=8, learning_rate=1e-2, reverse_complement=0, log_every=20
+        steps=120, length=32, batch_size=8, learning_rate=1e-2, reverse_complement=0, log_every=40
     )
     records = finished(Pretraining(MODEL, corpus, config, CPU)).history
-    assert [record.step for record in records] == [20, 40, 60]
-    assert records[-1].tokens == 60 * 8 * 32
+    assert [record.step for record in records] == [40, 80, 120]
+    assert records[-1].tokens == 120 * 8 * 32
     assert records[-1].validation_bits_per_base is not None
     assert records[-1].validation_bits_per_base < 1.0 < records[0].train_bits_per_base
 
