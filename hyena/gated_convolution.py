@@ -124,7 +124,7 @@ class _GatedConvolution(torch.autograd.Function):
             torch.mul(x1, v, out=u[..., :length])
             c = convolved[piece]
             torch.addcmul(way.convolve(u, kernel[piece]), u[..., :length], skip[piece, None, None], out=c)
-            result[piece] = x0.mul_(c)
+            torch.mul(x0, c, out=result[piece])
         ctx.save_for_backward(*arguments, convolved)
         return result
 
@@ -138,21 +138,21 @@ class _GatedConvolution(torch.autograd.Function):
         way, length = way_for(projected.shape[-1], projected.device), projected.shape[-1]
         cut = pieces(len(kernel), projected[0, 0].numel(), projected.device)
         room = kernel.new_zeros(2, cut[0].stop, projected.shape[2], way.room(length))  # of u and to_c
+        gates = kernel.new_empty(3, cut[0].stop, *projected.shape[2:])  # of their gradients
         for piece in cut:
             p = projected[:, piece].to(kernel.dtype)
-            x0, x1, v = gates = short_filter(p, taps[:, piece], offset[:, piece])
+            x0, x1, v = short_filter(p, taps[:, piece], offset[:, piece])
             to_z = gradient[piece].to(kernel.dtype)
             u, to_c = room[:, : len(v)]
             torch.mul(x1, v, out=u[..., :length])
             torch.mul(x0, to_z, out=to_c[..., :length])
-            to_kernel[piece] = way.to_kernel(to_c, u, length)
-            to_u = torch.addcmul(way.to_signal(to_c, kernel[piece]), to_c[..., :length], skip[piece, None, None])
-            torch.mul(to_z, convolved[piece], out=x0)  # from here on `gates` holds their gradients
-            to_x1 = v * to_u
-            torch.mul(x1, to_u, out=v)
-            x1.copy_(to_x1)
+            to_u, to_kernel[piece] = way.gradients(to_c, u, kernel[piece])
+            to_u = torch.addcmul(to_u, to_c[..., :length], skip[piece, None, None])
+            to_gates = gates[:, : len(v)]
+            for to_gate, one, other in zip(to_gates, (to_z, v, x1), (convolved[piece], to_u, to_u), strict=True):
+                torch.mul(one, other, out=to_gate)
             to_projected[:, piece], to_taps[:, piece], to_offset[:, piece] = _short_filter_backward(
-                gates, p, taps[:, piece]
+                to_gates, p, taps[:, piece]
             )
         to_parts = (x.view(-1, *x.shape[2:]) for x in (to_projected, to_taps, to_offset))
         return *to_parts, to_kernel, to_kernel[:, 0]  # skip acts as more of k[0] does

@@ -34,14 +34,12 @@ class Way:
         room: positions R ≥ L that the way works on. u and the gradient of y come as [D, B, R] with zeros after L, so
             that whoever makes them writes them into place, and no transform need copy them first.
         convolve: (u, k [D, L]) to y [D, B, L].
-        to_signal: (gradient of y, k) to the gradient of u, [D, B, L].
-        to_kernel: (gradient of y, u, L) to the gradient of k, [D, L].
+        gradients: (gradient of y, u, k) to those of u [D, B, L] and of k [D, L].
     """
 
     room: Callable[[int], int]
     convolve: Callable[[Tensor, Tensor], Tensor]
-    to_signal: Callable[[Tensor, Tensor], Tensor]
-    to_kernel: Callable[[Tensor, Tensor, int], Tensor]
+    gradients: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def way_for(length: int, device: torch.device) -> Way:
@@ -72,15 +70,13 @@ def _fft_convolve(signal: Tensor, kernel: Tensor) -> Tensor:
     return torch.fft.irfft(spectrum, n=size)[..., :length]
 
 
-def _fft_to_signal(gradient: Tensor, kernel: Tensor) -> Tensor:
-    length, size = kernel.shape[-1], gradient.shape[-1]
-    spectrum = torch.fft.rfft(gradient).mul_(torch.fft.rfft(kernel, n=size)[:, None].conj_physical())
-    return torch.fft.irfft(spectrum, n=size)[..., :length]
-
-
-def _fft_to_kernel(gradient: Tensor, signal: Tensor, length: int) -> Tensor:
-    spectrum = torch.fft.rfft(signal).conj_physical_().mul_(torch.fft.rfft(gradient))
-    return torch.fft.irfft(spectrum.sum(dim=1), n=gradient.shape[-1])[..., :length]
+def _fft_gradients(gradient: Tensor, signal: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient's spectrum serves both correlations."""
+    length, size = kernel.shape[-1], signal.shape[-1]
+    spectrum = torch.fft.rfft(gradient)
+    to_kernel = torch.fft.rfft(signal).conj_physical_().mul_(spectrum).sum(dim=1)
+    to_signal = spectrum.mul_(torch.fft.rfft(kernel, n=size)[:, None].conj_physical())
+    return torch.fft.irfft(to_signal, n=size)[..., :length], torch.fft.irfft(to_kernel, n=size)[..., :length]
 
 
 def _shifted(kernel: Tensor) -> Tensor:
@@ -133,8 +129,12 @@ def _toeplitz_to_kernel(gradient: Tensor, signal: Tensor, length: int) -> Tensor
     return matrix.as_strided((channels, length, BLOCK), (rows * BLOCK, BLOCK, BLOCK + 1)).sum(dim=2)
 
 
-FFT = Way(fft_size, _fft_convolve, _fft_to_signal, _fft_to_kernel)
-TOEPLITZ = Way(lambda length: length, _toeplitz_convolve, _toeplitz_to_signal, _toeplitz_to_kernel)
+def _toeplitz_gradients(gradient: Tensor, signal: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
+    return _toeplitz_to_signal(gradient, kernel), _toeplitz_to_kernel(gradient, signal, kernel.shape[-1])
+
+
+FFT = Way(fft_size, _fft_convolve, _fft_gradients)
+TOEPLITZ = Way(lambda length: length, _toeplitz_convolve, _toeplitz_gradients)
 
 
 def causal_convolution(signal: Tensor, kernel: Tensor, way: Way | None = None) -> Tensor:
@@ -173,14 +173,10 @@ class _CausalConvolution(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         signal, kernel = ctx.saved_tensors
-        to_signal = torch.empty_like(signal) if ctx.needs_input_grad[0] else None
-        to_kernel = torch.empty_like(kernel) if ctx.needs_input_grad[1] else None
+        to_signal, to_kernel = torch.empty_like(signal), torch.empty_like(kernel)
         for piece in pieces(signal.shape[0], signal[0].numel(), signal.device):
-            to_y = _in_room(gradient[piece], ctx.way)
-            if to_signal is not None:
-                to_signal[piece] = ctx.way.to_signal(to_y, kernel[piece])
-            if to_kernel is not None:
-                to_kernel[piece] = ctx.way.to_kernel(to_y, _in_room(signal[piece], ctx.way), signal.shape[-1])
+            rooms = (_in_room(x[piece], ctx.way) for x in (gradient, signal))
+            to_signal[piece], to_kernel[piece] = ctx.way.gradients(*rooms, kernel[piece])
         return to_signal, to_kernel, None
 
 

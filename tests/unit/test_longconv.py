@@ -41,7 +41,7 @@ def test_work_pieces_leave_no_trace(name: str, monkeypatch: pytest.MonkeyPatch) 
         calls.append(len(u))
         return WAYS[name].convolve(u, k)
 
-    way = Way(WAYS[name].room, counted, WAYS[name].to_signal, WAYS[name].to_kernel)
+    way = Way(WAYS[name].room, counted, WAYS[name].gradients)
     whole = with_gradients(lambda u, k: causal_convolution(u, k, way), signal, kernel, gradient)
     monkeypatch.setitem(longconv.PIECE, "cpu", 2 * 3 * 70)
     pieced = with_gradients(lambda u, k: causal_convolution(u, k, way), signal, kernel, gradient)
