@@ -14,7 +14,6 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from einops import reduce
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -156,7 +155,7 @@ def pool(hidden: Tensor, lengths: Tensor | None, padding: Padding) -> Tensor:
         padding: the side on which the other positions lie.
     """
     if lengths is None:
-        return reduce(hidden, "B L D -> B D", "mean")
+        return hidden.mean(dim=1)  # einops would permute first, and its gradient would have to be copied back
     position = torch.arange(hidden.shape[1], device=hidden.device)
     first = hidden.shape[1] - lengths if padding == "left" else torch.zeros_like(lengths)
     real = (position >= first[:, None]) & (position < (first + lengths)[:, None])
