@@ -18,14 +18,18 @@ from hyena.recipe import TrainingConfig, learning_rate
 STEPS, BATCH, TAIL = 200, 32, 50
 MODEL = HyenaConfig(d_model=32, n_layer=2, l_max=514, embed_dropout=0.0)
 Step = Callable[[Batch, float], torch.Tensor]
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_CUDA])]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module", params=["prom_core_tata", pytest.param("human_enhancers_cohn", marks=pytest.mark.soak)])
 def data(request: pytest.FixtureRequest, shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Batch:
-    """GUE's core promoters (70 letters: Toeplitz products) and the Cohn enhancers (cut to 256: FFTs on a CPU)."""
+    """GUE's core promoters (70 letters: Toeplitz products) and the Cohn enhancers (cut to 256: FFTs on a CPU).
+
+    The Cohn half takes two minutes of CPU: `pytest -m "soak and not gpu" tests/unit/test_losses_hold.py`.
+    """
     cache = tmp_path_factory.mktemp("cache")
     if request.param == "prom_core_tata":
         source = DatasetSource("csv", shared_data / "gue" / request.param)
