@@ -105,6 +105,7 @@ def give_notice(node: Node, cluster: Cluster) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.soak
 def test_nodes_that_die_and_come_cost_no_run(small: Path, tmp_path: Path, cluster: Cluster) -> None:
     whole, moved = tmp_path / "whole", tmp_path / "moved"
     few = ("--set", "grid.seeds=[1,2]", "--set", "grid.epochs=[100]")

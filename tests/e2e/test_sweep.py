@@ -145,6 +145,7 @@ def test_a_real_study_survives_sigkill_and_equals_an_undisturbed_one(shared_data
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_a_killed_worker_costs_no_run(small: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     many = ("--results", results, "--set", "grid.seeds=[1,2,3]", "--set", "grid.epochs=[60]")

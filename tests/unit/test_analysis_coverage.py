@@ -57,7 +57,7 @@ def covers(one, truth):
 @pytest.mark.slow
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("paired", [True, False])
-@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("seeds", [3, pytest.param(5, marks=pytest.mark.soak)])
 def test_fixed_intervals_cover_at_their_nominal_rate(seeds, paired):
     rng = np.random.default_rng(2_026)
     hits = np.zeros(3)
