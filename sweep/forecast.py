@@ -44,10 +44,10 @@ def forecast(
     yield f"study      {study.name}: {study.description}".rstrip(": ")
     yield f"results    {store.uri}"
     yield f"runs       {planned} planned, {len(done)} done already, {planned - len(done)} to do"
-    remembered_kinds = remembered(store).keys()
-    part = _gpu_part(study, share, to_do, remembered_kinds)
+    known, kinds = remembered(store).keys(), [Kind.of(run).key for run in to_do]
+    part = _gpu_part(study, share, set(kinds), known)
     yield f"each run   {share.cpus} CPU core(s), {part}; {parallel} at once on this machine"
-    unknown = [run for run in to_do if Kind.of(run).key not in remembered_kinds]
+    unknown = [run for run, kind in zip(to_do, kinds, strict=True) if kind not in known]
     if unknown:
         yield f"memory     {_memory(unknown)}"
     yield f"time       {_cost(study, store, to_do, done, runs, share, parallel)}"
@@ -72,29 +72,24 @@ def _run_bytes(study: Study, run: RunSpec) -> int:
 
 def _memory(runs: Sequence[RunSpec]) -> str:
     """The largest of these runs, of which nothing is measured, and its part of a large GPU."""
-    largest = max(
-        peak_forecast(
-            run.config,
-            run.training.max_length or run.config.l_max,
-            run.training.batch_size,
-            run.facts.num_classes,
-        )
+    shapes = {
+        (run.config, run.training.input_length(run.facts.longest), run.training.batch_size, run.facts.num_classes)
         for run in runs
-    )
+    }
+    largest = max(peak_forecast(*shape) for shape in shapes)
     return (
         f"about {size(round(largest))} for the largest run, {100 * largest / LARGE_GPU_BYTES:.2g} % of a GPU of 80 GB "
         "(a forecast from float32 on a CPU; a GPU is probed)"
     )
 
 
-def _gpu_part(study: Study, share: Share, to_do: Sequence[RunSpec], known: Collection[str]) -> str:
-    """The part of a GPU that runs get, in words."""
+def _gpu_part(study: Study, share: Share, kinds: set[str], known: Collection[str]) -> str:
+    """The part of a GPU that runs of these kinds get, in words."""
     if not share.gpus:
         return "no GPU"
     if study.resources.gpus != AUTO:
         return f"{share.gpus:g} of a GPU"
-    kinds = {Kind.of(run).key for run in to_do}
-    unknown = len(kinds - set(known))
+    unknown = len(kinds.difference(known))
     return f"a part of a GPU as measured ({len(kinds) - unknown} kinds of run known, {unknown} to be probed)"
 
 
