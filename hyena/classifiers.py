@@ -31,7 +31,7 @@ from hyena.checkpoint import (
 )
 from hyena.config import HyenaConfig
 from hyena.errors import InputError
-from hyena.model import Classifier, Padding, Pooling
+from hyena.model import Classifier, Padding, Pooling, without_memory
 
 #: What a head is called: by the hub and here, and by the published fine-tuning code.
 HEADS = ("score", "head.output_transform")
@@ -70,8 +70,7 @@ def classifier_files(model: Classifier, classes: Sequence[str]) -> dict[str, byt
 @cache
 def classifier_bytes(config: HyenaConfig, num_classes: int) -> int:
     """About how many bytes these files have. What layers share, such as the position features, counts in each."""
-    with torch.device("meta"):  # shapes without memory
-        tensors = Classifier(config, num_classes).state_dict().values()
+    tensors = without_memory(config, num_classes).state_dict().values()
     return DESCRIPTION_BYTES + sum(tensor.nbytes + NAME_BYTES for tensor in tensors)
 
 

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
-
 from hyena.config import HyenaConfig
-from hyena.model import Classifier
+from hyena.model import without_memory
 
 PARAMETER_BYTES = 4 * 4
 
@@ -49,8 +47,7 @@ def features(config: HyenaConfig, length: int, batch: int, seeds: int = 1) -> Co
 
 def fixed_bytes(config: HyenaConfig, num_classes: int, seeds: int = 1) -> int:
     """What does not depend on the input: parameters, gradients and moments of all seeds, and the position features."""
-    with torch.device("meta"):  # shapes without memory
-        model = Classifier(config, num_classes)
+    model = without_memory(config, num_classes)
     values = sum(parameter.numel() for parameter in model.parameters())
     return seeds * values * PARAMETER_BYTES + sum(buffer.numel() for buffer in model.buffers()) * 4
 

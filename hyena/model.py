@@ -184,6 +184,12 @@ class Classifier(nn.Module):
         return self.head(pool(hidden, lengths if self.pooling == "real" else None, self.padding))
 
 
+def without_memory(config: HyenaConfig, num_classes: int) -> Classifier:
+    """A classifier of shapes alone, on the meta device, to count what one of this size has."""
+    with torch.device("meta"):
+        return Classifier(config, num_classes)
+
+
 class LanguageModel(nn.Module):
     """Next-nucleotide logits [B, L, vocabulary rows] through the tied embedding table, as published."""
 

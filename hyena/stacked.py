@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any, cast
 
 import torch
@@ -27,7 +26,7 @@ from hyena.model import Block, Classifier, drop, pool
 from hyena.operator import HyenaOperator
 from hyena.optimisation import restore, snapshot
 from hyena.recipe import TrainingConfig
-from hyena.training import Epoch, EpochRecord, PreparedData, Progress, RunResult, Training, TrainingError, position
+from hyena.training import EpochRecord, PreparedData, Progress, RunResult, Training, TrainingError, position
 
 #: What AdamW keeps for each value of a parameter; its `step` is common to all seeds.
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -193,11 +192,9 @@ class StackedRun(Training):
     def _state_of(self, seed: Progress, whole: dict[str, Any], places: Iterator[int]) -> dict[str, Any]:
         if seed.error is not None:
             return {"failure": str(seed.error)}
-        streams = {name: generator.get_state() for name, generator in seed.streams.items()}
         place = next(places)
         own = _taken(whole, place) if self.stacked else whole
-        under_way = {"under_way": self.under_way.state_of(place)} if self.under_way else {}
-        return {**own, "streams": streams, "history": [asdict(record) for record in seed.history], **under_way}
+        return {**own, **self.state_of(seed, place)}
 
     def resume(self, states: Sequence[dict[str, Any]]) -> None:
         """Go on from what `state()` returned, or `Run.state()` of each seed: seeds that stand at the same step."""
@@ -212,8 +209,7 @@ class StackedRun(Training):
         if going_on:
             own = [states[place] for place in going_on]
             restore(_joined(own) if self.stacked else own[0], self.model, self.optimizer, {})
-            begun = [state["under_way"] for state in own if "under_way" in state]
-            self.under_way = Epoch.joined(begun, self.device) if begun else None
+            self.take_up_epoch(own)
 
     @torch.no_grad()
     def _keep(self, places: list[int]) -> None:

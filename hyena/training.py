@@ -113,8 +113,13 @@ class Progress:
             }
         )
 
+    def state(self) -> dict[str, Any]:
+        """Streams and history, as tensors and plain values."""
+        streams = {name: generator.get_state() for name, generator in self.streams.items()}
+        return {"streams": streams, "history": [asdict(record) for record in self.history]}
+
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Streams and history as `Run.state()` has them."""
+        """Go on from what `state()` returned."""
         for name, generator in self.streams.items():
             generator.set_state(state["streams"][name].cpu())
         self.history, self.logits = [EpochRecord(**record) for record in state["history"]], {}
@@ -309,6 +314,16 @@ class Training:
                 measured[place] |= {f"{name}_loss": float(losses[place]), f"{name}_accuracy": accuracy}
         return measured
 
+    def state_of(self, seed: Progress, place: int) -> dict[str, Any]:
+        """What is one seed's own, the epoch under way too, which holds it at that place."""
+        under_way = {"under_way": self.under_way.state_of(place)} if self.under_way else {}
+        return {**seed.state(), **under_way}
+
+    def take_up_epoch(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Go on within the epoch that these seeds, at the same step, were in the midst of, if they were."""
+        begun = [state["under_way"] for state in states if "under_way" in state]
+        self.under_way = Epoch.joined(begun, self.device) if begun else None
+
     def _keep(self, places: list[int]) -> None:
         """Let go of the seeds of a stack at all other places."""
         self.step = None
@@ -368,13 +383,11 @@ class Run(Training):
 
     def state(self) -> dict[str, Any]:
         """All that the rest of the run depends on: tensors and plain values only, so it loads without pickle code."""
-        history = [asdict(record) for record in self.history]
-        under_way = {"under_way": self.under_way.state_of(0)} if self.under_way else {}
-        return {**snapshot(self.model, self.optimizer, self.streams), "history": history, **under_way}
+        return {**snapshot(self.model, self.optimizer, {}), **self.state_of(self.progress[0], 0)}
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from what `state()` returned."""
         self._keep([0])
         restore(state, self.model, self.optimizer, {})
         self.progress[0].resume(state)
-        self.under_way = Epoch.joined([state["under_way"]], self.device) if "under_way" in state else None
+        self.take_up_epoch([state])

@@ -16,12 +16,10 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from hyena.config import HyenaConfig
 from hyena.datasets import DatasetSource, load_dataset
 from hyena.errors import InputError
-from hyena.model import Classifier, trainable_parameters
+from hyena.model import trainable_parameters, without_memory
 from hyena.pretraining import Corpus, read_corpus
 from hyena.recipe import TrainingConfig
 from hyena.sequences import Dataset
@@ -244,5 +242,4 @@ def _digest(values: dict[str, Any]) -> str:
 
 @cache
 def _parameters(config: HyenaConfig, num_classes: int) -> int:
-    with torch.device("meta"):  # shapes without memory
-        return trainable_parameters(Classifier(config, num_classes))
+    return trainable_parameters(without_memory(config, num_classes))
