@@ -72,7 +72,7 @@ class Group:
             for spec, seed in zip(self.members, self.stack.progress, strict=True):
                 if seed.error is not None:
                     self.failed.setdefault(spec.run_id, reason_of(seed.error))
-        if self.waiting and not self.part:
+        if self.waiting and not self.part and (not self.stack.running or self._is_level_with_another()):
             self._join()
 
     def latest(self) -> list[EpochRecord]:
@@ -113,6 +113,10 @@ class Group:
         begun = [state for _, state in level if state is not None]
         if begun:
             self.stack.resume(begun)
+
+    def _is_level_with_another(self) -> bool:
+        """Whether a run that waits stands where the stack stands, or behind it."""
+        return min(position(state) for _, state in self.waiting) <= (self.epoch, 0)
 
     def _going_on(self) -> list[tuple[RunSpec, dict[str, Any] | None]]:
         """The members that have not failed, with their states."""

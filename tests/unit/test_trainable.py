@@ -254,6 +254,18 @@ def test_runs_that_stand_at_different_epochs_become_level(start: Any, tmp_path: 
     assert [row["status"] for row in rows(tmp_path)] == ["done"] * 3
 
 
+def test_a_stack_is_made_anew_only_where_another_run_joins(start: Any) -> None:
+    ahead = start(1)
+    ahead.step(), ahead.step()
+    group = start(1, 2)._begin()
+    alone = group.stack
+    group.advance()
+    assert group.stack is alone  # the other one is still an epoch ahead
+    group.advance()
+    assert len(group.members) == 2
+    assert group.stack is not alone
+
+
 def test_runs_that_were_left_within_an_epoch_become_level(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
