@@ -65,17 +65,8 @@ def _finish(x: Tensor, activation: Tensor, weight: Tensor, bias: Tensor, added: 
         torch.addmm(bias, activation, weight.T, alpha=1 / SCALE, out=result)
 
 
-def _infer(
-    x: Tensor,
-    eps: float,
-    added: bool,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    weight1: Tensor,
-    bias1: Tensor,
-    weight2: Tensor,
-    bias2: Tensor,
-) -> Tensor:
+def _infer(x: Tensor, eps: float, added: bool, *parameters: Tensor) -> Tensor:
+    norm_weight, norm_bias, weight1, bias1, weight2, bias2 = parameters
     result = torch.empty_like(x)
     for piece in _pieces(len(x), len(weight1)):
         normed = F.layer_norm(x[piece], norm_weight.shape, norm_weight, norm_bias, eps)

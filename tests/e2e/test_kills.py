@@ -86,7 +86,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     found.shutdown()
 
 
-def give_notice(node: Node, cluster: Cluster) -> None:
+def give_notice(node: Node, cluster: Cluster, process: "subprocess.Popen[bytes]") -> None:
     """What the watcher of cluster.yaml does when a spot notice comes; returns when the node's trials have ended."""
     ray = Path(sys.executable).with_name("ray")
     words = ["drain-node", f"--address={cluster.address}", f"--node-id={node.node_id}",
@@ -99,10 +99,7 @@ def give_notice(node: Node, cluster: Cluster) -> None:
     assert told
     for pid in told:
         os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + 30
-    while any(Path(f"/proc/{pid}").exists() for pid in told):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in told), process, "end of its trials", 30)
 
 
 @pytest.mark.soak
@@ -132,7 +129,7 @@ def test_a_spot_notice_costs_neither_an_epoch_nor_a_retry(small: Path, tmp_path:
         for _ in range(WORKER_DEATHS + 2):
             node = at_work(cluster, moved, process)
             cluster.add_node(num_cpus=1)
-            give_notice(node, cluster)
+            give_notice(node, cluster, process)
             (kept,) = (moved / "checkpoints").glob("*.pt")
             within += position(torch.load(kept, weights_only=True))[1] > 0
             cluster.remove_node(node, allow_graceful=False)

@@ -73,6 +73,14 @@ def rows(tmp_path: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: row["run_id"])
 
 
+def forgotten(tmp_path: Path) -> list[dict[str, Any]]:
+    """The rows, which the store has no more: their runs are to be done again."""
+    found = rows(tmp_path)
+    for row in found:
+        Store(str(tmp_path)).delete(f"runs/{row['run_id']}.parquet")
+    return found
+
+
 def test_every_epoch_leaves_a_checkpoint_and_the_last_one_the_rows(start: Any, tmp_path: Path) -> None:
     worker, store = start(), Store(str(tmp_path))
     assert worker.step()["epoch"] == 1
@@ -85,8 +93,7 @@ def test_every_epoch_leaves_a_checkpoint_and_the_last_one_the_rows(start: Any, t
 
 def test_another_worker_goes_on_where_the_first_was_and_ends_alike(start: Any, tmp_path: Path) -> None:
     outcomes(start())
-    (undisturbed,) = rows(tmp_path)
-    Store(str(tmp_path)).delete(f"runs/{RUN.run_id}.parquet")
+    (undisturbed,) = forgotten(tmp_path)
     start().step()
     assert start().step()["epoch"] == 2
     assert outcomes(start()) == [Outcome.ENDED]
@@ -98,9 +105,7 @@ def test_sigterm_keeps_the_epoch_under_way_before_it_ends_the_worker(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeds: tuple[int, ...]
 ) -> None:
     outcomes(start(*seeds))
-    undisturbed = rows(tmp_path)
-    for row in undisturbed:
-        Store(str(tmp_path)).delete(f"runs/{row['run_id']}.parquet")
+    undisturbed = forgotten(tmp_path)
 
     steps, step = [], hyena.training.optimisation_step
 
@@ -132,8 +137,7 @@ def test_sigterm_keeps_the_epoch_under_way_before_it_ends_the_worker(
 
 def test_a_long_epoch_is_kept_in_parts(start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outcomes(start())
-    (undisturbed,) = rows(tmp_path)
-    Store(str(tmp_path)).delete(f"runs/{RUN.run_id}.parquet")
+    (undisturbed,) = forgotten(tmp_path)
     monkeypatch.setattr(module, "CHECKPOINT_AFTER_S", 0.0)
     worker = start()
     reports = [worker.step() for _ in range(4)]
@@ -146,8 +150,7 @@ def test_a_store_that_refuses_for_a_while_costs_nothing(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outcomes(start())
-    (undisturbed,) = rows(tmp_path)
-    Store(str(tmp_path)).delete(f"runs/{RUN.run_id}.parquet")
+    (undisturbed,) = forgotten(tmp_path)
 
     calls, write, trained = [0], Store.write, []
     advance = StackedRun.train_and_evaluate
@@ -231,9 +234,7 @@ def test_a_run_too_big_for_its_share_comes_again_unless_it_had_a_whole_gpu(
 def test_runs_of_a_stack_end_as_they_would_alone(start: Any, tmp_path: Path) -> None:
     for seed in (1, 2, 3):
         outcomes(start(seed))
-    alone = rows(tmp_path)
-    for row in alone:
-        Store(str(tmp_path)).delete(f"runs/{row['run_id']}.parquet")
+    alone = forgotten(tmp_path)
     assert outcomes(start(1, 2, 3)) == [Outcome.UNFINISHED, Outcome.UNFINISHED, Outcome.ENDED]
     together = rows(tmp_path)
     assert [row["run_id"] for row in together] == ["1", "2", "3"]
@@ -270,9 +271,7 @@ def test_runs_that_were_left_within_an_epoch_become_level(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outcomes(start(1, 2, 3))
-    undisturbed = rows(tmp_path)
-    for row in undisturbed:
-        Store(str(tmp_path)).delete(f"runs/{row['run_id']}.parquet")
+    undisturbed = forgotten(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(module, "CHECKPOINT_AFTER_S", 0.0)
         one, two = start(1), start(2)
