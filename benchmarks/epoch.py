@@ -22,8 +22,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import published_way
-from benchmarks.machine import Times, add_options, alternate, finish, header, matrix_rate, peak_bytes
-from benchmarks.training_step import DTYPE, model_flop
+from benchmarks.machine import add_options, alternate, finish, header, matrix_rate, peak_bytes
+from benchmarks.training_step import DTYPE, model_flop, rates
 from hyena.config import PUBLISHED
 from hyena.model import Classifier, initialise
 from hyena.recipe import TrainingConfig
@@ -90,26 +90,12 @@ def main() -> None:
                 "ours": run.advance,
             }
             for way, took in alternate(works, device, options.repeats, warm_up=1).items():
-                rows.append(
-                    row(name, way, took, letters, rate, device) | {"peak_bytes": peak_bytes(works[way], device)}
-                )
+                flop = model_flop(PUBLISHED[f"hyenadna-{name}"], letters)
+                rows.append({"model": name, "way": way, **rates(took, flop, letters, rate, device),
+                             "peak_bytes": peak_bytes(works[way], device)})  # fmt: skip
     question = __doc__.splitlines()[0]
     head = header(question, device, options) | {"letters": letters, "matrix_flop_per_s": float(f"{rate:.4g}")}
     finish(head | {"rows": rows}, options.output)
-
-
-def row(name: str, way: str, took: Times, letters: int, rate: float, device: torch.device) -> dict[str, object]:
-    busy = took.wall_s if device.type == "cuda" else took.cpu_s
-    flop = model_flop(PUBLISHED[f"hyenadna-{name}"], letters) / busy
-    return {
-        "model": name,
-        "way": way,
-        "wall_s": round(took.wall_s, 3),
-        "cpu_s": round(took.cpu_s, 3),
-        "letters_per_s": round(letters / busy),
-        "flop_per_s": float(f"{flop:.4g}"),
-        "share_of_matrix_rate": round(flop / rate, 4),
-    }
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -21,7 +19,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import processor
+from benchmarks.machine import about, show
 from hyena.config import HyenaConfig
 from hyena.model import Classifier, initialise
 from hyena.optimisation import predict
@@ -66,11 +64,7 @@ def main() -> None:
     found["evaluation, padded [s]"] = seconds(lambda: predict(model, data.test, as_stored))
     found["evaluation, sorted by length [s]"] = seconds(lambda: predict(model, data.test, config))
     sizes = {"examples": options.examples, "d_model": options.d_model, "batch": options.batch}
-    about = {"torch": torch.__version__, "python": platform.python_version(), "machine": processor()}
-    text = json.dumps({**about, **sizes, "found": found}, indent=1)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n")
+    show({**about(), **sizes, "found": found}, options.out)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import platform
 import resource
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -102,18 +103,22 @@ def processor() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def header(question: str, device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
-    """What a result file begins with."""
+def about(device: torch.device | None = None, packages: Sequence[str] = ("torch",)) -> dict[str, Any]:
+    """Machine, load and versions, without which no figure means anything."""
     return {
-        "question": question,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
+        "device": torch.cuda.get_device_name(device) if device and device.type == "cuda" else processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load_average": round(os.getloadavg()[0], 2),
-        "torch": torch.__version__,
         "python": platform.python_version(),
-        "options": {name: value for name, value in vars(options).items() if name != "output"},
+        **{name: version(name) for name in packages},
     }
+
+
+def header(question: str, device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
+    """What a result file begins with."""
+    values = {name: value for name, value in vars(options).items() if name != "output"}
+    return {"question": question, **about(device), "options": values}
 
 
 def add_options(parser: argparse.ArgumentParser, repeats: int) -> None:
@@ -128,7 +133,12 @@ def finish(record: Mapping[str, Any], output: Path | None) -> None:
     """Print a record as JSON, one line a measurement, and write it where asked."""
     head = ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in record.items() if key != "rows")
     rows = ",\n".join(f"  {json.dumps(row)}" for row in record["rows"])
-    text = f'{{\n{head},\n "rows": [\n{rows}\n ]\n}}'
+    show(f'{{\n{head},\n "rows": [\n{rows}\n ]\n}}', output)
+
+
+def show(record: Mapping[str, Any] | str, output: Path | None) -> None:
+    """Print a record, or its JSON, and write it where asked."""
+    text = record if isinstance(record, str) else json.dumps(record, indent=1)
     print(text)
     if output:
         output.write_text(text + "\n")

@@ -2,7 +2,7 @@
 
 The baseline is the step of a `Run`; both on random tokens, same sizes, one process, alternating; the least CPU time and
 wall time of `--repeats` after one warm-up, divided by the seeds. One thread by default: on a machine that is shared,
-CPU time of one thread is what can be compared. Prints a line a case, and writes JSON.
+CPU time of one thread is what can be compared. Prints JSON, and writes it where `--out` says.
 
     python benchmarks/stacked_seeds.py --out benchmarks/results/stacked_seeds_cpu.json
 """
@@ -10,8 +10,6 @@ CPU time of one thread is what can be compared. Prints a line a case, and writes
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -21,7 +19,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import processor
+from benchmarks.machine import about, finish
 from hyena.batches import Batch
 from hyena.config import HyenaConfig
 from hyena.model import Classifier, initialise
@@ -91,11 +89,7 @@ def main() -> None:
             row |= {f"{clock}_per_seed": value / seeds for clock, value in took.items()}
             row |= {f"{clock[:-3]}_speed_up": alone[clock] * seeds / took[clock] for clock in took}
             rows.append({name: round(value, 3) for name, value in row.items()})
-            print(rows[-1], flush=True)
-    about = {"torch": torch.__version__, "python": platform.python_version(), "machine": processor(),
-             "device": device, "threads": options.threads, "repeats": options.repeats}  # fmt: skip
-    if options.out:
-        options.out.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+    finish({**about(torch.device(device)), "repeats": options.repeats, "rows": rows}, options.out)
 
 
 if __name__ == "__main__":

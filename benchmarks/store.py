@@ -11,14 +11,11 @@ files and bytes, peak resident memory of each command, hardware and versions.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,7 @@ import pyarrow.parquet as pq
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.machine import about, show  # noqa: E402
 from sweep.store import Store  # noqa: E402
 from tests.synthetic_results import Truth, write_results  # noqa: E402
 
@@ -86,10 +84,7 @@ def main() -> None:
             "question": "seconds to write, scan and compact the runs of a study on a local disk",
             "runs": arguments.runs,
             "test_examples": arguments.test_examples,
-            "cores": os.cpu_count(),
-            "machine": platform.processor() or platform.machine(),
-            "load_before": os.getloadavg()[0],
-            "versions": {"python": platform.python_version()} | {name: version(name) for name in ("polars", "pyarrow")},
+            **about(packages=("polars", "pyarrow")),
             "write_ms_per_run": round(write_ms(Store(str(folder)), Path(scratch)), 2),
             "before": contents(folder),
             "status_before": command("sweep.status", str(folder)),
@@ -97,10 +92,7 @@ def main() -> None:
             "after": contents(folder),
             "status_after": command("sweep.status", str(folder)),
         }
-    text = json.dumps(record, indent=2)
-    if arguments.output:
-        arguments.output.write_text(text + "\n")
-    print(text)
+    show(record, arguments.output)
 
 
 if __name__ == "__main__":

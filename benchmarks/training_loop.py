@@ -10,8 +10,6 @@ the same model and batch. Prints JSON, and writes it where `--out` says.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +20,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import processor
+from benchmarks.machine import about, show
 from hyena.batches import Batch, flip_rows, reverse_complement
 from hyena.config import HyenaConfig
 from hyena.model import Classifier, initialise
@@ -74,13 +72,9 @@ def main() -> None:
         **{f"AdamW {name}": torch.optim.AdamW(model.parameters(), lr=0.0, **way).step for name, way in ways.items()},
         "whole step": lambda: optimisation_step(model, optimizer, batch, 1e-4, config, dropout),
     }
-    about = {"torch": torch.__version__, "python": platform.python_version(), "machine": processor()}
     sizes = {"d_model": options.d_model, "batch": options.batch, "length": options.length, "repeats": options.repeats}
     found = {name: least_ms(part, options.repeats) for name, part in parts.items()}
-    text = json.dumps({**about, **sizes, "cpu_ms": found}, indent=1)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n")
+    show({**about(), **sizes, "cpu_ms": found}, options.out)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import published_way
-from benchmarks.machine import add_options, alternate, bandwidth, finish, header, matrix_rate, peak_bytes
+from benchmarks.machine import Times, add_options, alternate, bandwidth, finish, header, matrix_rate, peak_bytes
 from hyena.batches import Batch
 from hyena.capture import EAGER_STEPS, CapturedSteps
 from hyena.config import PUBLISHED, HyenaConfig
@@ -38,6 +38,18 @@ def model_flop(config: HyenaConfig, tokens: int) -> float:
     """Of a step: two a multiply-add, three products (one forward, two backward) a weight matrix and token."""
     matrices = 4 * config.d_model**2 + 2 * config.d_model * config.d_inner
     return 6.0 * matrices * config.n_layer * tokens
+
+
+def rates(took: Times, flop: float, tokens: int, matrix: float, device: torch.device) -> dict[str, float]:
+    """Seconds of a work, and what it does a second: of CPU on a CPU, by the clock on a GPU; `matrix` in FLOP/s."""
+    busy = took.wall_s if device.type == "cuda" else took.cpu_s
+    return {
+        "wall_s": round(took.wall_s, 6),
+        "cpu_s": round(took.cpu_s, 6),
+        "tokens_per_s": round(tokens / busy),
+        "flop_per_s": float(f"{flop / busy:.4g}"),
+        "share_of_matrix_rate": round(flop / busy / matrix, 4),
+    }
 
 
 def steps(
@@ -101,13 +113,12 @@ def main() -> None:
                     peak = peak_bytes(works[way], device)
                     rows.append({
                         "model": name, "length": length, "batch": batch, "way": way,
-                        "wall_s": round(took.wall_s, 6), "cpu_s": round(took.cpu_s, 6),
-                        "tokens_per_s": round(batch * length / busy), "flop_per_s": float(f"{flop / busy:.4g}"),
-                        "share_of_matrix_rate": round(flop / busy / rate, 4),
+                        **rates(took, flop, batch * length, rate, device),
                         "peak_bytes": peak, "share_of_bandwidth": round(2 * peak / busy / stream_rate, 4),
                     })  # fmt: skip
-    rates = {"matrix_flop_per_s": float(f"{rate:.4g}"), "bytes_per_s": float(f"{stream_rate:.4g}")}
-    finish(header(__doc__.splitlines()[0], device, options) | rates | {"rows": rows}, options.output)
+    head = header(__doc__.splitlines()[0], device, options)
+    head |= {"matrix_flop_per_s": float(f"{rate:.4g}"), "bytes_per_s": float(f"{stream_rate:.4g}")}
+    finish(head | {"rows": rows}, options.output)
 
 
 if __name__ == "__main__":
