@@ -10,13 +10,15 @@ tensor. Means over `--seeds` initialisations. Prints JSON.
 
 import argparse
 import copy
-import json
-import os
-import platform
+import sys
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.machine import add_output, finish, header
 from hyena.config import PUBLISHED
 from hyena.model import Classifier, initialise, pool
 from hyena.optimisation import mixed_precision
@@ -55,10 +57,11 @@ def errors(name: str, seed: int, batch: int, length: int, device: torch.device) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--length", type=int, default=500)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=3)
+    add_output(parser)
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = []
@@ -66,9 +69,7 @@ def main() -> None:
         by_seed = [errors(name, seed, options.batch, options.length, device) for seed in range(options.seeds)]
         means = {key: float(f"{sum(row[key] for row in by_seed) / len(by_seed):.2g}") for key in by_seed[0]}
         rows.append({"model": name, **means})
-    shown = torch.cuda.get_device_name() if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
-    print(json.dumps({"torch": torch.__version__, "python": platform.python_version(), "device": shown,
-                      **vars(options), "rows": rows}, indent=2))  # fmt: skip
+    finish(header(__doc__.splitlines()[0], device, options) | {"rows": rows}, options.output)
 
 
 if __name__ == "__main__":

@@ -13,18 +13,19 @@ repetitions.
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import zipfile
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.machine import add_output, finish, header  # noqa: E402
+
 NAME = "human_ensembl_regulatory"
 
 STEP = """
@@ -70,7 +71,6 @@ print(json.dumps({
 
 def write(folder: Path, share: float) -> dict[str, Path]:
     """The same sequences as archive, folder and tables, by format."""
-    sys.path.insert(0, str(ROOT))
     from hyena.catalogue import OFFICIAL
 
     entry = OFFICIAL[NAME]
@@ -102,7 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-n", type=int, default=3, help="repetitions")
     parser.add_argument("--share", type=float, default=1.0, help="of the sequences, for a quick look")
-    parser.add_argument("-o", "--output", type=Path, help="write the JSON here as well")
+    add_output(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -118,19 +118,8 @@ def main() -> None:
             results.setdefault("leakage audit", []).append(
                 measure("audit", format, path, cache, int(300_000 * options.share))
             )
-    answer = {
-        "question": __doc__.splitlines()[0],
-        "results": results,
-        "cores": os.cpu_count(),
-        "load_average": os.getloadavg(),
-        "machine": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("numpy", "torch", "pyarrow")},
-    }
-    text = json.dumps(answer, indent=1)
-    print(text)
-    if options.output:
-        options.output.write_text(text + "\n")
+    head = header(__doc__.splitlines()[0], None, options, ("numpy", "torch", "pyarrow"))
+    finish(head | {"results": results}, options.output)
 
 
 if __name__ == "__main__":

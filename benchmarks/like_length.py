@@ -1,9 +1,9 @@
 """How much faster are an epoch and an evaluation in batches of like length than in batches padded to the longest?
 
 Sequences of 70 to 500 letters (uniform; mean 285, as the Ensembl sets have), one thread, CPU time; one epoch each,
-after a warm-up step. Prints JSON, and writes it where `--out` says.
+after a warm-up step. Prints JSON, and writes it where `--output` says.
 
-    python benchmarks/like_length.py --out benchmarks/results/like_length_cpu.json
+    python benchmarks/like_length.py -o benchmarks/results/like_length_cpu.json
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import about, show
+from benchmarks.machine import add_output, finish, header
 from hyena.config import HyenaConfig
 from hyena.model import Classifier, initialise
 from hyena.optimisation import predict
@@ -36,11 +36,11 @@ def seconds(part: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--examples", type=int, default=640)
     parser.add_argument("--d-model", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--out", type=Path)
+    add_output(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     rng = numpy_stream(0, "tasks")
@@ -63,8 +63,7 @@ def main() -> None:
     as_stored = dataclasses.replace(config, batching="shuffled", pooling="all")  # as if padding left a trace
     found["evaluation, padded [s]"] = seconds(lambda: predict(model, data.test, as_stored))
     found["evaluation, sorted by length [s]"] = seconds(lambda: predict(model, data.test, config))
-    sizes = {"examples": options.examples, "d_model": options.d_model, "batch": options.batch}
-    show({**about(), **sizes, "found": found}, options.out)
+    finish(header(__doc__.splitlines()[0], None, options) | {"found": found}, options.output)
 
 
 if __name__ == "__main__":

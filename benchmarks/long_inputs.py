@@ -12,15 +12,18 @@ import argparse
 import dataclasses
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.machine import add_output, finish, header
 from hyena.config import PUBLISHED, published
 from hyena.model import LanguageModel, initialise
 from hyena.optimisation import mixed_precision
@@ -64,12 +67,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=PUBLISHED, default="hyenadna-small-32k-seqlen")
     parser.add_argument("--lengths", type=int, nargs="+", default=list(LENGTHS))
     parser.add_argument("--checkpointed", choices=("on", "off", "both"), default="both")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--one", action="store_true", help="measure here, once")
+    add_output(parser)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(measure(options)))
@@ -84,9 +88,8 @@ def main() -> None:
             rows.append(json.loads(done.stdout) if done.returncode == 0 else
                         {"length": length, "checkpointed": checkpointed == "on", "failed": fault})  # fmt: skip
             print(rows[-1], file=sys.stderr, flush=True)
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
-    print(json.dumps({"torch": torch.__version__, "python": platform.python_version(), "device": device,
-                      "model": options.model, "precision": options.precision, "rows": rows}, indent=2))  # fmt: skip
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    finish(header(__doc__.splitlines()[0], device, options) | {"rows": rows}, options.output)
 
 
 if __name__ == "__main__":

@@ -103,22 +103,20 @@ def processor() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def about(device: torch.device | None = None, packages: Sequence[str] = ("torch",)) -> dict[str, Any]:
-    """Machine, load and versions, without which no figure means anything."""
+def header(
+    question: str, device: torch.device | None, options: argparse.Namespace, packages: Sequence[str] = ("torch",)
+) -> dict[str, Any]:
+    """What a result file begins with: machine, load and versions, without which no figure means anything."""
     return {
+        "question": question,
         "device": torch.cuda.get_device_name(device) if device and device.type == "cuda" else processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load_average": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         **{name: version(name) for name in packages},
+        "options": {name: value for name, value in vars(options).items() if name != "output"},
     }
-
-
-def header(question: str, device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
-    """What a result file begins with."""
-    values = {name: value for name, value in vars(options).items() if name != "output"}
-    return {"question": question, **about(device), "options": values}
 
 
 def add_options(parser: argparse.ArgumentParser, repeats: int) -> None:
@@ -126,19 +124,22 @@ def add_options(parser: argparse.ArgumentParser, repeats: int) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1, help="of a CPU")
     parser.add_argument("--repeats", type=int, default=repeats, help="n: timed calls, after two that warm up")
+    add_output(parser)
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, help="write the JSON here as well")
 
 
 def finish(record: Mapping[str, Any], output: Path | None) -> None:
     """Print a record as JSON, one line a measurement, and write it where asked."""
-    head = ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in record.items() if key != "rows")
-    rows = ",\n".join(f"  {json.dumps(row)}" for row in record["rows"])
-    show(f'{{\n{head},\n "rows": [\n{rows}\n ]\n}}', output)
 
+    def shown(value: Any) -> str:
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            return "[\n" + ",\n".join(f"  {shown(row)}" for row in value) + "\n ]"
+        return json.dumps(value, default=str)
 
-def show(record: Mapping[str, Any] | str, output: Path | None) -> None:
-    """Print a record, or its JSON, and write it where asked."""
-    text = record if isinstance(record, str) else json.dumps(record, indent=1)
+    text = "{\n" + ",\n".join(f" {json.dumps(key)}: {shown(value)}" for key, value in record.items()) + "\n}"
     print(text)
     if output:
         output.write_text(text + "\n")

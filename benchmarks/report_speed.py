@@ -10,22 +10,21 @@ the page, hardware and versions. n is the number of repetitions.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.machine import add_output, finish, header  # noqa: E402
 from tests.synthetic_results import Truth, write_results  # noqa: E402
 
 SEEDS = 10
+PACKAGES = ("polars", "altair", "scipy", "statsmodels", "pyarrow")
 
 
 def truth_of(runs: int, epochs: int, test_examples: int) -> Truth:
@@ -66,29 +65,20 @@ def main() -> None:
     parser.add_argument(
         "--keep", type=Path, help="folder to write the results in, or to take them from where it exists"
     )
-    parser.add_argument("-o", "--output", type=Path)
+    add_output(parser)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         results = arguments.keep or Path(scratch) / "results"
         if not results.exists():
             write_results(results, truth_of(arguments.runs, arguments.epochs, arguments.test_examples))
         runs = len(list((results / "runs").iterdir()))
-        record = {
-            "question": "seconds and memory of one report",
+        record = header(__doc__.splitlines()[0], None, arguments, PACKAGES) | {
             "runs": runs,
             "epoch_rows": runs * arguments.epochs,
             "prediction_rows": runs * arguments.test_examples,
-            "cores": os.cpu_count(),
-            "machine": platform.processor() or platform.machine(),
-            "load_before": os.getloadavg()[0],
-            "versions": {"python": platform.python_version()}
-            | {name: version(name) for name in ("polars", "altair", "scipy", "statsmodels", "pyarrow")},
-            "measured": [measure(results, Path(scratch) / "report.html") for _ in range(arguments.n)],
+            "rows": [measure(results, Path(scratch) / "report.html") for _ in range(arguments.n)],
         }
-    text = json.dumps(record, indent=2)
-    if arguments.output:
-        arguments.output.write_text(text + "\n")
-    print(text)
+    finish(record, arguments.output)
 
 
 if __name__ == "__main__":

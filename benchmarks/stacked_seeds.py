@@ -2,9 +2,9 @@
 
 The baseline is the step of a `Run`; both on random tokens, same sizes, one process, alternating; the least CPU time and
 wall time of `--repeats` after one warm-up, divided by the seeds. One thread by default: on a machine that is shared,
-CPU time of one thread is what can be compared. Prints JSON, and writes it where `--out` says.
+CPU time of one thread is what can be compared. Prints JSON, and writes it where `--output` says.
 
-    python benchmarks/stacked_seeds.py --out benchmarks/results/stacked_seeds_cpu.json
+    python benchmarks/stacked_seeds.py -o benchmarks/results/stacked_seeds_cpu.json
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import about, finish
+from benchmarks.machine import add_options, finish, header
 from hyena.batches import Batch
 from hyena.config import HyenaConfig
 from hyena.model import Classifier, initialise
@@ -72,16 +72,13 @@ def least(steps: dict[int, Callable[[], None]], repeats: int) -> dict[int, dict[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--out", type=Path)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_options(parser, repeats=7)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     rows = []
     for d_model, batch, length in CASES:
-        found = least({k: stepper(d_model, batch, length, k, device) for k in (0, *SEEDS)}, options.repeats)
+        found = least({k: stepper(d_model, batch, length, k, options.device) for k in (0, *SEEDS)}, options.repeats)
         alone = found.pop(0)
         for seeds, took in found.items():
             row = {"d_model": d_model, "batch": batch, "length": length, "seeds": seeds}
@@ -89,7 +86,8 @@ def main() -> None:
             row |= {f"{clock}_per_seed": value / seeds for clock, value in took.items()}
             row |= {f"{clock[:-3]}_speed_up": alone[clock] * seeds / took[clock] for clock in took}
             rows.append({name: round(value, 3) for name, value in row.items()})
-    finish({**about(torch.device(device)), "repeats": options.repeats, "rows": rows}, options.out)
+    head = header(__doc__.splitlines()[0], torch.device(options.device), options)
+    finish(head | {"rows": rows}, options.output)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.machine import about, show  # noqa: E402
+from benchmarks.machine import add_output, finish, header  # noqa: E402
 from sweep.store import Store  # noqa: E402
 from tests.synthetic_results import Truth, write_results  # noqa: E402
 
@@ -75,16 +75,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5_000)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--test-examples", type=int, default=4_000)
-    parser.add_argument("-o", "--output", type=Path)
+    add_output(parser)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "results"
         write_results(folder, truth_of(arguments.runs, arguments.epochs, arguments.test_examples))
         record: dict[str, Any] = {
-            "question": "seconds to write, scan and compact the runs of a study on a local disk",
-            "runs": arguments.runs,
-            "test_examples": arguments.test_examples,
-            **about(packages=("polars", "pyarrow")),
+            **header(__doc__.splitlines()[0], None, arguments, ("polars", "pyarrow")),
             "write_ms_per_run": round(write_ms(Store(str(folder)), Path(scratch)), 2),
             "before": contents(folder),
             "status_before": command("sweep.status", str(folder)),
@@ -92,7 +89,7 @@ def main() -> None:
             "after": contents(folder),
             "status_after": command("sweep.status", str(folder)),
         }
-    show(record, arguments.output)
+    finish(record, arguments.output)
 
 
 if __name__ == "__main__":

@@ -9,17 +9,16 @@ apart. Prints JSON, and leaves it in benchmarks/results/.
 """
 
 import argparse
-import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 
-from sweep.provenance import cpu_name
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.machine import add_output, finish, header
 from sweep.store import Store
 
 STUDY = """
@@ -73,21 +72,13 @@ def measure(runs: int, workers: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, nargs="+", default=[100, 1000, 5000])
+    add_output(parser)
     options = parser.parse_args()
     workers = os.cpu_count() or 1
-    found = {
-        "cpu": cpu_name(),
-        "workers": workers,
-        "python": platform.python_version(),
-        "ray": version("ray"),
-        "torch": version("torch"),
-        "sweeps": [measure(runs, workers) for runs in options.runs],
-    }
-    text = json.dumps(found, indent=2)
-    (Path(__file__).parent / "results" / "sweep_overhead.json").write_text(text + "\n")
-    print(text)
+    head = header(__doc__.splitlines()[0], None, options, ("ray", "torch")) | {"workers": workers}
+    finish(head | {"rows": [measure(runs, workers) for runs in options.runs]}, options.output)
 
 
 if __name__ == "__main__":

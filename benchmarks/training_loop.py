@@ -2,9 +2,9 @@
 
 Parts: reverse complements of the flipped rows or of all rows; AdamW fused, foreach or a loop; clipping; the gathering
 of a batch. Least milliseconds of CPU time of `--repeats` after a warm-up, one thread; beside them the whole step of
-the same model and batch. Prints JSON, and writes it where `--out` says.
+the same model and batch. Prints JSON, and writes it where `--output` says.
 
-    python benchmarks/training_loop.py --out benchmarks/results/training_loop_cpu.json
+    python benchmarks/training_loop.py -o benchmarks/results/training_loop_cpu.json
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import about, show
+from benchmarks.machine import add_output, finish, header
 from hyena.batches import Batch, flip_rows, reverse_complement
 from hyena.config import HyenaConfig
 from hyena.model import Classifier, initialise
@@ -40,12 +40,12 @@ def least_ms(part: Callable[[], object], repeats: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--d-model", type=int, default=128)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--length", type=int, default=500)
     parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--out", type=Path)
+    add_output(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = Classifier(HyenaConfig(options.d_model, 2, 1_026), 2, "real", "right")
@@ -72,9 +72,8 @@ def main() -> None:
         **{f"AdamW {name}": torch.optim.AdamW(model.parameters(), lr=0.0, **way).step for name, way in ways.items()},
         "whole step": lambda: optimisation_step(model, optimizer, batch, 1e-4, config, dropout),
     }
-    sizes = {"d_model": options.d_model, "batch": options.batch, "length": options.length, "repeats": options.repeats}
     found = {name: least_ms(part, options.repeats) for name, part in parts.items()}
-    show({**about(), **sizes, "cpu_ms": found}, options.out)
+    finish(header(__doc__.splitlines()[0], None, options) | {"cpu_ms": found}, options.output)
 
 
 if __name__ == "__main__":
