@@ -12,7 +12,6 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -20,6 +19,7 @@ import altair as alt
 import polars as pl
 
 from analysis.charts import DARK, Chart
+from analysis.files import bundle
 
 
 def text(value: object) -> str:
@@ -204,14 +204,6 @@ class Page:
 
 def _asset(name: str) -> str:
     return files("analysis").joinpath(name).read_text(encoding="utf-8")
-
-
-@cache
-def bundle() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one offline script."""
-    import vl_convert
-
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
 
 
 def _spec(chart: Chart) -> dict[str, Any]:

@@ -7,7 +7,6 @@ written), 130 interrupted. Next: `analysis/build.py`.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis import published
+from analysis.files import bundle, write_whole
 from analysis.results import Folder, ResultsError, load, one_line
 
 if TYPE_CHECKING:
@@ -27,19 +27,15 @@ WATCH_S = 5
 
 
 def write(path: Path, html: str) -> None:
-    """Write to a temporary name beside `path` and rename: a reader never sees half a page."""
+    """The page in one step, or ResultsError: a reader never sees half a page."""
     if not path.parent.is_dir():
         raise ResultsError(f"{path}: the folder {path.parent} does not exist")
     if path.is_dir():
         raise ResultsError(f"{path}: is a folder; expected the name of the page to write")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(html, encoding="utf-8")
-        temporary.replace(path)
+        write_whole(path, html)
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def made(location: str, reference: str | None = None) -> Report:
@@ -47,7 +43,6 @@ def made(location: str, reference: str | None = None) -> Report:
     with ThreadPoolExecutor(max_workers=1) as pool:
         results = pool.submit(load, location)
         from analysis.build import build
-        from analysis.page import bundle
 
         bundle()
         return build(results.result(), reference=reference)

@@ -247,7 +247,7 @@ def _graded(results: Results, batch: pl.DataFrame, problems: list[Problem]) -> n
     graded = np.full((batch.height, max(batch["test_examples"])), -1, np.int8)
 
     def read(files: dict[str, str]) -> None:
-        rows = folder.rows_of(files).select(
+        rows = folder.rows_of(files, ["run_id", "example", "label", "logits"]).select(
             pl.col("run_id").cast(run).to_physical(), pl.col("example").fill_null(-1), right.alias("right")
         )
         row, example, value = (column.to_numpy() for column in rows.collect())

@@ -59,10 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def compact(store: Store, part_bytes: int = PART_BYTES) -> Compaction:
-    """Move the rows of all runs that are done into parts of about `part_bytes`. Raises StoreError."""
+    """Move the rows of all runs that are done into parts of about `part_bytes`. Raises StoreError.
+
+    Runs that are compared lie side by side, so that a reader of a data set passes over the rest.
+    """
     deleted = _tidy(store)
     sizes = {table: {info.base_name: info.size for info in store.infos(table)} for table in PART_TABLES}
-    waiting = sorted(store.ended() - store.compacted())
+    places = {row["run_id"]: (row["dataset"], row["setting_id"]) for row in store.plan()}
+    waiting = sorted(store.ended() - store.compacted(), key=lambda run_id: (*places.get(run_id, ("", "")), run_id))
     weights = [sum(sizes[table].get(f"{run_id}.parquet", 0) for table in PART_TABLES) for run_id in waiting]
     written = [_write_part(store, group) for group in _groups(waiting, weights, part_bytes)]
     deleted += _tidy(store)

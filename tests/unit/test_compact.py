@@ -28,6 +28,7 @@ from analysis.results import Results, load
 from analysis.robustness import example_tests
 from sweep.compact import Compaction, compact, main
 from sweep.layout import PART_TABLES, opened
+from sweep.schema import PREDICTIONS
 from sweep.store import Store
 from tests.synthetic_results import Truth, write_results
 
@@ -60,7 +61,7 @@ def read(address: str) -> Rows:
 
 def predictions(results: Results) -> pl.DataFrame:
     assert results.source is not None
-    return results.source.rows_of(results.predictions).sort("run_id", "example").collect()
+    return results.source.rows_of(results.predictions, PREDICTIONS.names).sort("run_id", "example").collect()
 
 
 def half(store: Store) -> int:
@@ -261,7 +262,7 @@ def test_one_run_of_a_part_is_read_without_the_others(results: str) -> None:
     results_read = load(results)
     assert results_read.source is not None
     run_id = sorted(results_read.predictions)[2]
-    rows = results_read.source.rows_of({run_id: results_read.predictions[run_id]}).collect()
+    rows = results_read.source.rows_of({run_id: results_read.predictions[run_id]}, PREDICTIONS.names).collect()
     assert rows["run_id"].to_list() == [run_id] * 40
     with pytest.raises(Exception, match=r".+"):
         predictions(results_read)
