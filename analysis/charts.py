@@ -1,7 +1,8 @@
 """Estimates and runs as Altair charts. Each function takes typed records or a Polars frame and returns one chart.
 
 Colours are Okabe and Ito's, and nothing is told by colour alone: arms differ in dash and shape, verdicts in shape. The
-page swaps `LIGHT` for `DARK` colours. Charts are as wide as their container. Next: `analysis/page.py`.
+page swaps `LIGHT` for `DARK` colours. Charts are as wide as their container. Channels are named by their
+classes: to find the class of a bare string takes Altair 20 ms. Next: `analysis/page.py`.
 """
 
 from __future__ import annotations
@@ -75,9 +76,9 @@ def _linked(layers: list[alt.Chart]) -> Chart:
     return alt.layer(*layers).add_params(*(alt.param(f"chosen_{name}", value=None) for name in ("dataset", "size")))
 
 
-def _standing_out(opacity: float) -> Any:
+def _standing_out(opacity: float) -> alt.OpacityValue:
     """Rows of what the reader singled out keep their opacity, all others fade."""
-    return alt.condition(_IS_CHOSEN, alt.value(opacity), alt.value(opacity / 6))
+    return alt.OpacityValue(opacity / 6, condition={"test": _IS_CHOSEN, "value": opacity})
 
 
 def forest_rows(estimates: Estimates) -> pl.DataFrame:
@@ -183,7 +184,7 @@ def forest(estimates: Estimates) -> Chart:
     axis = alt.Axis(tickCount=7, labelExpr=_SIGNED)
     x = alt.X("effect:Q", title=f"Δ accuracy, pretrained − scratch ({unit})", scale=scale, axis=axis)
     base = base.encode(color=colour, opacity=_standing_out(1))
-    bars = base.mark_rule(strokeWidth=2.2, clip=True, cursor="pointer").encode(x=alt.X("low:Q"), x2="high:Q")
+    bars = base.mark_rule(strokeWidth=2.2, clip=True, cursor="pointer").encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"))
     marks = base.mark_point(filled=True, size=95, clip=True, cursor="pointer").encode(x=x, shape=shape)
     layers = [_margin_band(estimates.margin), _zero_line()]
     if estimates.comparison.paired and estimates.comparison.pairs.height:
@@ -192,11 +193,11 @@ def forest(estimates: Estimates) -> Chart:
     prediction = drawn.filter(pl.col("kind") == "prediction")
     if prediction.height:
         dotted = alt.Chart(prediction).mark_rule(strokeWidth=2, strokeDash=[2, 3], color=GREY, clip=True)
-        layers.append(dotted.encode(y=y, tooltip=tip, x=alt.X("low:Q"), x2="high:Q"))
+        layers.append(dotted.encode(y=y, tooltip=tip, x=alt.X("low:Q"), x2=alt.X2("high:Q")))
     headers = alt.Chart(rows.filter(pl.col("kind") == "header"))
     layers.append(
         headers.mark_text(align="left", baseline="middle", fontWeight=600, fontSize=12.5, color=INK).encode(
-            y=y, x=alt.value(-_label_width(rows)), text="group:N", opacity=_standing_out(1)
+            y=y, x=alt.XValue(-_label_width(rows)), text=alt.Text("group:N"), opacity=_standing_out(1)
         )
     )
     count = estimates.comparison.estimable.height
@@ -216,7 +217,7 @@ def _label_width(rows: pl.DataFrame) -> float:
 
 def _margin_band(margin: float) -> alt.Chart:
     frame = pl.DataFrame({"from": [-margin], "to": [margin]})
-    return alt.Chart(frame).mark_rect(color=GREY, opacity=0.13).encode(x=alt.X("from:Q"), x2="to:Q")
+    return alt.Chart(frame).mark_rect(color=GREY, opacity=0.13).encode(x=alt.X("from:Q"), x2=alt.X2("to:Q"))
 
 
 def _zero_line() -> alt.Chart:
@@ -259,9 +260,15 @@ def scaling(estimates: Estimates) -> Chart:
         y=y,
         color=alt.Color("dataset:N", scale=scale, legend=legend),
         opacity=_standing_out(0.85),
-        tooltip=["dataset:N", "size:N", alt.Tooltip("effect:Q", format="+.2f", title=f"Δ, {unit}")],
+        tooltip=[
+            alt.Tooltip("dataset:N"),
+            alt.Tooltip("size:N"),
+            alt.Tooltip("effect:Q", format="+.2f", title=f"Δ, {unit}"),
+        ],
     )
-    lines = base.mark_line(strokeWidth=1.2, cursor="pointer").encode(detail="dataset:N", opacity=_standing_out(0.85))
+    lines = base.mark_line(strokeWidth=1.2, cursor="pointer").encode(
+        detail=alt.Detail("dataset:N"), opacity=_standing_out(0.85)
+    )
     dots = base.mark_point(filled=True, size=45, cursor="pointer").encode(
         shape=alt.Shape("dataset:N", scale=shapes, legend=legend)
     )
@@ -275,13 +282,15 @@ def scaling(estimates: Estimates) -> Chart:
             alt.Tooltip("high:Q", format="+.2f"),
         ],
     )
-    zero = alt.Chart(pl.DataFrame({"effect": [0.0]})).mark_rule(color=INK, strokeWidth=1).encode(y="effect:Q")
+    zero = alt.Chart(pl.DataFrame({"effect": [0.0]})).mark_rule(color=INK, strokeWidth=1).encode(y=alt.Y("effect:Q"))
     layers = [
         zero,
         lines,
         dots,
         mean.mark_line(color=INK, strokeWidth=3),
-        mean.mark_rule(color=INK, strokeWidth=2.5).encode(y=alt.Y("low:Q"), y2="high:Q", opacity=_standing_out(1)),
+        mean.mark_rule(color=INK, strokeWidth=2.5).encode(
+            y=alt.Y("low:Q"), y2=alt.Y2("high:Q"), opacity=_standing_out(1)
+        ),
         mean.mark_point(color=INK, filled=True, size=110, shape="diamond").encode(opacity=_standing_out(1)),
     ]
     shown = ", ".join(f"{row['size']} {row['effect']:+.2f}" for row in sizes.iter_rows(named=True))
@@ -316,11 +325,15 @@ def learning_curve(
         alt.Tooltip("high:Q", format=".2f"),
         alt.Tooltip("n:Q", title="runs"),
     ]
-    band = base.transform_filter("isValid(datum.low)").mark_area(opacity=0.2).encode(y=_accuracy("low:Q"), y2="high:Q")
+    band = (
+        base.transform_filter("isValid(datum.low)")
+        .mark_area(opacity=0.2)
+        .encode(y=_accuracy("low:Q"), y2=alt.Y2("high:Q"))
+    )
     raw = base.transform_filter("isValid(datum.value)").mark_line(strokeWidth=0.9, opacity=0.5)
     mean = base.transform_filter("isValid(datum.mean)").mark_line(strokeWidth=2.2, point=alt.OverlayMarkDef(size=14))
     layers = [band] if bands else []
-    layers += [raw.encode(y=_accuracy("value:Q"), detail="run:N")] if raw_lines else []
+    layers += [raw.encode(y=_accuracy("value:Q"), detail=alt.Detail("run:N"))] if raw_lines else []
     layers.append(mean.encode(y=_accuracy("mean:Q"), strokeDash=dash, tooltip=tip))
     return alt.layer(*layers).properties(width="container", height=180, description="Learning curves of both arms")
 
@@ -340,12 +353,19 @@ def paired_runs(data: pl.DataFrame | alt.NamedData, arms: tuple[str, str], sizes
     )
     y = _accuracy("value:Q", padding=8)
     base = alt.Chart(data).encode(x=x, xOffset=offset, y=y)
-    lines = base.mark_line(strokeWidth=0.9, color=GREY).encode(detail=["seed:N", "size:N"], opacity=_standing_out(0.6))
+    lines = base.mark_line(strokeWidth=0.9, color=GREY).encode(
+        detail=[alt.Detail("seed:N"), alt.Detail("size:N")], opacity=_standing_out(0.6)
+    )
     dots = base.mark_point(filled=True, size=34, cursor="pointer").encode(
         color=colour,
         shape=shape,
         opacity=_standing_out(0.8),
-        tooltip=["size:N", "init:N", "seed:Q", alt.Tooltip("value:Q", format=".2f", title="accuracy, %")],
+        tooltip=[
+            alt.Tooltip("size:N"),
+            alt.Tooltip("init:N"),
+            alt.Tooltip("seed:Q"),
+            alt.Tooltip("value:Q", format=".2f", title="accuracy, %"),
+        ],
     )
     return _linked([lines, dots]).properties(width="container", height=220, description="Every run, paired by seed")
 
@@ -364,12 +384,19 @@ def cost(data: pl.DataFrame | alt.NamedData, arms: tuple[str, str], *, logarithm
         axis=alt.Axis(format="~g", grid=False, labelOverlap=True, tickCount=5),
     )
     base = alt.Chart(data).encode(x=x, y=_accuracy("accuracy:Q", padding=22), color=colour)
-    tip = ["size:N", "init:N", alt.Tooltip("minutes:Q", format=".3g"), alt.Tooltip("accuracy:Q", format=".2f")]
+    tip = [
+        alt.Tooltip("size:N"),
+        alt.Tooltip("init:N"),
+        alt.Tooltip("minutes:Q", format=".3g"),
+        alt.Tooltip("accuracy:Q", format=".2f"),
+    ]
     lines = base.mark_line(strokeWidth=1.4).encode(strokeDash=dash)
     dots = base.mark_point(filled=True, size=70, cursor="pointer")
     dots = dots.encode(shape=shape, opacity=_standing_out(1), tooltip=tip)
     labelled = base.transform_filter("isValid(datum.label)")
-    labels = labelled.mark_text(dy=14, fontSize=10.5, color=INK).encode(text="label:N", color=alt.value(INK))
+    labels = labelled.mark_text(dy=14, fontSize=10.5, color=INK).encode(
+        text=alt.Text("label:N"), color=alt.ColorValue(INK)
+    )
     labels = labels.encode(opacity=_standing_out(1))
     return _linked([lines, dots, labels]).properties(
         width="container", height=230, description="Accuracy against training time"
@@ -386,8 +413,8 @@ def shares(frame: pl.DataFrame, unit: str) -> Chart:
     ]
     base = alt.Chart(frame).encode(x=x, tooltip=tip)
     y = alt.Y("effect:Q", title=f"Δ accuracy ({unit})", axis=alt.Axis(tickCount=6, labelExpr=_SIGNED))
-    zero = alt.Chart(pl.DataFrame({"effect": [0.0]})).mark_rule(color=INK, strokeWidth=1).encode(y="effect:Q")
-    bars = base.mark_rule(color=BLUE, strokeWidth=2.2).encode(y=alt.Y("low:Q"), y2="high:Q")
+    zero = alt.Chart(pl.DataFrame({"effect": [0.0]})).mark_rule(color=INK, strokeWidth=1).encode(y=alt.Y("effect:Q"))
+    bars = base.mark_rule(color=BLUE, strokeWidth=2.2).encode(y=alt.Y("low:Q"), y2=alt.Y2("high:Q"))
     line = base.mark_line(color=BLUE, point=alt.OverlayMarkDef(size=70, filled=True)).encode(y=y)
     return alt.layer(zero, bars, line).properties(
         width="container", height=260, description="Benefit of pretraining against the share of the training data used"
@@ -415,11 +442,15 @@ def half_widths(frame: pl.DataFrame, margin: float, now: int) -> Chart:
             y=alt.Y("half_width:Q", title="half-width of the 95 % interval (points)", scale=alt.Scale(domainMin=0)),
             color=colour,
             strokeDash=dash,
-            tooltip=["basis:N", alt.Tooltip("count:Q"), alt.Tooltip("half_width:Q", format=".2f")],
+            tooltip=[alt.Tooltip("basis:N"), alt.Tooltip("count:Q"), alt.Tooltip("half_width:Q", format=".2f")],
         )
     )
-    target = alt.Chart(pl.DataFrame({"margin": [margin]})).mark_rule(color=INK, strokeDash=[3, 3]).encode(y="margin:Q")
-    today = alt.Chart(pl.DataFrame({"count": [now]})).mark_rule(color=GREY, strokeWidth=1).encode(x="count:Q")
+    target = (
+        alt.Chart(pl.DataFrame({"margin": [margin]}))
+        .mark_rule(color=INK, strokeDash=[3, 3])
+        .encode(y=alt.Y("margin:Q"))
+    )
+    today = alt.Chart(pl.DataFrame({"count": [now]})).mark_rule(color=GREY, strokeWidth=1).encode(x=alt.X("count:Q"))
     return alt.layer(target, today, lines).properties(
         width="container",
         height=260,
@@ -439,17 +470,21 @@ def pretraining(frame: pl.DataFrame) -> Chart:
     y = alt.Y("train_bits_per_base:Q", title="bits per base", scale=alt.Scale(zero=False))
     base = alt.Chart(frame).encode(x=x, color=colour)
     train = base.mark_line(strokeWidth=1.4, opacity=0.8).encode(
-        y=y, tooltip=["model:N", "tokens:Q", "train_bits_per_base:Q"]
+        y=y, tooltip=[alt.Tooltip("model:N"), alt.Tooltip("tokens:Q"), alt.Tooltip("train_bits_per_base:Q")]
     )
     held_out = (
         base.transform_filter("isValid(datum.validation_bits_per_base)")
         .mark_point(filled=True, size=45)
         .encode(
-            y="validation_bits_per_base:Q",
+            y=alt.Y("validation_bits_per_base:Q"),
             shape=alt.Shape(
                 "model:N", legend=legend, scale=alt.Scale(domain=models, range=(SHAPES * repeat)[: len(models)])
             ),
-            tooltip=["model:N", "tokens:Q", alt.Tooltip("validation_bits_per_base:Q", format=".4f")],
+            tooltip=[
+                alt.Tooltip("model:N"),
+                alt.Tooltip("tokens:Q"),
+                alt.Tooltip("validation_bits_per_base:Q", format=".4f"),
+            ],
         )
     )
     return alt.layer(train, held_out).properties(

@@ -22,6 +22,9 @@ from analysis.results import Folder, ResultsError, load, one_line
 if TYPE_CHECKING:
     from analysis.build import Report
 
+#: What a page shows of the epochs.
+EPOCH_COLUMNS = ("run_id", "epoch", "test_accuracy")
+
 #: Seconds between two looks at the results, and between two loads of a followed page.
 WATCH_S = 5
 
@@ -41,7 +44,7 @@ def write(path: Path, html: str) -> None:
 def made(location: str, reference: str | None = None) -> Report:
     """The report of a results folder. Reads it while importing what makes the page, for either takes seconds."""
     with ThreadPoolExecutor(max_workers=1) as pool:
-        results = pool.submit(load, location)
+        results = pool.submit(load, location, EPOCH_COLUMNS)
         from analysis.build import build
 
         bundle()

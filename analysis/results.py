@@ -168,8 +168,8 @@ class Folder:
         return rows.lazy().filter(pl.col("run_id").is_in(run_ids)).select(columns)
 
 
-def load(location: str | Path) -> Results:
-    """Read a results folder (a path, s3:// or gs://).
+def load(location: str | Path, epoch_columns: Sequence[str] = EPOCHS.names) -> Results:
+    """Read a results folder (a path, s3:// or gs://), and of its epochs the columns asked for.
 
     Raises ResultsError where the folder is missing, holds no study, was written under another version of the tables,
     or its study.json is not valid. Everything less (an unreadable file, a run without its accuracy) is left out and
@@ -177,14 +177,14 @@ def load(location: str | Path) -> Results:
     """
     folder = Folder.open(location)
     for _ in range(_SNAPSHOTS):
-        results = _snapshot(folder)
+        results = _snapshot(folder, epoch_columns)
         unreadable = [problem.path for problem in results.problems if problem.reason.startswith(_UNREADABLE)]
         if all(map(folder.exists, unreadable)):
             break  # else a compaction has moved one away while it was read
     return results
 
 
-def _snapshot(folder: Folder) -> Results:
+def _snapshot(folder: Folder, epoch_columns: Sequence[str]) -> Results:
     study = _study(folder)
     run_files = folder.files("runs")
     if not study and not run_files and not folder.exists("plan.parquet"):
@@ -197,7 +197,7 @@ def _snapshot(folder: Folder) -> Results:
     if not plan_known:
         plan = runs.select(PLAN.names)
     done = set(runs.filter(pl.col("status") == "done")["run_id"])
-    epochs = read_table(folder, _files_of(folder, "epochs", done, holder).values(), EPOCHS, EPOCHS.names, problems)
+    epochs = read_table(folder, _files_of(folder, "epochs", done, holder).values(), EPOCHS, epoch_columns, problems)
     pretraining = read_table(folder, folder.files("pretraining"), PRETRAINING, PRETRAINING.names, problems)
     return Results(
         location=folder.location,
@@ -256,7 +256,8 @@ def read_table(
 
 
 def _scan(sources: Any, columns: Sequence[str]) -> pl.DataFrame:
-    return pl.scan_parquet(sources, glob=False, extra_columns="ignore").select(columns).collect()
+    # in one piece: with one for each of thousands of files, all that follows would take longer
+    return pl.scan_parquet(sources, glob=False, extra_columns="ignore").select(columns).collect().rechunk()
 
 
 def _read_one(folder: Folder, path: str, empty: pl.DataFrame, problems: list[Problem]) -> pl.DataFrame | None:
