@@ -47,6 +47,7 @@ from hyena.datasets import is_present  # noqa: E402
 from hyena.errors import InputError  # noqa: E402
 from hyena.leakage import audit  # noqa: E402
 from sweep import memory, provenance, weights  # noqa: E402
+from sweep.compact import compact  # noqa: E402
 from sweep.forecast import forecast  # noqa: E402
 from sweep.progress import Progress  # noqa: E402
 from sweep.resources import Share  # noqa: E402
@@ -63,6 +64,8 @@ QUICKSTART = Path(__file__).resolve().parent.parent / "studies" / "quickstart.to
 DONE, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 #: Deaths of its worker without getting further that a run survives in one call of Tune, and such calls before it fails.
 WORKER_DEATHS, FRUITLESS_ROUNDS = 3, 2
+#: Runs in small files from which on a sweep ends with putting these into few: a reader opens three for each run.
+MANY_RUNS = 1_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -163,6 +166,7 @@ class Sweep:
         to_do = [run for run in runs if run.run_id not in done]
         if to_do:
             self._execute(to_do, len(done), keys)
+        self._compact()
         return self._conclude(runs)
 
     def _data(self, download: bool) -> tuple[dict[str, tuple[DataSpec, DataFacts]], list[str]]:
@@ -296,6 +300,16 @@ class Sweep:
         share = assignment.shares[run.run_id]
         where = Circumstances(share, torch.device("cpu"), share.stack, datetime.now(UTC), assignment.commit)
         self.store.write_run(failed_row(run, reason, where))
+
+    def _compact(self) -> None:
+        """Put the small files of very many runs into few. The results are the same without it."""
+        many = len(self.store.names("runs"))
+        if many >= MANY_RUNS:
+            self.console.print(f"putting the small files of {many} runs into few")
+            try:
+                compact(self.store)
+            except StoreError as error:
+                self.console.print(f"left as they are: {error}", soft_wrap=True)
 
     def _conclude(self, runs: Sequence[RunSpec]) -> int:
         """Say what is there, and return the exit code."""

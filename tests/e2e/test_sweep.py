@@ -11,6 +11,7 @@ import pytest
 from sweeps import ROOT, WORKER, call, command, measures, processes, rows, wait_for_rows
 
 from sweep.run import main
+from sweep.store import Store
 
 REAL = """
 name = "real"
@@ -40,7 +41,9 @@ batch_size = 32
 """
 
 
-def test_a_study_runs_grows_and_is_never_run_twice(small: Path, tmp_path: Path) -> None:
+def test_a_study_runs_grows_and_is_never_run_twice(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     results = tmp_path / "results"
     plan = call(small, "--results", results, "--plan")
     assert plan.returncode == 0, plan.stderr
@@ -73,6 +76,13 @@ def test_a_study_runs_grows_and_is_never_run_twice(small: Path, tmp_path: Path) 
         if row["run_id"] in done:
             assert row == done.pop(row["run_id"])  # the very row of the first call
     assert done == {}
+
+    monkeypatch.setattr("sweep.run.MANY_RUNS", 6)
+    before = Store(str(results)).runs(["run_id", "test_loss"])
+    assert main([str(small), "--results", str(results), "--set", "grid.seeds=[1,2,3]"]) == 0
+    assert "small files of 6 runs into few" in capsys.readouterr().out
+    assert rows(results) == []
+    assert sorted(map(str, Store(str(results)).runs(["run_id", "test_loss"]))) == sorted(map(str, before))
 
     other = call(ROOT / "studies" / "quickstart.toml", "--results", results)
     assert other.returncode == 2
