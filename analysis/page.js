@@ -76,7 +76,14 @@
     for (const [name, value] of [["dataset", of.dataset ?? of.value], ["size", of.size]])
       if (payload.choices[name].includes(value)) return choose(name, chosen[`chosen_${name}`] === value ? null : value);
   }
+  // Of a table's row, the data set and the size that its cells name.
+  const named = Array.from(document.querySelectorAll("main tbody tr"), (row) => {
+    const words = Array.from(row.cells, (cell) => cell.textContent);
+    return [row, { dataset: words.find((word) => payload.choices.dataset?.includes(word)), size: words.find((word) => payload.choices.size?.includes(word)) }];
+  }).filter(([, names]) => names.dataset || names.size);
   function show() {
+    const wanted = ["dataset", "size"].filter((name) => chosen[`chosen_${name}`] !== null);
+    for (const [row, names] of named) row.classList.toggle("chosen", wanted.length > 0 && wanted.every((name) => names[name] === chosen[`chosen_${name}`]));
     for (const name of ["dataset", "size"]) if (lists[name]) lists[name].value = chosen[`chosen_${name}`] ?? "";
     document.querySelectorAll(".panel").forEach((panel) => panel.classList.toggle("other", ["dataset", "size"].some((name) =>
       chosen[`chosen_${name}`] !== null && name in panel.dataset && panel.dataset[name] !== chosen[`chosen_${name}`])));

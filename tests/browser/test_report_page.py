@@ -153,12 +153,17 @@ def test_text_stands_out_from_its_ground_in_both_schemes(browser, page):
         assert browser.execute_script(CONTRAST) == [], scheme
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
-def test_axe_finds_no_fault(browser, page, width, scheme):
-    """Deque's axe-core over the whole page, every fold open: no violation of any impact."""
+@pytest.mark.parametrize(
+    ("width", "scheme", "chosen"),
+    [(1280, "light", ""), (400, "dark", ""), (1280, "dark", "big"), (400, "light", "big")],
+)
+def test_axe_finds_no_fault(browser, page, width, scheme, chosen):
+    """Deque's axe-core over the whole page, every fold open, a size singled out or none: no violation of any impact."""
     axe = pytest.importorskip("axe_core_python.selenium")
     visit(browser, page, width, scheme)
     browser.execute_script("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    if chosen:
+        browser.find_elements("css selector", ".choice select")[1].send_keys(chosen)
     found = axe.Axe().run(browser)
     faults = [(one["id"], one["impact"], one["nodes"][0]["html"][:200]) for one in found["violations"]]
     assert faults == []
@@ -235,6 +240,12 @@ def faded(browser) -> dict[str, set[tuple[str | None, str | None]]]:
     return found
 
 
+def rows(browser, which: str) -> list[list[str]]:
+    """The words in the cells of each table row that a selector finds."""
+    cells = "(row) => Array.from(row.cells, (cell) => cell.textContent)"
+    return browser.execute_script(f"return Array.from(document.querySelectorAll(arguments[0]), {cells})", which)
+
+
 def test_one_data_set_or_size_is_singled_out_in_every_figure(browser, page):
     visit(browser, page)
     assert not any(faded(browser).values())
@@ -246,8 +257,12 @@ def test_one_data_set_or_size_is_singled_out_in_every_figure(browser, page):
     assert found["forest"] == found["scaling"] == others
     assert found["panels"] == others | {(dataset, None) for dataset, _ in others}
     assert found["pairs"] == set()
+    marked = rows(browser, "main tbody tr.chosen")
+    assert marked == [cells for cells in rows(browser, "main tbody tr") if cohn in cells]
+    assert len(marked) >= 4
     by_data.send_keys("\ue00c")  # Escape
     assert not any(faded(browser).values())
+    assert rows(browser, "tr.chosen") == []
     legend = browser.execute_script(
         "return Array.from(document.querySelectorAll('[data-chart=scaling] .role-legend-label text'))"
         f".find((one) => one.textContent === '{cohn}')"
