@@ -4,7 +4,7 @@
     ->  contrasts.py, estimates.py  how much, how sure  ->  robustness.py, power.py  other ways to ask, what next
     ->  words.py, charts.py, curves.py  sentences and figures
     ->  sections.py, run_sections.py, training_share.py, equivalence.py, robustness_section.py, confusion_section.py,
-        leakage_section.py, completeness.py, provenance.py, page.py  what the page shows
+        leakage_section.py, completeness.py, provenance.py, page.py, files.py  what the page shows
     ->  build.py  the whole page  ->  report.py  the command
 
 In a notebook:

@@ -12,6 +12,7 @@ import pytest
 
 from analysis import report
 from analysis.estimates import estimate
+from analysis.files import bundle
 from analysis.pairs import compare
 from analysis.results import Folder, load
 from analysis.robustness import welch
@@ -50,6 +51,23 @@ def test_the_page_opens_with_the_headline_that_is_printed(tmp_path, capsys):
     for key, one in (("overall-effect", found.overall), ("growth-effect", found.growth)):
         value = re.search(rf'<data value="([^"]+)" id="{key}"', source).group(1)
         assert float(value) == pytest.approx(one.effect, abs=1e-8)
+
+
+def test_the_script_of_the_charts_is_made_once_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    made = bundle.__wrapped__()
+    (kept,) = (tmp_path / "hyenadna-sweep" / "vega").iterdir()
+    assert kept.suffix == ".js"
+    assert "vegaEmbed" in made
+    assert "</script" not in made
+    monkeypatch.setattr("vl_convert.javascript_bundle", pytest.fail)
+    assert bundle.__wrapped__() == made
+
+
+def test_a_cache_that_cannot_be_written_costs_the_keeping_alone(tmp_path, monkeypatch):
+    (tmp_path / "hyenadna-sweep").write_text("a file where a folder should be")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert "vegaEmbed" in bundle.__wrapped__()
 
 
 def test_the_page_is_well_formed_and_has_landmarks(tmp_path, capsys):
