@@ -114,7 +114,7 @@ class _GatedConvolution(torch.autograd.Function):
         projected, taps, offset = (x.view(3, -1, *x.shape[1:]) for x in parts)
         convolved = torch.empty_like(projected[0], dtype=kernel.dtype)
         result = torch.empty_like(projected[0])
-        way, length = way_for(projected.shape[-1], projected.device), projected.shape[-1]
+        way, length = way_for(projected), projected.shape[-1]
         cut = pieces(len(kernel), projected[0, 0].numel(), projected.device)
         room = kernel.new_zeros(cut[0].stop, projected.shape[2], way.room(length))  # of u; its end stays 0
         for piece in cut:
@@ -135,7 +135,7 @@ class _GatedConvolution(torch.autograd.Function):
         *parts, kernel, skip, convolved = ctx.saved_tensors
         projected, taps, offset = (x.view(3, -1, *x.shape[1:]) for x in parts)
         to_projected, to_taps, to_offset, to_kernel = map(torch.empty_like, (projected, taps, offset, kernel))
-        way, length = way_for(projected.shape[-1], projected.device), projected.shape[-1]
+        way, length = way_for(projected), projected.shape[-1]
         cut = pieces(len(kernel), projected[0, 0].numel(), projected.device)
         room = kernel.new_zeros(2, cut[0].stop, projected.shape[2], way.room(length))  # of u and to_c
         gates = kernel.new_empty(3, cut[0].stop, *projected.shape[2:])  # of their gradients

@@ -19,8 +19,9 @@ from torch import Tensor
 
 #: Side of a Toeplitz block. Smaller ones cost calls, larger ones work above the diagonal (docs/performance.md).
 BLOCK = 64
-#: The longest input of the Toeplitz way on a CPU, where it and FFTs meet (docs/performance.md).
-LONGEST_TOEPLITZ_ON_CPU = 200
+#: The longest input of the Toeplitz way on a CPU, where it and FFTs meet, and the fewest sequences that are worth the
+#: making of its matrix (docs/performance.md).
+LONGEST_TOEPLITZ_ON_CPU, LEAST_TOEPLITZ_BATCH = 200, 32
 #: Elements of one work piece [C, B, L]: on a CPU so few that a piece and what is made of it stay in the caches; on a
 #: GPU so many that it is busy, and few enough that the spectra of a long input (8 bytes an element, twice) fit.
 PIECE = {"cpu": 2**17, "cuda": 2**26}
@@ -42,9 +43,11 @@ class Way:
     gradients: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-def way_for(length: int, device: torch.device) -> Way:
-    """The faster way on that device."""
-    return TOEPLITZ if device.type == "cpu" and length <= LONGEST_TOEPLITZ_ON_CPU else FFT
+def way_for(signal: Tensor) -> Way:
+    """The faster way for a signal [.., B, L]."""
+    batch, length = signal.shape[-2:]
+    fits = length <= LONGEST_TOEPLITZ_ON_CPU and batch >= LEAST_TOEPLITZ_BATCH
+    return TOEPLITZ if signal.device.type == "cpu" and fits else FFT
 
 
 def pieces(channels: int, per_channel: int, device: torch.device) -> list[slice]:
@@ -148,8 +151,8 @@ def causal_convolution(signal: Tensor, kernel: Tensor, way: Way | None = None) -
     Returns:
         [B, D, L]; equal to `direct_convolution` within rounding: relative 1e-6 in float32, 1e-14 in float64.
     """
-    way = way or way_for(signal.shape[-1], signal.device)
-    return _CausalConvolution.apply(signal.transpose(0, 1), kernel, way).transpose(0, 1)
+    channel_major = signal.transpose(0, 1)
+    return _CausalConvolution.apply(channel_major, kernel, way or way_for(channel_major)).transpose(0, 1)
 
 
 def _in_room(x: Tensor, way: Way) -> Tensor:

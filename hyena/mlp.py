@@ -9,6 +9,7 @@ whose norm is cheaper made again than read. Source: Hendrycks & Gimpel 2016.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -22,8 +23,9 @@ from hyena.config import HyenaConfig
 #: y = SCALE · x + CUBIC · (SCALE · x)³. The first product gives SCALE · x, and the second takes SCALE · gelu.
 SCALE = 2 * math.sqrt(2 / math.pi)
 CUBIC = 0.044715 / SCALE**2
-#: Activations [rows, H] of one work piece, few enough for the caches of a CPU core and enough for its matrix products.
-PIECE = 2**17
+#: Activations [rows, H] of one work piece, few enough for the caches of a CPU core; but at least so many rows as make
+#: good use of weights [H, D] that are read, and gradients of them that are added to, once a piece.
+PIECE, ROWS = 2**17, 512
 
 
 class MLP(nn.Module):
@@ -46,8 +48,10 @@ class MLP(nn.Module):
 
 
 def _pieces(rows: int, width: int) -> Iterator[slice]:
-    size = max(1, PIECE // width)
-    return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
+    """Slices of rows, as even as can be."""
+    number = max(1, -(-rows // max(ROWS, PIECE // width)))
+    cuts = [rows * index // number for index in range(number + 1)]
+    return itertools.starmap(slice, itertools.pairwise(cuts))
 
 
 def _scaled_hidden(normed: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from hyena import longconv
-from hyena.longconv import BLOCK, FFT, LONGEST_TOEPLITZ_ON_CPU, TOEPLITZ, Way, causal_convolution, direct_convolution
+from hyena.longconv import (
+    BLOCK,
+    FFT,
+    LEAST_TOEPLITZ_BATCH,
+    LONGEST_TOEPLITZ_ON_CPU,
+    TOEPLITZ,
+    Way,
+    causal_convolution,
+    direct_convolution,
+)  # fmt: skip
 
 WAYS = {"fft": FFT, "toeplitz": TOEPLITZ}
 #: Relative to the norm of what is compared.
@@ -61,8 +70,11 @@ def test_a_long_convolution_equals_sums_at_some_positions() -> None:
         assert torch.allclose(found[0, :, n], expected, atol=1e-9)
 
 
-def test_short_inputs_take_toeplitz_products_and_long_ones_transforms() -> None:
-    cpu = torch.device("cpu")
-    assert longconv.way_for(LONGEST_TOEPLITZ_ON_CPU, cpu) is TOEPLITZ
-    assert longconv.way_for(LONGEST_TOEPLITZ_ON_CPU + 1, cpu) is FFT
-    assert longconv.way_for(1, torch.device("cuda")) is FFT
+def test_many_short_inputs_take_toeplitz_products_and_others_transforms() -> None:
+    def way_for(batch: int, length: int, device: str = "cpu") -> Way:
+        return longconv.way_for(torch.empty(2, batch, length, device=device))
+
+    assert way_for(LEAST_TOEPLITZ_BATCH, LONGEST_TOEPLITZ_ON_CPU) is TOEPLITZ
+    assert way_for(LEAST_TOEPLITZ_BATCH, LONGEST_TOEPLITZ_ON_CPU + 1) is FFT
+    assert way_for(LEAST_TOEPLITZ_BATCH - 1, LONGEST_TOEPLITZ_ON_CPU) is FFT
+    assert way_for(LEAST_TOEPLITZ_BATCH, 1, "meta") is FFT

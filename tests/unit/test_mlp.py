@@ -39,6 +39,7 @@ def test_result_and_gradients_are_pytorchs(
     added: bool, piece: int, dtype: torch.dtype, within: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PIECE", piece)
+    monkeypatch.setattr(module, "ROWS", 1)
     mlp, norm, x = mlp_norm_and_input(dtype)
     expected = with_gradients(lambda *rest: plain(mlp, *rest), mlp, x, norm, added)
     for one, other in zip(with_gradients(mlp, mlp, x, norm, added), expected, strict=True):
