@@ -30,7 +30,7 @@ from hyena.stacked import StackedClassifier
 
 #: d_model, batch, length; two layers each.
 CASES = [(16, 8, 64), (32, 8, 120), (32, 32, 120), (64, 32, 120), (128, 32, 120), (128, 32, 500)]
-SEEDS = (1, 2, 4, 8)
+SEEDS = (1, 2, 4, 8, 16, 32)
 
 
 def stepper(d_model: int, batch: int, length: int, seeds: int, device: str) -> Callable[[], None]:
