@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from hyena.batches import Batch
-from hyena.optimisation import Dropout, Step, optimisation_step
+from hyena.optimisation import Step, optimisation_step
+from hyena.randomness import Dropout
 from hyena.recipe import TrainingConfig
 
 #: Steps of a shape before it is captured: libraries choose their kernels in the first, the optimiser makes its state.

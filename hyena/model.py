@@ -8,9 +8,9 @@ pooling modes that no published size uses. Next: `operator.py`, `mlp.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,11 @@ from hyena.config import HyenaConfig
 from hyena.filter import SINE_FREQUENCY, PositionFeatures
 from hyena.mlp import MLP
 from hyena.operator import HyenaOperator
-from hyena.randomness import stream
+from hyena.randomness import Dropout, stream
+
+#: Half a block: (residual, dropout) to residual. A stack's draws from one stream a seed.
+Drop = TypeVar("Drop", bound=Dropout)
+Half = Callable[[Tensor, Drop | None], Tensor]
 
 Pooling = Literal["all", "real"]
 Padding = Literal["left", "right"]
@@ -59,7 +63,11 @@ class Block(nn.Module):
 
     def forward(self, residual: Tensor, dropout: torch.Generator | None) -> Tensor:
         """[B, L, D] to [B, L, D]."""
-        for half in (self._mix, self._change):
+        return self.in_halves((self._mix, self._change), residual, dropout)
+
+    def in_halves(self, halves: Sequence[Half[Drop]], residual: Tensor, dropout: Drop | None) -> Tensor:
+        """One after the other; with `checkpoint_activations` each keeps its input alone for the backward pass."""
+        for half in halves:
             if self.checkpoint_activations and torch.is_grad_enabled():
                 residual = recomputed(half, residual, dropout)
             else:
@@ -77,26 +85,26 @@ class Block(nn.Module):
         return residual + drop(changed, self.dropout, dropout).to(residual.dtype)
 
 
-def recomputed(
-    half: Callable[[Tensor, torch.Generator | None], Tensor], residual: Tensor, dropout: torch.Generator | None
-) -> Tensor:
+def recomputed(half: Half[Drop], residual: Tensor, dropout: Drop | None) -> Tensor:
     """`half(residual, dropout)` that keeps `residual` alone for the backward pass and computes the rest again there.
 
-    The second time draws the dropout masks of the first, and leaves the stream where it was.
+    The second time draws the dropout masks of the first, and leaves the streams where they were.
     """
-    before = dropout.get_state() if dropout is not None else None
+    streams: Sequence[torch.Generator] = (dropout,) if isinstance(dropout, torch.Generator) else dropout or ()
+    before = [one.get_state() for one in streams]
+
+    def put(states: Sequence[Tensor]) -> None:
+        for one, state in zip(streams, states, strict=True):
+            one.set_state(state)
 
     @contextmanager
     def as_before() -> Iterator[None]:
-        if dropout is None or before is None:
-            yield
-            return
-        now = dropout.get_state()
-        dropout.set_state(before)
+        now = [one.get_state() for one in streams]
+        put(before)
         try:
             yield
         finally:
-            dropout.set_state(now)
+            put(now)
 
     return checkpoint(
         half,

@@ -6,7 +6,7 @@ loss is one a seed; nothing here mixes seeds. Next: `training.py`, the loop.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -15,13 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyena.batches import Batch, batch_widths
+from hyena.randomness import Dropout
 from hyena.recipe import Precision, TrainingConfig
 
 #: Parameters with one of these in their name belong to the implicit filter: no weight decay.
 FILTER_PARAMETERS = ("filter_fn", "pos_emb", "modulation")
-
-#: Streams of dropout: one, or one a seed of a stack.
-Dropout = torch.Generator | Sequence[torch.Generator]
 
 
 class Step(NamedTuple):

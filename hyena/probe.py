@@ -14,8 +14,8 @@ from torch import nn
 from hyena.batches import Batch
 from hyena.config import HyenaConfig
 from hyena.model import Classifier, initialise
-from hyena.optimisation import Dropout, optimisation_step, optimizer_for, predict
-from hyena.randomness import stream
+from hyena.optimisation import optimisation_step, optimizer_for, predict
+from hyena.randomness import Dropout, stream
 from hyena.recipe import TrainingConfig
 from hyena.stacked import StackedClassifier
 from hyena.tokenizer import A, T

@@ -7,9 +7,13 @@ with the same seed see the same head, batches, augmentation and dropout.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+
+#: Where dropout masks are drawn from: one stream, or one for each seed of a stack.
+Dropout = torch.Generator | Sequence[torch.Generator]
 
 #: Every name a stream may have, and what draws from it.
 STREAMS = {

@@ -104,10 +104,16 @@ def _linear(x: Tensor, linear: nn.Linear, norm: nn.LayerNorm | None = None) -> T
 
 def _block(block: Block, residual: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
     """`Block.forward` over [S, B, L, D]."""
-    mixed = _operator(block.mixer, block.norm1, residual)
-    residual = residual + _drop_each(mixed, block.dropout, dropout).to(residual.dtype)
-    inner = F.gelu(_linear(residual, block.mlp.fc1, block.norm2), approximate="tanh")
-    return residual + _drop_each(_linear(inner, block.mlp.fc2), block.dropout, dropout).to(residual.dtype)
+
+    def mix(residual: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
+        mixed = _operator(block.mixer, block.norm1, residual)
+        return residual + _drop_each(mixed, block.dropout, dropout).to(residual.dtype)
+
+    def change(residual: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
+        inner = F.gelu(_linear(residual, block.mlp.fc1, block.norm2), approximate="tanh")
+        return residual + _drop_each(_linear(inner, block.mlp.fc2), block.dropout, dropout).to(residual.dtype)
+
+    return block.in_halves((mix, change), residual, dropout)
 
 
 def _drop_each(x: Tensor, probability: float, dropout: Sequence[torch.Generator] | None) -> Tensor:

@@ -20,8 +20,8 @@ from hyena.batches import Batch, batch_widths, flip_rows, like_length_order, pad
 from hyena.capture import CapturedSteps
 from hyena.metrics import Scores, score
 from hyena.model import Classifier
-from hyena.optimisation import Dropout, Step, mean_loss, optimisation_step, optimizer_for, predict, restore, snapshot
-from hyena.randomness import stream
+from hyena.optimisation import Step, mean_loss, optimisation_step, optimizer_for, predict, restore, snapshot
+from hyena.randomness import Dropout, stream
 from hyena.recipe import TrainingConfig, learning_rate
 from hyena.regroup import regroup
 from hyena.sequences import Dataset, Split, training_subset, with_validation

@@ -138,17 +138,16 @@ def _tables(files: dict[str, bytes | None]) -> dict[str, pa.Table] | None:
 def _tidy(store: Store) -> int:
     """Delete the small files whose rows are in a part, and what killed writers left long ago; returns how many."""
     before = datetime.now(UTC) - ABANDONED
-    held = store.compacted()
+    held, complete = store.compacted(), complete_parts(store.names(COMPACT))
     doomed = []
-    for folder, ending in (*((table, ".parquet") for table in PART_TABLES), ("checkpoints", ".pt")):
-        for info in store.infos(folder):
-            name = info.base_name
-            if name.removesuffix(ending) in held or (name.endswith(TEMPORARY) and info.mtime < before):
-                doomed.append(f"{folder}/{name}")
-    complete = complete_parts(store.names(COMPACT))
-    for info in store.infos(COMPACT):
-        if info.base_name.rpartition("-")[2].removesuffix(".parquet") not in complete and info.mtime < before:
-            doomed.append(f"{COMPACT}/{info.base_name}")
+    for info in store.infos("", recursive=True):
+        path = info.path.removeprefix(f"{store.root}/")
+        folder, _, name = path.rpartition("/")
+        stem = name.removesuffix(".parquet").removesuffix(".pt")
+        is_held = folder in (*PART_TABLES, "checkpoints") and stem in held
+        is_waste = name.endswith(TEMPORARY) or (folder == COMPACT and stem.rpartition("-")[2] not in complete)
+        if info.is_file and (is_held or (is_waste and info.mtime < before)):
+            doomed.append(path)
     store.each(store.delete, doomed)
     return len(doomed)
 

@@ -246,9 +246,9 @@ class Store:
         """Names of the whole files in a folder (and, at the top, of the folders), sorted."""
         return sorted(info.base_name for info in self.infos(folder) if not info.base_name.endswith(TEMPORARY))
 
-    def infos(self, folder: str) -> list[fs.FileInfo]:
-        """What is in a folder, half-written files too: name, size in bytes, time of the last change."""
-        selector = fs.FileSelector(f"{self.root}/{folder}".rstrip("/"), allow_not_found=True)
+    def infos(self, folder: str, recursive: bool = False) -> list[fs.FileInfo]:
+        """What is in a folder, half-written files too: path, name, size in bytes, time of the last change."""
+        selector = fs.FileSelector(f"{self.root}/{folder}".rstrip("/"), allow_not_found=True, recursive=recursive)
         return self._patiently(f"list {folder}/", lambda: self.files.get_file_info(selector))
 
     def _patiently(self, what: str, operation: Callable[[], T]) -> T:

@@ -210,7 +210,8 @@ def test_a_part_that_lacks_a_file_does_not_count_and_goes_when_it_is_old(
         table, _, digest = lacking.partition("-")
         for other in {"epochs", "predictions", "runs"} - {table}:
             store.write(f"compact/{other}-{digest}.parquet", store.read(f"{other}/{store.names(other)[0]}") or b"")
-    store.write("runs/x.parquet.1234.tmp", b"half")
+    for half in ("runs/x.parquet.1234.tmp", "models/x/model.safetensors.1234.tmp", "weights/y.pt.1234.tmp"):
+        store.write(half, b"half")
     assert read(results) == whole
     compact(store)
     assert len(store.names("compact")) == 3 + 6  # perhaps the work of another compaction, at this moment

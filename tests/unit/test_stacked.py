@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 
@@ -136,6 +137,27 @@ def test_a_step_of_each_seed_is_its_step_alone(precision: str, within: float) ->
         for name, parameter in model.named_parameters():
             difference = torch.linalg.norm(gradients[name][place] - parameter.grad)
             assert difference <= 10 * within * torch.linalg.norm(parameter.grad) + 1e-6, name
+
+
+def test_checkpointed_activations_change_no_number_and_keep_less() -> None:
+    shape = HyenaConfig(d_model=16, n_layer=3, l_max=40, resid_dropout=0.3)
+    tokens = torch.randint(7, 11, (2, 4, 33), generator=torch.Generator().manual_seed(0))
+    found = []
+    for size in (shape, dataclasses.replace(shape, checkpoint_activations=True)):
+        models = [Classifier(size, 2) for _ in SEEDS]
+        for seed, model in zip(SEEDS, models, strict=True):
+            initialise(model, seed)
+        stacked, streams, kept = StackedClassifier(models), [stream(seed, "dropout") for seed in SEEDS], []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, kept=kept: kept.append(t.numel()) or t, lambda t: t):
+            logits = stacked(tokens, torch.full((2, 4), 33), streams)
+            before_backward = sum(kept)
+        logits.square().mean().backward()
+        after = [torch.rand(5, generator=one) for one in streams]
+        found.append((logits, *after, *(p.grad for p in stacked.parameters()), before_backward))
+    *numbers, kept_by_all = found[0]
+    *again, kept_by_checkpointed = found[1]
+    assert all(torch.equal(one, other) for one, other in zip(numbers, again, strict=True))
+    assert kept_by_checkpointed < kept_by_all / 3
 
 
 def test_a_single_seed_is_a_run_bit_for_bit(dataset: Dataset) -> None:
