@@ -105,7 +105,7 @@ def give_notice(node: Node, cluster: Cluster, process: "subprocess.Popen[bytes]"
 @pytest.mark.soak
 def test_nodes_that_die_and_come_cost_no_run(small: Path, tmp_path: Path, cluster: Cluster) -> None:
     whole, moved = tmp_path / "whole", tmp_path / "moved"
-    few = ("--set", "grid.seeds=[1,2]", "--set", "grid.epochs=[100]")
+    few = ("--set", "grid.seeds=[1,2]", "--set", "grid.epochs=[300]")  # to be still at work at the third death
     assert call(small, *few, "--results", whole).returncode == 0
     words = command(small, *few, "--results", moved, "--address", cluster.address)
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE) as process:
