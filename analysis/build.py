@@ -81,7 +81,7 @@ def _add_sections(
     comparison = estimates.comparison
     curves = curve_table(results, comparison)
     page.section("where", "Where does it help?", sections.where_it_helps(page, estimates))
-    page.section("growth", "Does the benefit grow with size?", sections.does_it_grow(page, estimates))
+    page.section("growth", "Does the benefit grow with size?", sections.does_it_grow(page, results, estimates))
     shares = training_share.section(page, results, comparison)
     page.section("shares", "Does it help more with less data?", shares)
     page.section("curves", "How do the two arms learn?", run_sections.learning_curves(page, curves, comparison))

@@ -22,6 +22,7 @@ from analysis.words import (
     headline,
     interval,
     interval90,
+    one_pretraining,
     p_text,
     parameters_text,
     signed,
@@ -253,7 +254,7 @@ def cells_table(estimates: Estimates) -> str:
     return table(headers, rows, "Benefit of each cell", numeric_from=2)
 
 
-def does_it_grow(page: Page, estimates: Estimates) -> str:
+def does_it_grow(page: Page, results: Results, estimates: Estimates) -> str:
     if not estimates.sizes:
         return ""
     content = ""
@@ -264,6 +265,7 @@ def does_it_grow(page: Page, estimates: Estimates) -> str:
             "Thin lines: data sets; pick one to single it out in every figure."
         )
         content += page.figure("scaling", charts.scaling(estimates), caption, growth_table(estimates))
+        content += paragraphs([one_pretraining(results, estimates.comparison)])
     else:
         content += paragraphs(["One model size has results; growth needs at least two."])
     return content + sizes_table(estimates)

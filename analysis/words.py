@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import polars as pl
+
 from analysis.contrasts import Estimate
 from analysis.estimates import Estimates
-from analysis.pairs import OUTCOMES
+from analysis.pairs import OUTCOMES, Comparison
 from analysis.results import Results
 
 #: Verdict → what a reader sees beside the word, so that colour is never alone.
@@ -235,6 +237,8 @@ def methods(results: Results, estimates: Estimates) -> list[str]:
     if estimates.growth.effect is not None:
         paragraphs.append(_growth_method(estimates))
     paragraphs.append(_random_method(estimates))
+    if caveat := one_pretraining(results, comparison):
+        paragraphs.append(caveat)
     paragraphs.append(
         f"Verdicts follow a rule fixed beforehand: a 95 % interval above or below 0 decides the direction; otherwise a "
         f"90 % interval inside ±{estimates.margin:g} {unit} (two one-sided tests at 5 %) means equivalent; otherwise "
@@ -243,6 +247,19 @@ def methods(results: Results, estimates: Estimates) -> list[str]:
         "and Hochberg's; the intervals drawn are not adjusted. No missing cell is imputed."
     )
     return paragraphs
+
+
+def one_pretraining(results: Results, comparison: Comparison) -> str:
+    """That intervals speak of the weights there are; empty where a size has those of several pretrainings, or none."""
+    treated = comparison.runs.filter(pl.col("init") == comparison.arms[0])
+    weights = treated.join(results.done.select("run_id", "weights_digest"), on="run_id").drop_nulls("weights_digest")
+    of_a_size = weights.group_by("size").agg(pl.col("weights_digest").n_unique())["weights_digest"]
+    if of_a_size.is_empty() or (of_a_size > 1).any():
+        return ""
+    return (
+        f"All {comparison.arms[0]} runs of a size start from the same weights, so the intervals speak of these. How "
+        "far another pretraining of the same size would move the benefit, and with it its growth, no run here shows."
+    )
 
 
 def _seeds(estimates: Estimates) -> str:

@@ -70,6 +70,15 @@ def test_a_cache_that_cannot_be_written_costs_the_keeping_alone(tmp_path, monkey
     assert "vegaEmbed" in bundle.__wrapped__()
 
 
+@pytest.mark.parametrize("pretrainings", [1, 3])
+def test_the_page_says_where_one_pretraining_stands_for_a_size(tmp_path, capsys, pretrainings):
+    def of_a_seed(row):
+        return {"weights_digest": f"weights-{row['seed'] % pretrainings}"} if row["init"] == "pretrained" else {}
+
+    visible, _, _, _ = page_of(write_results(tmp_path / "results", SMALL, changes=of_a_seed), tmp_path, capsys)
+    assert visible.count("All pretrained runs of a size start from the same weights") == (2 if pretrainings == 1 else 0)
+
+
 def test_the_page_is_well_formed_and_has_landmarks(tmp_path, capsys):
     _, source, _, _ = page_of(write_results(tmp_path / "results", SMALL), tmp_path, capsys)
     void = {"meta", "link", "br", "path", "circle", "rect", "hr", "img"}
