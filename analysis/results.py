@@ -38,6 +38,8 @@ _NEEDED = {*PLAN.names, "schema_version", "status", "test_accuracy", "epoch", "s
 #: How often reading starts again where a compaction moves files away meanwhile.
 _SNAPSHOTS = 5
 _UNREADABLE = "not a readable Parquet file"
+#: What Polars, pyarrow and the store raise where a file cannot be read.
+READ_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError)
 
 
 class ResultsError(ValueError):
@@ -249,7 +251,7 @@ def read_table(
         return empty
     try:
         return _clean(_scan(folder.sources(paths), columns))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+    except READ_ERRORS:
         parts = [_read_one(folder, path, empty, problems) for path in paths]
     good = [part for part in parts if part is not None]
     return _clean(pl.concat(good)) if good else empty
@@ -276,7 +278,7 @@ def _read_one(folder: Folder, path: str, empty: pl.DataFrame, problems: list[Pro
         found = _scan(folder.sources([path]), [name for name in empty.columns if name in present])
         absent = [pl.lit(None, empty.schema[name]).alias(name) for name in missing]
         return found.with_columns(absent).select(empty.columns).cast(empty.schema)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+    except READ_ERRORS as error:
         problems.append(Problem(relative, f"{_UNREADABLE} ({one_line(error)})"))
         return None
 

@@ -18,7 +18,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from analysis.contrasts import CellModel, Estimate
 from analysis.estimates import benefit_and_growth, cell_benefits, growth_weights, mean_weights
 from analysis.pairs import OUTCOMES, Comparison, compare
-from analysis.results import Problem, Results
+from analysis.results import READ_ERRORS, Problem, Results
 
 #: Seed of the Monte Carlo draw, used only where not every sign pattern can be tried.
 PERMUTATION_SEED = 20_260_101
@@ -257,11 +257,11 @@ def _graded(results: Results, batch: pl.DataFrame, problems: list[Problem]) -> n
     files = {run_id: results.predictions[run_id] for run_id in batch["run_id"]}
     try:
         read(files)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+    except READ_ERRORS:
         for path in sorted(set(files.values())):
             try:
                 read({run_id: file for run_id, file in files.items() if file == path})
-            except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+            except READ_ERRORS:
                 problems.append(Problem(path.removeprefix(folder.root + "/"), "not a readable Parquet file"))
     return graded
 

@@ -25,6 +25,8 @@ from analysis.robustness import (
 from analysis.robustness_section import metric_cells
 from analysis.sections import masthead
 from analysis.words import interval, signed
+from sweep.compact import compact
+from sweep.store import Store
 from tests.synthetic_results import Truth, write_results
 
 TWO = Truth(
@@ -165,6 +167,17 @@ def test_a_truncated_prediction_file_costs_its_own_run(tmp_path):
     found = example_tests(results, comparison)
     assert [problem.path for problem in found.problems] == [f"predictions/{victim.name}"]
     assert found.cells.height == 4
+
+
+def test_a_truncated_part_is_named_and_costs_its_own_runs(tmp_path):
+    comparison_of(tmp_path)
+    compact(Store(str(tmp_path / "results")))
+    (victim,) = (tmp_path / "results" / "compact").glob("predictions-*")
+    victim.write_bytes(victim.read_bytes()[:-50])
+    results = load(tmp_path / "results")
+    found = example_tests(results, compare(results))
+    assert {problem.path for problem in found.problems} == {f"compact/{victim.name}"}
+    assert found.cells.is_empty()
 
 
 def test_other_metrics_and_epochs_are_asked_the_same(tmp_path):
