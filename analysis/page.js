@@ -85,8 +85,8 @@
     const wanted = ["dataset", "size"].filter((name) => chosen[`chosen_${name}`] !== null);
     for (const [row, names] of named) row.classList.toggle("chosen", wanted.length > 0 && wanted.every((name) => names[name] === chosen[`chosen_${name}`]));
     for (const name of ["dataset", "size"]) if (lists[name]) lists[name].value = chosen[`chosen_${name}`] ?? "";
-    document.querySelectorAll(".panel").forEach((panel) => panel.classList.toggle("other", ["dataset", "size"].some((name) =>
-      chosen[`chosen_${name}`] !== null && name in panel.dataset && panel.dataset[name] !== chosen[`chosen_${name}`])));
+    document.querySelectorAll(".panel").forEach((panel) => panel.classList.toggle("other", wanted.some((name) =>
+      name in panel.dataset && panel.dataset[name] !== chosen[`chosen_${name}`])));
   }
   const form = document.querySelector(".choice");
   for (const [name, what] of [["dataset", "data set"], ["size", "size"]]) {

@@ -75,7 +75,7 @@ def main() -> None:
             max(1, min(options.batch, 2**22 // (options.channels * length) or 1)) if length > 4096 else options.batch
         )
         medians = alternate(works(batch, options.channels, length, device), device, options.repeats)
-        busy = {name: took.wall_s if device.type == "cuda" else took.cpu_s for name, took in medians.items()}
+        busy = {name: took.busy_s(device) for name, took in medians.items()}
         rows.append({
             "length": length, "batch": batch, **{f"{name}_s": round(s, 6) for name, s in busy.items()},
             "speed_up": round(busy["published"] / min(s for n, s in busy.items() if n in ("fft", "toeplitz")), 2),

@@ -17,12 +17,18 @@ from typing import Any, NamedTuple
 
 import torch
 
+from sweep.provenance import device_name
+
 
 class Times(NamedTuple):
     """One call: seconds by the wall clock and seconds of CPU, all threads together."""
 
     wall_s: float
     cpu_s: float
+
+    def busy_s(self, device: torch.device) -> float:
+        """By the clock on a GPU, of CPU on a CPU, where others may be using it."""
+        return self.wall_s if device.type == "cuda" else self.cpu_s
 
 
 def clock(work: Callable[[], Any], device: torch.device) -> Times:
@@ -57,7 +63,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, side: int | None = Non
     side = side or (8192 if device.type == "cuda" else 1536)
     left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     took = [clock(lambda: left @ right, device) for _ in range(12)][2:]
-    best = min(t.wall_s if device.type == "cuda" else t.cpu_s for t in took)
+    best = min(t.busy_s(device) for t in took)
     return 2 * side**3 / best
 
 
@@ -95,21 +101,13 @@ def _status(field: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 def header(
     question: str, device: torch.device | None, options: argparse.Namespace, packages: Sequence[str] = ("torch",)
 ) -> dict[str, Any]:
     """What a result file begins with: machine, load and versions, without which no figure means anything."""
     return {
         "question": question,
-        "device": torch.cuda.get_device_name(device) if device and device.type == "cuda" else processor(),
+        "device": device_name(device or torch.device("cpu")),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load_average": round(os.getloadavg()[0], 2),

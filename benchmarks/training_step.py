@@ -42,7 +42,7 @@ def model_flop(config: HyenaConfig, tokens: int) -> float:
 
 def rates(took: Times, flop: float, tokens: int, matrix: float, device: torch.device) -> dict[str, float]:
     """Seconds of a work, and what it does a second: of CPU on a CPU, by the clock on a GPU; `matrix` in FLOP/s."""
-    busy = took.wall_s if device.type == "cuda" else took.cpu_s
+    busy = took.busy_s(device)
     return {
         "wall_s": round(took.wall_s, 6),
         "cpu_s": round(took.cpu_s, 6),
@@ -109,12 +109,12 @@ def main() -> None:
                 medians = alternate(works, device, options.repeats, warm_up)
                 flop = model_flop(config, batch * length)
                 for way, took in medians.items():
-                    busy = took.wall_s if device.type == "cuda" else took.cpu_s
                     peak = peak_bytes(works[way], device)
                     rows.append({
                         "model": name, "length": length, "batch": batch, "way": way,
                         **rates(took, flop, batch * length, rate, device),
-                        "peak_bytes": peak, "share_of_bandwidth": round(2 * peak / busy / stream_rate, 4),
+                        "peak_bytes": peak,
+                        "share_of_bandwidth": round(2 * peak / took.busy_s(device) / stream_rate, 4),
                     })  # fmt: skip
     head = header(__doc__.splitlines()[0], device, options)
     head |= {"matrix_flop_per_s": float(f"{rate:.4g}"), "bytes_per_s": float(f"{stream_rate:.4g}")}

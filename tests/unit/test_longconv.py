@@ -13,7 +13,7 @@ from hyena.longconv import (
     Way,
     causal_convolution,
     direct_convolution,
-)  # fmt: skip
+)
 
 WAYS = {"fft": FFT, "toeplitz": TOEPLITZ}
 #: Relative to the norm of what is compared.
