@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hyena.device import sent
 from hyena.errors import InputError
 from hyena.sequences import Split
 from hyena.tokenizer import COMPLEMENT, PAD
@@ -106,7 +107,7 @@ def flip_rows(tokens: torch.Tensor, lengths: torch.Tensor, flipped: torch.Tensor
         tokens, lengths: [..., L] and [...], as for `reverse_complement`.
         flipped: bool [...] on the CPU, so that which rows are turned is known without waiting for the device.
     """
-    rows = flipped.flatten().nonzero()[:, 0].to(tokens.device, non_blocking=True)
+    rows = sent(flipped.flatten().nonzero()[:, 0], tokens.device)
     flat, real = tokens.view(-1, tokens.shape[-1]), lengths.flatten()
     flat[rows] = reverse_complement(flat[rows], real[rows], side)
 

@@ -6,7 +6,8 @@ where asked for, and only on CUDA. Next: `training.py`, which takes these steps 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,23 @@ from hyena.recipe import TrainingConfig
 EAGER_STEPS = 3
 
 
+def recomputes_activations(model: nn.Module) -> bool:
+    """Of a classifier or a stack of them."""
+    return any(getattr(module, "checkpoint_activations", False) for module in model.modules())
+
+
+def stepper(
+    model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainingConfig, dropout: Dropout, captured: bool
+) -> Callable[[Batch, float], Step]:
+    """`optimisation_step` for one model, as a function of batch and learning rate; captured where asked for.
+
+    Steps that compute activations again are not captured: they read and set their random streams midway.
+    """
+    if captured and not recomputes_activations(model):
+        return CapturedSteps(model, optimizer, config, dropout)
+    return lambda batch, rate: optimisation_step(model, optimizer, batch, rate, config, dropout)
+
+
 @dataclass
 class _Shape:
     """What there is for batches of one shape: the fixed batch, eager steps so far, the graph and where it leaves."""
@@ -29,6 +47,12 @@ class _Shape:
     eager: int = 0
     graph: torch.cuda.CUDAGraph | None = None
     found: Step | None = None
+
+
+@functools.cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for the process: libraries keep work space for each stream that they have seen."""
+    return torch.cuda.Stream(device)
 
 
 class CapturedSteps:
@@ -45,12 +69,10 @@ class CapturedSteps:
         device = next(model.parameters()).device
         if device.type != "cuda":
             raise ValueError(f"steps can be captured on CUDA alone, not on {device.type}")
-        for group in optimizer.param_groups:
-            group["capturable"] = True
         self.model, self.optimizer, self.config, self.dropout = model, optimizer, config, dropout
         self.rate = torch.zeros((), device=device)  # a number would be frozen into the graph
         self.pool = torch.cuda.graph_pool_handle()
-        self.side = torch.cuda.Stream(device)
+        self.side = _side_stream(device)
         self.shapes: dict[torch.Size, _Shape] = {}
 
     def __call__(self, batch: Batch, rate: float) -> Step:
@@ -78,12 +100,24 @@ class CapturedSteps:
         return found
 
     def _capture(self, shape: _Shape) -> None:
-        """Record a step without running it."""
-        shape.graph = torch.cuda.CUDAGraph()
+        """Record a step without running it.
+
+        The optimiser says so for as long alone, because what it says is part of its saved state.
+        """
+        graph = torch.cuda.CUDAGraph()
         for generator in self.dropout if isinstance(self.dropout, Sequence) else (self.dropout,):
-            shape.graph.register_generator_state(generator)
-        with torch.cuda.graph(shape.graph, pool=self.pool):
-            shape.found = self._step(shape.batch)
+            graph.register_generator_state(generator)
+        self._say_capturable(True)
+        try:
+            with torch.cuda.graph(graph, pool=self.pool, stream=self.side):
+                shape.found = self._step(shape.batch)
+        finally:
+            self._say_capturable(False)
+        shape.graph = graph
+
+    def _say_capturable(self, capturable: bool) -> None:
+        for group in self.optimizer.param_groups:
+            group["capturable"] = capturable
 
     def _step(self, batch: Batch) -> Step:
         return optimisation_step(self.model, self.optimizer, batch, self.rate, self.config, self.dropout)

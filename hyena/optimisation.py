@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyena.batches import Batch, batch_widths
-from hyena.randomness import Dropout
+from hyena.randomness import Dropout, put_state
 from hyena.recipe import Precision, TrainingConfig
 
 #: Parameters with one of these in their name belong to the implicit filter: no weight decay.
@@ -74,10 +74,15 @@ def _clip_each_seed(parameters: Iterable[nn.Parameter], clip: float) -> Tensor:
 def snapshot(
     model: nn.Module, optimizer: torch.optim.Optimizer, streams: Mapping[str, torch.Generator]
 ) -> dict[str, Any]:
-    """Parameters, optimiser and random streams as plain containers of tensors; buffers are built, not learnt."""
+    """Parameters, optimiser and random streams as plain containers of tensors; buffers are built, not learnt.
+
+    The learning rate is a number, whatever the steps take it from, so that any other way of taking them can go on.
+    """
+    of_optimizer = optimizer.state_dict()
+    groups = [{**group, "lr": float(group["lr"])} for group in of_optimizer["param_groups"]]
     return {
         "model": {name: parameter.detach() for name, parameter in model.named_parameters()},
-        "optimizer": optimizer.state_dict(),
+        "optimizer": {**of_optimizer, "param_groups": groups},
         "streams": {name: generator.get_state() for name, generator in streams.items()},
     }
 
@@ -91,7 +96,7 @@ def restore(
         parameter.copy_(state["model"][name])
     optimizer.load_state_dict(state["optimizer"])
     for name, generator in streams.items():
-        generator.set_state(state["streams"][name].cpu())
+        put_state(generator, state["streams"][name])
 
 
 def mixed_precision(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:

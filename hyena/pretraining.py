@@ -21,6 +21,7 @@ from torch import Tensor
 
 from hyena.config import HyenaConfig
 from hyena.corpus import Corpus, Intervals, read_corpus
+from hyena.device import sent
 from hyena.errors import InputError
 from hyena.model import LanguageModel, initialise
 from hyena.optimisation import mixed_precision, optimizer_for, restore, snapshot, update
@@ -185,7 +186,7 @@ class Pretraining:
         draw = torch.rand(2, config.batch_size, generator=self.streams["corpus"], dtype=torch.float64)
         windows = self._windows(_draw_starts(self.starts, draw[0]).numpy())
         turned = self.complement[windows.flip(1).int()]
-        flip = (draw[1] < config.reverse_complement).to(self.device)
+        flip = sent(draw[1] < config.reverse_complement, self.device)
         total, bases = self._loss(torch.where(flip[:, None], turned, windows), self.streams["dropout"])
         loss = total / bases.clamp(min=1)
         update(
@@ -196,7 +197,7 @@ class Pretraining:
     def _windows(self, starts: NDArray[np.int64]) -> Tensor:
         """First positions [B] to tokens [B, L + 1] on the device."""
         span = np.arange(self.config.length + 1)
-        return torch.from_numpy(self.tokens[starts[:, None] + span]).to(self.device)
+        return sent(torch.from_numpy(self.tokens[starts[:, None] + span]), self.device)
 
     def _loss(self, windows: Tensor, dropout: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Cross-entropy, summed over the targets that are A, C, G or T, and the number of these."""

@@ -12,9 +12,11 @@ import torch
 from torch import nn
 
 from hyena.batches import Batch
+from hyena.capture import EAGER_STEPS, stepper
 from hyena.config import HyenaConfig
+from hyena.device import wait_for
 from hyena.model import Classifier, initialise
-from hyena.optimisation import optimisation_step, optimizer_for, predict
+from hyena.optimisation import optimizer_for, predict
 from hyena.randomness import Dropout, stream
 from hyena.recipe import TrainingConfig
 from hyena.stacked import StackedClassifier
@@ -29,6 +31,7 @@ def probe(
     seeds: int = 1,
     frozen: bool = False,
     steps: int = 2,
+    captured: bool = False,
 ) -> float:
     """Take `steps` training steps (the second has the optimiser's state) and predict one batch, all seeds together.
 
@@ -37,10 +40,12 @@ def probe(
     Args:
         seeds: seeds stacked, at least 1.
         frozen: whether the head alone is trained.
-        steps: at least 2.
+        steps: at least 2; with `captured` more than `capture.EAGER_STEPS`, or none is replayed.
+        captured: whether the steps are replayed as CUDA graphs.
 
     Returns:
-        Median seconds of a training step after the first, the device waited for. Peak memory is the caller's to read.
+        Median seconds of a training step after the first (with `captured`, of those that are replayed), the device
+        waited for. Peak memory is the caller's to read.
     """
     models = [Classifier(config, num_classes, training.pooling, training.padding) for _ in range(seeds)]
     for seed, classifier in enumerate(models):
@@ -59,15 +64,12 @@ def probe(
         torch.zeros(shape, dtype=torch.int64, device=device),
     )
     optimizer, seconds = optimizer_for(model, training), []
+    take_step = stepper(model, optimizer, training, dropout, captured)
     for _ in range(steps):
-        started = _now(device)
-        optimisation_step(model, optimizer, batch, training.learning_rate, training, dropout)
-        seconds.append(_now(device) - started)
+        wait_for(device)
+        started = time.perf_counter()
+        take_step(batch, training.learning_rate)
+        wait_for(device)
+        seconds.append(time.perf_counter() - started)
     predict(model, batch if seeds == 1 else Batch(*(values[0] for values in batch)), training)
-    return statistics.median(seconds[1:])
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+    return statistics.median(seconds[EAGER_STEPS + 1 if captured else 1 :])

@@ -39,6 +39,20 @@ def stream(seed: int, name: str, device: torch.device | str = "cpu") -> torch.Ge
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little", signed=True))
 
 
+def put_state(generator: torch.Generator, state: torch.Tensor) -> None:
+    """Make a stream go on from what `get_state()` gave, on this kind of device or on another.
+
+    A CPU's generator and a GPU's draw differently, and neither can take the other's state. A stream that changes the
+    kind of its device is seeded from the state instead, so that its draws still depend on nothing else.
+    """
+    state = state.cpu()
+    if state.shape == generator.get_state().shape:
+        generator.set_state(state)
+    else:
+        digest = hashlib.sha256(state.numpy().tobytes()).digest()
+        generator.manual_seed(int.from_bytes(digest[:8], "little", signed=True))
+
+
 def numpy_stream(seed: int, name: str) -> np.random.Generator:
     """The same for NumPy: its draws depend on (seed, name) alone, and not on any torch stream."""
     return np.random.default_rng(int(torch.randint(2**62, (), generator=stream(seed, name))))

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from hyena.batches import Batch, batch_widths, flip_rows, like_length_order, padded
-from hyena.capture import CapturedSteps
+from hyena.capture import stepper
+from hyena.device import wait_for
 from hyena.metrics import Scores, score
 from hyena.model import Classifier
-from hyena.optimisation import Step, mean_loss, optimisation_step, optimizer_for, predict, restore, snapshot
-from hyena.randomness import Dropout, stream
+from hyena.optimisation import Step, mean_loss, optimizer_for, predict, restore, snapshot
+from hyena.randomness import Dropout, put_state, stream
 from hyena.recipe import TrainingConfig, learning_rate
 from hyena.regroup import regroup
 from hyena.sequences import Dataset, Split, training_subset, with_validation
@@ -121,7 +122,7 @@ class Progress:
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state()` returned."""
         for name, generator in self.streams.items():
-            generator.set_state(state["streams"][name].cpu())
+            put_state(generator, state["streams"][name])
         self.history, self.logits = [EpochRecord(**record) for record in state["history"]], {}
 
 
@@ -222,7 +223,7 @@ class Training:
         self.under_way = None
         seeds, epoch = self.running, self.epochs_done + 1
         means = torch.stack([trained.loss, trained.correct]).double() / len(self.lengths)
-        losses, accuracies = means.tolist()  # the first wait for the device in this epoch
+        losses, accuracies = means.tolist()
         for seed, loss in zip(seeds, losses, strict=True):
             if not math.isfinite(loss):
                 where = f"epoch {epoch} of {self.config.epochs}"
@@ -252,6 +253,7 @@ class Training:
             epoch.steps += 1
             if self.pause():
                 break
+        wait_for(self.device)  # the last steps are training time, too
         epoch.train_s += (time.perf_counter() - started) / len(self.running)
         return epoch
 
@@ -268,9 +270,7 @@ class Training:
         """A step on the model, its optimiser and its streams as they are now."""
         streams = [seed.streams["dropout"] for seed in self.running]
         dropout: Dropout = streams if self.stacked else streams[0]
-        if self.captured:
-            return CapturedSteps(self.model, self.optimizer, self.config, dropout)
-        return lambda batch, rate: optimisation_step(self.model, self.optimizer, batch, rate, self.config, dropout)
+        return stepper(self.model, self.optimizer, self.config, dropout, self.captured)
 
     def _batches(self, epoch: Epoch) -> Iterator[Batch]:
         """The training split once, as the epoch has it, less what its steps have seen; made on the device."""

@@ -9,30 +9,13 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from hyena.config import HyenaConfig
 from hyena.pretraining import PretrainingRecord
-from hyena.recipe import TrainingConfig
 from sweep import progress as module
 from sweep.progress import Progress
 from sweep.resources import Share
-from sweep.trials import DataFacts, DataSpec, RunSpec
 from sweep.words import duration
+from tests.runs import RUN
 
-RUN = RunSpec(
-    run_id="0",
-    setting_id="s",
-    study="study",
-    model="m",
-    config=HyenaConfig(8, 1, 64),
-    data=DataSpec("d", None, None, None),
-    facts=DataFacts("digest", 2, 64, 100, 0, 50),
-    init="scratch",
-    weights_key=None,
-    seed=0,
-    split_seed=0,
-    training=TrainingConfig(epochs=4, max_length=64),
-    trainable_parameters=10,
-)
 RUNS = [dataclasses.replace(RUN, run_id=str(n), seed=n) for n in range(4)]
 SHARES = {run.run_id: Share(1, 0.25, 4) for run in RUNS}
 

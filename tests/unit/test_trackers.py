@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event
-from test_progress import RUN
 
 from hyena.errors import InputError
 from sweep import trackers as module
 from sweep.store import Store
 from sweep.trackers import TensorBoard, trackers
 from sweep.trials import Trial
+from tests.runs import RUN
 
 TRIAL: Any = SimpleNamespace(config={"trial": Trial((RUN,)).config()})
 

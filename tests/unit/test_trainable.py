@@ -10,9 +10,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
-from test_progress import RUN
 
-import hyena.training
+import hyena.capture
 from hyena.classifiers import load_classifier
 from hyena.config import HyenaConfig
 from hyena.model import Classifier
@@ -26,6 +25,7 @@ from sweep.resources import Share
 from sweep.store import Store, StoreError
 from sweep.trainable import Assignment, Outcome, TrialTrainable
 from sweep.trials import DataSpec, Trial, facts_of, load_data
+from tests.runs import RUN
 
 SPEC = DataSpec(
     "synthetic_enhancers",
@@ -107,7 +107,7 @@ def test_sigterm_keeps_the_epoch_under_way_before_it_ends_the_worker(
     outcomes(start(*seeds))
     undisturbed = forgotten(tmp_path)
 
-    steps, step = [], hyena.training.optimisation_step
+    steps, step = [], hyena.capture.optimisation_step
 
     def told(*arguments: Any) -> Any:
         steps.append(1)
@@ -118,7 +118,7 @@ def test_sigterm_keeps_the_epoch_under_way_before_it_ends_the_worker(
     def end(signum: int, frame: Any) -> None:
         raise SystemExit
 
-    monkeypatch.setattr(hyena.training, "optimisation_step", told)
+    monkeypatch.setattr(hyena.capture, "optimisation_step", told)
     own = signal.signal(signal.SIGTERM, end)
     try:
         worker = start(*seeds)

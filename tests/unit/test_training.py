@@ -2,6 +2,7 @@
 
 import io
 import math
+import time
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import hyena.training
 from hyena.batches import Batch
+from hyena.capture import CapturedSteps, recomputes_activations, stepper
 from hyena.checkpoint import load_backbone, save_weights
 from hyena.config import HyenaConfig
 from hyena.errors import InputError
@@ -20,6 +23,7 @@ from hyena.optimisation import optimizer_for, predict
 from hyena.randomness import numpy_stream
 from hyena.recipe import TrainingConfig, learning_rate
 from hyena.sequences import Dataset, dataset_from_sequences
+from hyena.stacked import StackedClassifier
 from hyena.synthetic import SyntheticConfig, synthetic_dataset
 from hyena.tokenizer import PAD
 from hyena.training import PreparedData, Run, TrainingError
@@ -155,6 +159,38 @@ def test_a_run_resumed_within_an_epoch_equals_an_uninterrupted_one(dataset: Data
     assert epochs == config.epochs
     assert losses(run) == losses(whole)
     assert (run.result().test_logits == whole.result().test_logits).all()
+
+
+def test_a_run_goes_on_where_its_dropout_stream_cannot(dataset: Dataset) -> None:
+    """A GPU's generator has a state of 16 bytes, which a CPU's refuses: the stream is another one, and only that."""
+    first = new_run(dataset)
+    first.advance()
+    states = []
+    for position in (0, 1):
+        state = first.state()
+        of_gpu = torch.tensor([7] * 8 + [position] + [0] * 7, dtype=torch.uint8)
+        states.append({**state, "streams": {**state["streams"], "dropout": of_gpu}})
+    draws, orders = [], []
+    for state in (states[0], states[0], states[1]):
+        run = new_run(dataset, seed=99)
+        run.resume(state)
+        orders.append(run.streams["order"].get_state())
+        draws.append(torch.rand(4, generator=run.streams["dropout"]))
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+    assert all(torch.equal(order, first.streams["order"].get_state()) for order in orders)
+    assert finished(run).history[:1] == first.history
+
+
+def test_a_state_holds_the_learning_rate_as_a_number(dataset: Dataset) -> None:
+    """Captured steps take it from a tensor, which a saved state would tie to their device."""
+    run = new_run(dataset)
+    run.advance()
+    for group in run.optimizer.param_groups:
+        group["lr"] = torch.tensor(0.25)
+    groups = run.state()["optimizer"]["param_groups"]
+    assert [(type(group["lr"]), group["lr"]) for group in groups] == [(float, 0.25)] * 2
+    assert all(torch.is_tensor(group["lr"]) for group in run.optimizer.param_groups)
 
 
 @pytest.mark.parametrize("init", ["pretrained", "shuffled", "frozen"])
@@ -327,3 +363,31 @@ def test_a_frozen_backbone_stays_as_it_is_and_the_head_learns(dataset: Dataset) 
     finished(Run(model, PreparedData.of(dataset, CONFIG, 0, CPU), CONFIG, 1))
     changed = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert changed == {"head.output_transform.weight", "head.output_transform.bias"}
+
+
+def test_training_time_ends_when_the_device_is_done(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU works on after the last step was started: who does not wait for it measures how fast steps are started."""
+    waited: list[torch.device] = []
+
+    def work_left(device: torch.device) -> None:
+        waited.append(device)
+        time.sleep(0.3)
+
+    monkeypatch.setattr(hyena.training, "wait_for", work_left)
+    record = new_run(dataset).advance()
+    assert waited == [torch.device("cpu")]
+    assert record.train_s > 0.3
+    assert record.evaluate_s < 0.3
+
+
+def test_steps_that_recompute_activations_are_not_captured() -> None:
+    for recomputed in (False, True):
+        models = [Classifier(replace(MODEL, checkpoint_activations=recomputed), 2) for _ in range(2)]
+        for model in (models[0], StackedClassifier(models)):
+            assert recomputes_activations(model) == recomputed
+            config = TrainingConfig(epochs=1)
+            if recomputed:
+                assert not isinstance(stepper(model, optimizer_for(model, config), config, (), True), CapturedSteps)
+            else:
+                with pytest.raises(ValueError, match="captured on CUDA alone, not on cpu"):
+                    stepper(model, optimizer_for(model, config), config, (), True)
