@@ -40,12 +40,13 @@ class Group:
         store: Store,
         device: torch.device,
         pause: Callable[[], bool] = lambda: False,
+        captured: bool = False,
     ) -> None:
-        """Reads the checkpoints of runs that were begun before; `pause` as `Training` has it.
+        """Reads the checkpoints of runs that were begun before; `pause` and `captured` as `Training` has them.
 
         Raises StoreError where the store refuses.
         """
-        self.data, self.store, self.device, self.pause = data, store, device, pause
+        self.data, self.store, self.device, self.pause, self.captured = data, store, device, pause, captured
         self.weights_digests: dict[str, str | None] = {}
         self.failed: dict[str, str] = {}
         self.members: list[RunSpec] = []
@@ -108,7 +109,7 @@ class Group:
         self.members = [spec for spec, _ in level]
         seeds = [spec.seed for spec in self.members]
         models = [self._model(spec) for spec in self.members]
-        self.stack = StackedRun(models, self.data, self.members[0].training, seeds)
+        self.stack = StackedRun(models, self.data, self.members[0].training, seeds, self.captured)
         self.stack.pause = self.pause
         begun = [state for _, state in level if state is not None]
         if begun:

@@ -21,6 +21,7 @@ import ray
 import torch
 
 from hyena.config import HyenaConfig
+from hyena.device import is_out_of_memory
 from hyena.errors import InputError
 from hyena.probe import probe
 from hyena.recipe import TrainingConfig
@@ -33,7 +34,7 @@ from sweep.trials import RunSpec
 HEADROOM = 1.15
 #: Most runs that are tried as one model, and by how much a larger number must be faster per run to be worth it.
 LARGEST_STACK, WORTH = 32, 1.05
-#: Training steps of a probe; the first is not timed.
+#: Training steps of a probe, enough for some that are replayed where steps are captured.
 STEPS = 6
 #: Training values that leave no trace in the memory: runs that differ in these alone are of one kind.
 TRACELESS = (
@@ -105,8 +106,12 @@ def measure(kind: Kind, stacks: Sequence[int], share: Share) -> list[Measured]:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
         try:
-            step_s = probe(kind.config, kind.training, kind.num_classes, device, stack, kind.frozen, STEPS)
-        except torch.OutOfMemoryError:
+            step_s = probe(
+                kind.config, kind.training, kind.num_classes, device, stack, kind.frozen, STEPS, share.captured
+            )
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             break
         peak = torch.cuda.max_memory_reserved(device)
         free, total = torch.cuda.mem_get_info(device)
@@ -157,24 +162,26 @@ def _known(
         return ray.remote(function).options(num_cpus=whole.cpus, num_gpus=1, max_retries=3)
 
     try:
-        here = slug(ray.get(task(gpu_type).remote(whole)))
+        here = slug(ray.get(task(gpu_type).remote(whole))) + ("-captured" if whole.captured else "")
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, NoDeviceError):
             raise InputError(str(error.cause)) from None
-        raise
+        return {}
+    except ray.exceptions.RayError:
+        return {}
     known = remembered(store, here)
     probes = {key: task(measure).remote(kind, stacks[key], whole) for key, kind in kinds.items() if key not in known}
     for key, answer in probes.items():
         try:
             known[key] = ray.get(answer)
-        except ray.exceptions.RayTaskError:
+        except ray.exceptions.RayError:
             continue  # such trials get a GPU each, and will say themselves what is wrong with them
         remember(store, key, here, known[key])
     return known
 
 
 def remember(store: Store, kind: str, device: str, found: Sequence[Measured]) -> None:
-    """Keep what a probe found for a kind (by its key) on a type of GPU (by its slug)."""
+    """Keep what a probe found for a kind (by its key) on a type of GPU (by its slug), as steps are taken there."""
     store.write(f"memory/{kind}-{device}.json", json.dumps([dataclasses.asdict(one) for one in found]).encode())
 
 

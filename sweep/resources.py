@@ -23,12 +23,14 @@ class Share:
         gpus: fraction of one GPU; 0 on a CPU.
         concurrent_trials: trials that fit beside each other on one GPU (on a CPU: on the cluster's cores).
         stack: most runs of a cell that are trained as one model in it.
+        captured: whether their steps are replayed as CUDA graphs.
     """
 
     cpus: int
     gpus: float
     concurrent_trials: int
     stack: int = 1
+    captured: bool = False
 
     @classmethod
     def of(cls, wanted: Resources, cluster: Mapping[str, float]) -> Share:
@@ -41,7 +43,7 @@ class Share:
         part = 1.0 if wanted.gpus == AUTO else float(wanted.gpus)
         stack = 1 if wanted.stack == AUTO else int(wanted.stack)
         if part > 0 and (gpus > 0 or cores == 0):
-            return cls(wanted.cpus, part, int(1 / part), stack)
+            return cls(wanted.cpus, part, int(1 / part), stack, wanted.captured)
         return cls(wanted.cpus, 0.0, max(1, int(cores // wanted.cpus)), stack)
 
     def one_of(self, trials: int) -> Share:

@@ -78,6 +78,7 @@ class Resources:
         runs_per_gpu: most trials that share a GPU when the part is measured.
         stack: runs of a cell, which differ in their seed alone, that are trained as one model; "auto" measures on GPUs
             what is fastest, and is 1 on CPUs, where runs then are the same bit for bit however they are grouped.
+        captured: whether training steps are replayed as CUDA graphs: for GPUs alone, and the same numbers to rounding.
         price_per_hour: that of one GPU (without GPUs: of one core), in any currency; the plan multiplies with it.
     """
 
@@ -85,6 +86,7 @@ class Resources:
     gpus: float | Literal["auto"] = AUTO
     runs_per_gpu: int = 8
     stack: int | Literal["auto"] = AUTO
+    captured: bool = False
     price_per_hour: float | None = None
 
     def __post_init__(self) -> None:

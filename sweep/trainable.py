@@ -26,6 +26,7 @@ import torch
 from ray import tune
 
 from hyena.classifiers import classifier_files
+from hyena.device import is_out_of_memory
 from hyena.training import PreparedData
 from sweep.group import Group, reason_of
 from sweep.resources import Share
@@ -191,7 +192,7 @@ class TrialTrainable(tune.Trainable):
         """What goes wrong with the whole trial becomes its runs' rows, unless a larger share may mend it."""
         group, self.group = self.group, None
         share = self.where.share
-        if isinstance(error, torch.OutOfMemoryError) and share.larger() is not None:
+        if share.gpus and is_out_of_memory(error) and share.larger() is not None:
             return self._end(Outcome.TOO_BIG, reason=f"more memory needed than {share.gpus:g} of a GPU has")
         failures = {spec.run_id: reason_of(error) for spec in self.specs} | (group.failed if group else {})
         for spec in self.specs:
@@ -222,7 +223,8 @@ class TrialTrainable(tune.Trainable):
         self.started = datetime.now(UTC)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        return Group(self.specs, self._data(), self.store, self.device, self._pause)
+        captured = self.where.share.captured
+        return Group(self.specs, self._data(), self.store, self.device, self._pause, captured)
 
     def _pause(self) -> bool:
         """Whether training stops for a moment, to keep what there is."""

@@ -64,3 +64,12 @@ def test_a_worker_is_held_to_its_threads() -> None:
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+def test_steps_are_captured_on_a_gpu_where_the_study_says_so_and_never_without_one() -> None:
+    wanted = Resources(captured=True)
+    on_gpu = Share.of(wanted, {"CPU": 8, "GPU": 1})
+    assert on_gpu.captured
+    assert on_gpu.one_of(4).captured
+    assert not Share.of(wanted, {"CPU": 8}).captured
+    assert not Share.of(Resources(), {"CPU": 8, "GPU": 1}).captured
