@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hyena.device import is_out_of_memory
 from hyena.longconv import pieces, way_for
 
 SHORT_FILTER_ORDER = 3
@@ -23,6 +24,8 @@ SHORT_FILTER_ORDER = 3
 LONGEST_ON_MATRIX_UNITS = 2048
 #: Relative difference of a result or gradient that rounding the operands to bfloat16 explains: a few times 2^-9.
 BFLOAT16_TOLERANCE = 0.02
+#: Batch and length of what is compared: small pieces with narrow loads, and large ones with wide loads.
+TRIALS = ((3, 150), (70, 192))
 
 
 def gated_convolution(projected: Tensor, taps: Tensor, offset: Tensor, kernel: Tensor, skip: Tensor) -> Tensor:
@@ -62,9 +65,12 @@ def kernels_work(device: torch.device) -> bool:
         warnings.warn(f"Triton is not installed ({error}): the long convolution uses FFTs instead", stacklevel=2)
         return False
     try:
-        found, expected = (_trial(way, device) for way in (GatedConvolution, _GatedConvolution))
-        off = max(float((a - b).norm() / b.norm()) for a, b in zip(found, expected, strict=True))
+        ways = (GatedConvolution, _GatedConvolution)
+        trials = [[_trial(way, device, *shape) for way in ways] for shape in TRIALS]
+        off = max(float((a - b).norm() / b.norm()) for pair in trials for a, b in zip(*pair, strict=True))
     except Exception as error:  # whatever a compiler or a driver raises
+        if is_out_of_memory(error):
+            raise  # it says nothing of the kernels
         warnings.warn(f"the Triton kernels do not run on {device} ({error}): FFTs instead", stacklevel=2)
         return False
     if not off < BFLOAT16_TOLERANCE:
@@ -72,13 +78,15 @@ def kernels_work(device: torch.device) -> bool:
     return off < BFLOAT16_TOLERANCE
 
 
-def _trial(way: type[torch.autograd.Function], device: torch.device) -> list[Tensor]:
+def _trial(way: type[torch.autograd.Function], device: torch.device, batch: int, length: int) -> list[Tensor]:
     """Result and gradients, in float32, of fixed bfloat16 projections and all other arguments."""
     generator = torch.Generator().manual_seed(0)
-    shapes = ((6, 3, 150), (6, 3), (6,), (2, 150), (2,))
+    shapes = ((6, batch, length), (6, 3), (6,), (2, length), (2,))
     values = [torch.randn(shape, generator=generator).to(device) for shape in shapes]
     values[0] = values[0].bfloat16()
-    with torch.inference_mode(False), torch.enable_grad(), torch.cuda.device_of(values[0]):
+    # Within a checkpointed half this backward pass would set off the recomputation of that half.
+    own = torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)
+    with torch.inference_mode(False), torch.enable_grad(), torch.cuda.device_of(values[0]), own:
         arguments = [value.clone().requires_grad_() for value in values]
         result = way.apply(*arguments)
         result.sum().backward()

@@ -17,17 +17,80 @@ The logic is tested on a CPU with Triton's interpreter (TRITON_INTERPRET=1); on 
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-TILE = 64  # positions of a Toeplitz tile's side
-ROWS = 64  # sequences of a work piece of the products
-STRIP = 128  # positions, and
-SEQUENCES = 16  # sequences of a work piece of the elementwise kernels
+#: The kernels are compiled for each common divisor of this and the length, and not for each length: a row that begins
+#: at a multiple of 4 or 16 numbers is read by as many at once, where it could be read only one by one else.
+UNIT = 16
+
+
+class Tiling(NamedTuple):
+    """How the kernels cut their work into pieces, one piece a program. All sides are powers of two of at least 16.
+
+    Attributes:
+        tile, rows: of `_multiply`: positions of a Toeplitz tile's side, and sequences of a piece.
+        warps, stages: of the same: warps a program, and how many products ahead its loads begin.
+        outer_tile, outer_rows, outer_warps, outer_stages: of `_outer`.
+        strip, sequences: positions and sequences of a piece of `_gate` and `_ungate`; these may be less than 16.
+        strip_warps: warps a program of these.
+    """
+
+    tile: int = 64
+    rows: int = 128
+    warps: int = 8
+    stages: int = 1
+    outer_tile: int = 64
+    outer_rows: int = 64
+    outer_warps: int = 4
+    outer_stages: int = 4
+    strip: int = 128
+    sequences: int = 8
+    strip_warps: int = 4
+
+    @property
+    def multiply(self) -> dict[str, int]:
+        """What `_multiply` is compiled and launched with."""
+        return {"ROWS": self.rows, "TILE": self.tile, "num_warps": self.warps, "num_stages": self.stages}
+
+    @property
+    def outer(self) -> dict[str, int]:
+        """The same of `_outer`."""
+        sides = {"ROWS": self.outer_rows, "TILE": self.outer_tile}
+        return {**sides, "num_warps": self.outer_warps, "num_stages": self.outer_stages}
+
+    @property
+    def elementwise(self) -> dict[str, int]:
+        """The same of `_gate` and `_ungate`."""
+        return {"SEQUENCES": self.sequences, "STRIP": self.strip, "num_warps": self.strip_warps}
+
+
+#: By what the compiler says of instructions and registers on sm_90, not measured (docs/performance.md).
+TILING = Tiling()
+#: The same where a batch would leave half of each piece empty.
+SMALL_BATCH = TILING._replace(rows=64, warps=4)
+#: What is worth measuring beside these on a new type of GPU (`python -m benchmarks.gpu --part B`). Others spill, or
+#: take more shared memory than there is.
+TRIED = (
+    TILING,
+    SMALL_BATCH,
+    SMALL_BATCH._replace(stages=3, outer_stages=3, sequences=16),
+    TILING._replace(stages=3),
+    TILING._replace(rows=256, stages=2),
+    TILING._replace(rows=256),
+    TILING._replace(outer_tile=128, outer_warps=8, outer_stages=2),
+    TILING._replace(strip=256, sequences=4),
+)
+
+
+def tiling_for(batch: int) -> Tiling:
+    """What is used for so many sequences."""
+    return SMALL_BATCH if batch <= SMALL_BATCH.rows else TILING
 
 
 @triton.jit
@@ -48,12 +111,13 @@ def _part(p, taps, offset, channel, row, at, length, batch_mask, plane):
     return result
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["channels", "batch", "units"])
 def _gate(
-    p, taps, offset, to_z, result, channels, batch, length,
-    BACKWARD: tl.constexpr, SEQUENCES: tl.constexpr, STRIP: tl.constexpr,
+    p, taps, offset, to_z, result, channels, batch, units,
+    BACKWARD: tl.constexpr, SEQUENCES: tl.constexpr, STRIP: tl.constexpr, UNIT: tl.constexpr,
 ):  # fmt: skip
     """Forward: u = x1 ⊙ v. Backward: the gradient of c, x0 ⊙ to_z."""
+    length = units * UNIT
     channel = tl.program_id(0).to(tl.int64)
     row = tl.program_id(1) * SEQUENCES + tl.arange(0, SEQUENCES)
     at = tl.program_id(2) * STRIP + tl.arange(0, STRIP)
@@ -69,19 +133,24 @@ def _gate(
     tl.store(place, total.to(result.dtype.element_ty), mask=mask & (at < length)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["batch", "units"])
 def _multiply(
-    signal, k, skip, p, taps, offset, convolved, result, batch, length,
-    BACKWARD: tl.constexpr, ROWS: tl.constexpr, TILE: tl.constexpr,
+    signal, k, skip, p, taps, offset, convolved, result, batch, units,
+    BACKWARD: tl.constexpr, ROWS: tl.constexpr, TILE: tl.constexpr, UNIT: tl.constexpr,
 ):  # fmt: skip
     """One [ROWS, TILE] piece: Σ over tiles of signal times the Toeplitz tile, plus skip ⊙ signal.
 
     Forward, `result` is the gated product and `convolved` what comes before the gate; backward, `signal` is the
-    gradient of `convolved`, the tiles are transposed, and `result` is the gradient of u.
+    gradient of `convolved`, the tiles are transposed, and `result` is the gradient of u. The tiles of a channel follow
+    each other, so that they find its signal in the cache; those with most to do begin.
     """
-    channel = tl.program_id(0).to(tl.int64)
+    length = units * UNIT
+    channel = tl.program_id(2).to(tl.int64)
     row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
-    here = tl.program_id(2) * TILE
+    number = tl.program_id(0)
+    if not BACKWARD:
+        number = tl.num_programs(0) - 1 - number
+    here = number * TILE
     lane = tl.arange(0, TILE)
     mask = (row < batch)[:, None]
     plane = batch * length
@@ -110,10 +179,11 @@ def _multiply(
     tl.store(result + place, total.to(result.dtype.element_ty), mask=inside)
 
 
-@triton.jit
-def _outer(gradient, u, result, batch, length, tiles, ROWS: tl.constexpr, TILE: tl.constexpr):
+@triton.jit(do_not_specialize=["batch", "units", "tiles"])
+def _outer(gradient, u, result, batch, units, tiles, ROWS: tl.constexpr, TILE: tl.constexpr, UNIT: tl.constexpr):
     """result[d, distance] [TILE, TILE] = Σ over tiles J and sequences of gradient[J + distance]ᵀ u[J]."""
-    channel, distance = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    length = units * UNIT
+    channel, distance = tl.program_id(1).to(tl.int64), tl.program_id(0)
     lane = tl.arange(0, TILE)
     gradient += channel * batch * length
     u += channel * batch * length
@@ -143,12 +213,13 @@ def _gate_gradient(p, taps, offset, to_z, c, to_u, channel, channels, row, at, l
     return total
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["channels", "batch", "units"])
 def _ungate(
-    p, taps, offset, to_z, c, to_u, to_p, sums, channels, batch, length,
-    PART: tl.constexpr, SEQUENCES: tl.constexpr, STRIP: tl.constexpr,
+    p, taps, offset, to_z, c, to_u, to_p, sums, channels, batch, units,
+    PART: tl.constexpr, SEQUENCES: tl.constexpr, STRIP: tl.constexpr, UNIT: tl.constexpr,
 ):  # fmt: skip
     """Gradient of the projections of part PART, and this piece's share of the gradients of its taps and offset."""
+    length = units * UNIT
     channel = tl.program_id(0).to(tl.int64)
     row = tl.program_id(1) * SEQUENCES + tl.arange(0, SEQUENCES)
     at = tl.program_id(2) * STRIP + tl.arange(0, STRIP)
@@ -174,46 +245,69 @@ class GatedConvolution(torch.autograd.Function):
     """`gated_convolution` by these kernels; arguments as there, contiguous, `projected` on a GPU (or interpreted)."""
 
     @staticmethod
-    def forward(ctx: Any, *arguments: Tensor) -> Tensor:
-        projected, taps, offset, kernel, skip = arguments
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        """The five tensors, and a `Tiling` where it is not the default."""
+        projected, taps, offset, kernel, skip, *given = arguments
         (channels, length), batch = kernel.shape, projected.shape[1]
+        tiling: Tiling = given[0] if given else tiling_for(batch)
         u, convolved, result = (torch.empty_like(projected[:channels]) for _ in range(3))
-        strips = (channels, triton.cdiv(batch, SEQUENCES), triton.cdiv(length, STRIP))
-        _gate[strips](projected, taps, offset, projected, u, channels, batch, length, False, SEQUENCES, STRIP)
-        tiles = (channels, triton.cdiv(batch, ROWS), triton.cdiv(length, TILE))
-        _multiply[tiles](u, kernel, skip, projected, taps, offset, convolved, result, batch, length, False, ROWS, TILE)
-        ctx.save_for_backward(*arguments, u, convolved)
+        strips, tiles = _grids(tiling, channels, batch, length)
+        unit = math.gcd(length, UNIT)
+        _gate[strips](
+            projected, taps, offset, projected, u, channels, batch, length // unit,
+            BACKWARD=False, UNIT=unit, **tiling.elementwise,
+        )  # fmt: skip
+        _multiply[tiles](
+            u, kernel, skip, projected, taps, offset, convolved, result, batch, length // unit,
+            BACKWARD=False, UNIT=unit, **tiling.multiply,
+        )  # fmt: skip
+        ctx.save_for_backward(projected, taps, offset, kernel, skip, u, convolved)
+        ctx.tiling, ctx.more = tiling, len(given)
         return result
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         projected, taps, offset, kernel, skip, u, convolved = ctx.saved_tensors
+        tiling: Tiling = ctx.tiling
         to_z = gradients[0].contiguous()
         (channels, length), batch = kernel.shape, projected.shape[1]
         to_c, to_u = torch.empty_like(u), torch.empty_like(u)
-        strips = (channels, triton.cdiv(batch, SEQUENCES), triton.cdiv(length, STRIP))
-        _gate[strips](projected, taps, offset, to_z, to_c, channels, batch, length, True, SEQUENCES, STRIP)
-        tiles = (channels, triton.cdiv(batch, ROWS), triton.cdiv(length, TILE))
-        _multiply[tiles](to_c, kernel, skip, projected, taps, offset, to_u, to_u, batch, length, True, ROWS, TILE)
+        strips, tiles = _grids(tiling, channels, batch, length)
+        unit = math.gcd(length, UNIT)
+        _gate[strips](
+            projected, taps, offset, to_z, to_c, channels, batch, length // unit,
+            BACKWARD=True, UNIT=unit, **tiling.elementwise,
+        )  # fmt: skip
+        _multiply[tiles](
+            to_c, kernel, skip, projected, taps, offset, to_u, to_u, batch, length // unit,
+            BACKWARD=True, UNIT=unit, **tiling.multiply,
+        )  # fmt: skip
         to_projected = torch.empty_like(projected)
         sums = taps.new_empty(3 * channels, strips[1] * strips[2], 4)
         for part in range(3):
             _ungate[strips](
-                projected, taps, offset, to_z, convolved, to_u, to_projected, sums, channels, batch, length,
-                part, SEQUENCES, STRIP,
+                projected, taps, offset, to_z, convolved, to_u, to_projected, sums, channels, batch, length // unit,
+                PART=part, UNIT=unit, **tiling.elementwise,
             )  # fmt: skip
-        to_kernel = _kernel_gradient(to_c, u)
+        to_kernel = _kernel_gradient(to_c, u, tiling)
         shares = sums.sum(dim=1)
-        return to_projected, shares[:, :3], shares[:, 3], to_kernel, to_kernel[:, 0]
+        return to_projected, shares[:, :3], shares[:, 3], to_kernel, to_kernel[:, 0], *[None] * ctx.more
 
 
-def _kernel_gradient(gradient: Tensor, u: Tensor) -> Tensor:
+def _grids(tiling: Tiling, channels: int, batch: int, length: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Programs of the elementwise kernels, and of `_multiply`."""
+    strips = (channels, triton.cdiv(batch, tiling.sequences), triton.cdiv(length, tiling.strip))
+    return strips, (triton.cdiv(length, tiling.tile), triton.cdiv(batch, tiling.rows), channels)
+
+
+def _kernel_gradient(gradient: Tensor, u: Tensor, tiling: Tiling) -> Tensor:
     """[D, L]; entry j is the sum over the sequences of the diagonal at lag j."""
     channels, batch, length = u.shape
-    tiles = triton.cdiv(length, TILE)
-    products = u.new_zeros(channels, (tiles + 1) * TILE, TILE, dtype=torch.float32)
-    _outer[(channels, tiles)](gradient, u, products, batch, length, tiles, ROWS, TILE)
-    # Row r of tile column `distance` and its column c have lag distance · TILE + r - c: a negative one, above the
+    tile, unit = tiling.outer_tile, math.gcd(length, UNIT)
+    tiles = triton.cdiv(length, tile)
+    products = u.new_zeros(channels, (tiles + 1) * tile, tile, dtype=torch.float32)
+    _outer[(tiles, channels)](gradient, u, products, batch, length // unit, tiles, UNIT=unit, **tiling.outer)
+    # Row r of tile column `distance` and its column c have lag distance · tile + r - c: a negative one, above the
     # diagonal of its tile, belongs to the tile row before. So all lags are diagonals of one tall matrix.
-    return products.as_strided((channels, length, TILE), (products.stride(0), TILE, TILE + 1)).sum(dim=2)
+    return products.as_strided((channels, length, tile), (products.stride(0), tile, tile + 1)).sum(dim=2)

@@ -12,6 +12,7 @@ from hyena import gated_convolution as module
 from hyena import longconv
 from hyena.gated_convolution import gated_convolution, kernels_work
 from hyena.longconv import direct_convolution
+from hyena.model import recomputed
 
 
 def published(projected: Tensor, taps: Tensor, offset: Tensor, kernel: Tensor, skip: Tensor) -> Tensor:
@@ -101,3 +102,21 @@ def test_kernels_are_used_only_where_they_run_and_agree(
         "wrong": ["the Triton kernels are off by "],
         None: [],
     }[fault]
+
+
+def test_the_trial_of_the_kernels_may_fall_within_a_checkpointed_half() -> None:
+    """The first step of a process may be one that recomputes its activations; the trial's own backward pass must not
+    be taken for the one that sets off the recomputation."""
+    expected = module._trial(module._GatedConvolution, torch.device("cpu"), 3, 40)
+    calls = []
+
+    def half(residual: Tensor, _: None) -> Tensor:
+        calls.append(module._trial(module._GatedConvolution, torch.device("cpu"), 3, 40))
+        return residual * residual
+
+    residual = torch.arange(3.0, requires_grad=True)
+    recomputed(half, residual, None).sum().backward()
+    assert torch.equal(residual.grad, 2 * residual.detach())
+    assert len(calls) == 2
+    for found in calls:
+        assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
