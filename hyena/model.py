@@ -174,7 +174,8 @@ class Classifier(nn.Module):
     """Backbone, mean over positions, linear head.
 
     `pooling = "all"` averages padding in, as published; `"real"` leaves it out. With padding on the right and real
-    pooling the logits do not depend on the amount of padding.
+    pooling the logits do not depend on the amount of padding. Mean and head are never in bfloat16: they are little
+    work, and logits of eight bits would be equal for many sequences.
     """
 
     def __init__(
@@ -189,7 +190,8 @@ class Classifier(nn.Module):
     def forward(self, tokens: Tensor, lengths: Tensor, dropout: torch.Generator | None = None) -> Tensor:
         """Tokens [B, L] and their real lengths [B] to logits [B, C]; with `dropout` given, as in training."""
         hidden = self.backbone(tokens, dropout)
-        return self.head(pool(hidden, lengths if self.pooling == "real" else None, self.padding))
+        with torch.autocast(tokens.device.type, enabled=False):
+            return self.head(pool(hidden, lengths if self.pooling == "real" else None, self.padding))
 
 
 def without_memory(config: HyenaConfig, num_classes: int) -> Classifier:

@@ -69,9 +69,10 @@ class StackedClassifier(nn.Module):
         real = lengths.expand(seeds, -1).flatten() if self.pooling == "real" else None
         last = backbone.ln_f
         hidden = F.layer_norm(residual, last.normalized_shape, eps=last.eps)
-        pooled = pool(hidden.flatten(0, 1), real, self.padding).unflatten(0, (seeds, -1))
-        scaled = pooled * last.weight[:, None] + last.bias[:, None]  # the same after the mean as before, on less
-        return _linear(scaled, self.head.output_transform)
+        with torch.autocast(tokens.device.type, enabled=False):
+            pooled = pool(hidden.flatten(0, 1), real, self.padding).unflatten(0, (seeds, -1))
+            scaled = pooled * last.weight[:, None] + last.bias[:, None]  # the same after the mean as before, on less
+            return _linear(scaled, self.head.output_transform)
 
     def classifier(self, place: int) -> Classifier:
         """One seed's model, as memory of its own on the CPU."""
@@ -87,16 +88,19 @@ def _shapes(model: nn.Module) -> tuple[tuple[str, torch.Size, bool], ...]:
     return tuple((name, p.shape, p.requires_grad) for name, p in model.named_parameters())
 
 
-def _linear(x: Tensor, linear: nn.Linear, norm: nn.LayerNorm | None = None) -> Tensor:
-    """[S, …, D] by each seed's weight [S, D', D] to [S, …, D'], after a LayerNorm where one is given.
+def _normed(x: Tensor, linear: nn.Linear, norm: nn.LayerNorm) -> tuple[Tensor, Tensor, Tensor]:
+    """x without mean and spread, and weight and bias of the product, into which the norm's own go: they are smaller."""
+    weight: Tensor = linear.weight * norm.weight[:, None]
+    bias: Tensor = linear.bias + (linear.weight * norm.bias[:, None]).sum(dim=-1)
+    return F.layer_norm(x, norm.normalized_shape, eps=norm.eps), weight, bias
 
-    The norm's own weight and bias go into those of the product, which are smaller than what they would scale.
-    """
+
+def _linear(x: Tensor, linear: nn.Linear, norm: nn.LayerNorm | None = None) -> Tensor:
+    """[S, …, D] by each seed's weight [S, D', D] to [S, …, D'], after a LayerNorm where one is given."""
     weight: Tensor = linear.weight
     bias: Tensor = linear.bias
     if norm is not None:
-        x = F.layer_norm(x, norm.normalized_shape, eps=norm.eps)
-        weight, bias = weight * norm.weight[:, None], bias + (weight * norm.bias[:, None]).sum(dim=-1)
+        x, weight, bias = _normed(x, linear, norm)
     rows, columns = x.flatten(1, -2), weight.transpose(1, 2)
     y = torch.bmm(rows, columns) if bias is None else torch.baddbmm(bias[:, None], rows, columns)
     return y.unflatten(1, x.shape[1:-1])
@@ -124,13 +128,17 @@ def _drop_each(x: Tensor, probability: float, dropout: Sequence[torch.Generator]
 
 
 def _operator(mixer: HyenaOperator, norm: nn.LayerNorm, x: Tensor) -> Tensor:
-    """`HyenaOperator.forward` of the norm of [S, B, L, D], the seeds folded into the channels of the convolutions."""
-    seeds, _, length, _ = x.shape
+    """`HyenaOperator.forward` of the norm of [S, B, L, D], the seeds folded into the channels of the convolutions.
+
+    As there, the products transpose as they read; what is copied here are whole channels.
+    """
+    seeds, batch, length, _ = x.shape
     short = mixer.short_filter
-    projected = _linear(x, mixer.in_proj, norm)
+    x, weight, bias = _normed(x, mixer.in_proj, norm)
+    projected = torch.baddbmm(bias[..., None], weight, x.flatten(1, 2).transpose(1, 2))
     with torch.autocast(x.device.type, enabled=False):
         mixed = gated_convolution(
-            rearrange(projected, "S B L (three D) -> (three S D) B L", three=3),
+            rearrange(projected, "S (three D) (B L) -> (three S D) B L", three=3, B=batch),
             rearrange(short.weight, "S (three D) 1 J -> (three S D) J", three=3),
             rearrange(cast(Tensor, short.bias), "S (three D) -> (three S D)", three=3),
             _filter(mixer.filter_fn, length),

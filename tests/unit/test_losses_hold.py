@@ -14,12 +14,11 @@ from hyena.longconv import LONGEST_TOEPLITZ_ON_CPU
 from hyena.model import Classifier, initialise
 from hyena.optimisation import optimisation_step, optimizer_for
 from hyena.recipe import TrainingConfig, learning_rate
+from tests.devices import DEVICES
 
-STEPS, BATCH, TAIL = 200, 32, 50
+STEPS, BATCH, TAIL, ORDERS = 200, 32, 50, range(3)
 MODEL = HyenaConfig(d_model=32, n_layer=2, l_max=514, embed_dropout=0.0)
 Step = Callable[[Batch, float], torch.Tensor]
-NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_CUDA])]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -88,12 +87,13 @@ def published(device: str) -> Step:
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_losses_are_the_published_ways(data: Batch, device: str) -> None:
-    baseline = [losses(published(device), data, seed, device) for seed in range(3)]
-    noise = float(torch.stack([trace[-TAIL:].mean() for trace in baseline]).std())
+    """Early losses step by step; late ones as a mean over data orders, for rounding alone moves one by 0.008."""
+    baseline = torch.stack([losses(published(device), data, seed, device) for seed in ORDERS])
+    noise = float(baseline[:, -TAIL:].mean(dim=1).std())
     for precision, early in (("float32", 1e-4), ("bfloat16", 2e-2)):
         if (precision, device) == ("bfloat16", "cpu") and data.tokens.shape[1] > LONGEST_TOEPLITZ_ON_CPU:
             continue  # without hardware for bfloat16 it takes minutes
-        trace = losses(ours(precision, device), data, 0, device)
-        assert float((trace - baseline[0])[:TAIL].abs().max()) < early, precision
-        assert abs(float((trace - baseline[0])[-TAIL:].mean())) < noise, precision
-    assert float(baseline[0][-TAIL:].mean()) < 0.69  # it has learnt something, so there was something to get wrong
+        apart = torch.stack([losses(ours(precision, device), data, seed, device) for seed in ORDERS]) - baseline
+        assert float(apart[:, :TAIL].abs().max()) < early, precision
+        assert abs(float(apart[:, -TAIL:].mean())) < noise, precision
+    assert float(baseline[:, -TAIL:].mean()) < 0.69  # it has learnt something, so there was something to get wrong

@@ -9,6 +9,7 @@ import torch
 from hyena.config import PUBLISHED, HyenaConfig, published
 from hyena.errors import InputError
 from hyena.model import Classifier, LanguageModel, drop, initialise, pool, shuffle, trainable_parameters
+from hyena.optimisation import mixed_precision
 from hyena.randomness import stream
 
 PUBLISHED_PARAMETERS = {  # with a head of two classes
@@ -196,3 +197,14 @@ def test_a_pass_there_and_back_at_32k() -> None:
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
+
+
+def test_bfloat16_logits_are_not_rounded_to_eight_bits() -> None:
+    """Under autocast the residual stays in float32, and so do the mean over positions and the head."""
+    model = Classifier(HyenaConfig(d_model=16, n_layer=1, l_max=66), 2, "real", "right")
+    initialise(model, 0)
+    tokens = torch.randint(7, 11, (256, 60), generator=torch.Generator().manual_seed(0))
+    with mixed_precision(tokens.device, "bfloat16"):
+        logits = model(tokens, torch.full((256,), 60))
+    assert logits.dtype == torch.float32
+    assert len(logits[:, 0].unique()) == len(tokens)
