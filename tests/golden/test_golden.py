@@ -6,16 +6,21 @@ needed: w[i] = sin(0.7 i + c), c = (sum of the parameter name's bytes) mod 97, s
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from hyena import operator
 from hyena.batches import Batch
 from hyena.config import HyenaConfig
-from hyena.model import Classifier, trainable_parameters
+from hyena.gated_convolution import LONGEST_ON_MATRIX_UNITS, kernels_work
+from hyena.model import Block, Classifier, trainable_parameters
 from hyena.optimisation import mixed_precision, optimisation_step, optimizer_for
 from hyena.recipe import TrainingConfig, learning_rate
+from tests.devices import DEVICES, GPU
+from tests.rounded_kernels import rounded_gated_convolution
 
 HERE = Path(__file__).parent
 FORWARD = json.loads((HERE / "hyenadna_forward.json").read_text())
@@ -42,7 +47,7 @@ def formula_weight(name: str, shape: torch.Size) -> torch.Tensor:
     return w * 0.5 / shape[1] ** 0.5
 
 
-def formula_model(config: dict, dtype: torch.dtype) -> Classifier:
+def formula_model(config: dict[str, Any], dtype: torch.dtype) -> Classifier:
     shape = {k: config[k] for k in ("d_model", "n_layer", "d_inner", "l_max", "emb_dim", "filter_order")}
     model = Classifier(HyenaConfig(**shape), config["n_classes"]).to(dtype)
     with torch.no_grad():
@@ -57,21 +62,26 @@ def formula_tokens(batch: int, length: int) -> torch.Tensor:
     return torch.where(t < 13 * b, 4, tokens)
 
 
-def relative(value: torch.Tensor, expected: list) -> float:
-    expected = torch.tensor(expected, dtype=torch.float64)
-    return float(torch.linalg.norm(value.detach().double() - expected) / torch.linalg.norm(expected))
+def relative(value: torch.Tensor, golden: list[Any]) -> float:
+    expected = torch.tensor(golden, dtype=torch.float64)
+    return float(torch.linalg.norm(value.detach().cpu().double() - expected) / torch.linalg.norm(expected))
+
+
+def gradient_norms(model: Classifier) -> dict[str, float]:
+    return {name: float(torch.linalg.norm(p.grad)) for name, p in model.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("name", FORWARD)
-def test_forward_and_gradients_are_the_published_ones(name: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_forward_and_gradients_are_the_published_ones(device: str, name: str, dtype: torch.dtype) -> None:
     golden = FORWARD[name]
-    model = formula_model(golden["config"], dtype)
-    tokens = formula_tokens(golden["batch"], golden["length"])
+    model = formula_model(golden["config"], dtype).to(device)
+    tokens = formula_tokens(golden["batch"], golden["length"]).to(device)
     lengths = (tokens != 4).sum(dim=1)
     hidden = model.backbone(tokens)
     logits = model(tokens, lengths)
-    loss = F.cross_entropy(logits, torch.arange(golden["batch"]) % golden["config"]["n_classes"])
+    loss = F.cross_entropy(logits, torch.arange(golden["batch"], device=device) % golden["config"]["n_classes"])
     loss.backward()
 
     within = TOLERANCE[dtype]
@@ -80,54 +90,79 @@ def test_forward_and_gradients_are_the_published_ones(name: str, dtype: torch.dt
     assert hidden.mean().item() == pytest.approx(golden["hidden_mean"], abs=within)
     assert relative(hidden[:, -1, :8], golden["hidden_last_token_first8"]) < within
     assert relative(hidden.mean(dim=1)[:, :8], golden["hidden_pooled_first8"]) < within
-    long_filter = model.backbone.layers[0].mixer.filter_fn(golden["length"])
+    first = model.backbone.layers[0]
+    assert isinstance(first, Block)
+    long_filter = first.mixer.filter_fn(golden["length"])
     for position, values in golden["filter0_first4_channels_at_positions"].items():
         assert relative(long_filter[:4, int(position)], values) < within
     assert relative(logits, golden["logits"]) < within
     assert loss.item() == pytest.approx(golden["loss"], rel=within)
-    norms = {key: float(torch.linalg.norm(p.grad)) for key, p in model.named_parameters()}
+    norms = gradient_norms(model)
     assert norms == pytest.approx(golden["grad_norms"], rel=within)
     total = sum(norm**2 for norm in norms.values()) ** 0.5
     assert total == pytest.approx(golden["grad_norm_total"], rel=within)
 
 
+#: Largest relative errors in bfloat16, of the last hidden state, the mean one, logits, loss, gradient norm. The CPU's
+#: are about twice the largest found over all entries (`benchmarks/bfloat16_error.py` has more). The kernels of a GPU
+#: round the signal and the filter of the convolution, too: theirs are twice the largest that their rounding, done on a
+#: CPU, was found to cost in 16 changes of the weights by 1e-5.
+BFLOAT16_BOUNDS = {"plain": (0.03, 0.04, 0.07, 0.01, 0.09), "kernels": (0.04, 0.04, 0.08, 0.012, 0.13)}
+
+
 @pytest.mark.parametrize("name", FORWARD)
-def test_bfloat16_products_cost_a_few_percent(name: str) -> None:
-    """Bounds are about twice the largest error found over all entries; `benchmarks/bfloat16_error.py` has more."""
+@pytest.mark.parametrize(
+    ("device", "convolution"), [("cpu", "plain"), ("cpu", "kernels"), pytest.param("cuda", "kernels", marks=GPU)]
+)
+def test_bfloat16_products_cost_a_few_percent(
+    device: str, convolution: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the CPU with the rounding of the kernels, too."""
     golden = FORWARD[name]
-    model, tokens = formula_model(golden["config"], torch.float32), formula_tokens(golden["batch"], golden["length"])
+    if device == "cuda":
+        assert kernels_work(torch.device("cuda", torch.cuda.current_device()))
+    elif convolution == "kernels" and golden["length"] <= LONGEST_ON_MATRIX_UNITS:
+        monkeypatch.setattr(operator, "gated_convolution", rounded_gated_convolution)
+    model = formula_model(golden["config"], torch.float32).to(device)
+    tokens = formula_tokens(golden["batch"], golden["length"]).to(device)
     with mixed_precision(tokens.device, "bfloat16"):
         hidden = model.backbone(tokens)
         logits = model.head(hidden.mean(dim=1))
-    loss = F.cross_entropy(logits.float(), torch.arange(golden["batch"]) % golden["config"]["n_classes"])
+    labels = torch.arange(golden["batch"], device=device) % golden["config"]["n_classes"]
+    loss = F.cross_entropy(logits.float(), labels)
     loss.backward()
+    last, mean, of_logits, of_loss, of_gradient = BFLOAT16_BOUNDS[convolution]
     assert hidden.dtype == torch.float32  # the residual and its normalisation are not rounded
-    assert 1e-4 < relative(hidden[:, -1, :8], golden["hidden_last_token_first8"]) < 0.03
-    assert relative(hidden.mean(dim=1)[:, :8], golden["hidden_pooled_first8"]) < 0.04
-    assert relative(logits, golden["logits"]) < 0.07
-    assert loss.item() == pytest.approx(golden["loss"], rel=0.01)
-    total = sum(float(p.grad.double().square().sum()) for p in model.parameters()) ** 0.5
-    assert total == pytest.approx(golden["grad_norm_total"], rel=0.09)
+    assert 1e-4 < relative(hidden[:, -1, :8], golden["hidden_last_token_first8"]) < last
+    assert relative(hidden.mean(dim=1)[:, :8], golden["hidden_pooled_first8"]) < mean
+    assert relative(logits, golden["logits"]) < of_logits
+    assert loss.item() == pytest.approx(golden["loss"], rel=of_loss)
+    total = sum(norm**2 for norm in gradient_norms(model).values()) ** 0.5
+    assert total == pytest.approx(golden["grad_norm_total"], rel=of_gradient)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_training_steps_are_the_published_ones(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_training_steps_are_the_published_ones(device: str, dtype: torch.dtype) -> None:
+    """In float32 within three times the published implementation's own drift, and what rounding makes of it."""
     shape = {"d_model": 128, "n_layer": 2, "d_inner": 512, "l_max": 1026, "emb_dim": 5, "filter_order": 64}
-    model = formula_model({**shape, "n_classes": 2}, dtype)
+    model = formula_model({**shape, "n_classes": 2}, dtype).to(device)
     config = TrainingConfig(epochs=1)
     optimizer = optimizer_for(model, config)
-    b, t = torch.arange(4)[:, None], torch.arange(96)[None]
+    b, t = torch.arange(4, device=device)[:, None], torch.arange(96, device=device)[None]
+    lengths = torch.full((4,), 96, device=device)
+    rounding = 1e-3 if device == "cpu" else 3e-3  # a change of the weights by 1e-6 makes 1.3e-3
     for step, golden in enumerate(TRAINING["steps"]):
         tokens = 7 + (31 * b + 7 * t**2 + 3 * t + 11 * step) % 4
         rate = learning_rate(step, 200, config)
         assert rate == pytest.approx(golden["lr"], rel=1e-12)
-        batch = Batch(tokens, torch.full((4,), 96), (b[:, 0] + step) % 2)
+        batch = Batch(tokens, lengths, (b[:, 0] + step) % 2)
         loss, _, norm = optimisation_step(model, optimizer, batch, rate, config)
         if dtype == torch.float64:
             assert float(loss) == pytest.approx(golden["loss"], rel=1e-4)
             assert float(norm) == pytest.approx(golden["grad_norm_before_clip"], rel=1e-4)
         else:
             drift = abs(golden["loss"] - TRAINING["float32_losses"][step])
-            assert float(loss) == pytest.approx(golden["loss"], abs=3 * drift + 1e-3)
+            assert float(loss) == pytest.approx(golden["loss"], abs=3 * drift + rounding)
     if dtype == torch.float64:
-        assert relative(model(tokens, torch.full((4,), 96)).detach(), TRAINING["final_logits"]) < 1e-4
+        assert relative(model(tokens, lengths), TRAINING["final_logits"]) < 1e-4

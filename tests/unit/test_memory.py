@@ -1,26 +1,34 @@
 """What a run needs of a GPU: kinds of run, what is remembered, and the share that follows. The probe runs for real."""
 
 import dataclasses
+import gc
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from test_progress import RUN
 
 from hyena.config import HyenaConfig
+from hyena.model import Classifier, initialise
 from hyena.recipe import TrainingConfig
+from hyena.synthetic import SyntheticConfig, synthetic_dataset
+from hyena.training import PreparedData, Run
 from sweep import memory
 from sweep.memory import HEADROOM, Kind, Measured, remember, remembered, slug
 from sweep.resources import Share
 from sweep.store import Store
 from sweep.study import Resources
+from sweep.trials import RunSpec
+from tests.runs import RUN
 
 GB = 10**9
 WHOLE = Share(cpus=1, gpus=1.0, concurrent_trials=1)
 A100 = Measured("NVIDIA A100-SXM4-40GB", 40 * GB, outside_bytes=GB // 2, stack=1, peak_bytes=4 * GB, step_s=0.02)
 
 
-def with_training(**values: object) -> Kind:
+def with_training(**values: Any) -> Kind:
     return Kind.of(dataclasses.replace(RUN, training=dataclasses.replace(RUN.training, **values)))
 
 
@@ -89,23 +97,98 @@ def test_without_gpus_nothing_is_measured(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_the_probe_foretells_the_peak_of_a_real_run() -> None:
-    from hyena.model import Classifier, initialise
-    from hyena.synthetic import SyntheticConfig, synthetic_dataset
-    from hyena.training import PreparedData, Run
+@pytest.mark.parametrize(
+    ("seconds", "measured"),
+    [
+        ({1: 1.0, 2: 1.1, 4: 1.3}, [1, 2, 4]),
+        ({1: 1.0, 2: 1.1}, [1, 2]),  # four need more memory than there is
+        ({1: 1.0, 2: 2.0, 4: 2.1}, [1, 2]),  # two are not worth it
+    ],
+)
+def test_larger_stacks_are_measured_while_they_fit_and_are_worth_it(
+    seconds: dict[int, float], measured: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def probe(config: Any, training: Any, classes: int, device: torch.device, stack: int, *rest: Any) -> float:
+        if stack not in seconds:
+            raise torch.OutOfMemoryError
+        return seconds[stack]
 
+    monkeypatch.setattr(memory, "probe", probe)
+    answers = {
+        "empty_cache": None, "reset_peak_memory_stats": None, "max_memory_reserved": 3 * GB, "memory_reserved": 2 * GB,
+        "mem_get_info": (36 * GB, 40 * GB), "get_device_name": "a GPU",
+    }  # fmt: skip
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
+    found = memory.measure(Kind.of(RUN), [1, 2, 4], dataclasses.replace(WHOLE, gpus=0.0))
+    assert found == [Measured("a GPU", 40 * GB, 2 * GB, stack, 3 * GB, seconds[stack]) for stack in measured]
+
+
+def train_for_an_epoch(run: RunSpec, device: torch.device) -> Run:
+    """On real sequences, as a worker does."""
     data = synthetic_dataset("synthetic_enhancers", SyntheticConfig(train_examples=512, test_examples=256))
-    training = TrainingConfig(epochs=1, batch_size=128, max_length=120)
-    run = dataclasses.replace(RUN, config=HyenaConfig(128, 2, 1026), training=training)
-    (measured,) = memory.measure(Kind.of(run), [1], WHOLE)
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-    device = torch.device("cuda")
     model = Classifier(run.config, 2)
     initialise(model, 0)
-    Run(model.to(device), PreparedData.of(data, training, 0, device), training, 0).advance()
+    training = Run(model.to(device), PreparedData.of(data, run.training, 0, device), run.training, 0)
+    training.advance()
+    return training
+
+
+def probed_run(config: HyenaConfig) -> RunSpec:
+    return dataclasses.replace(RUN, config=config, training=TrainingConfig(epochs=1, batch_size=128, max_length=120))
+
+
+def test_a_run_of_the_probed_kind_has_the_probes_shapes() -> None:
+    training = train_for_an_epoch(probed_run(HyenaConfig(8, 1, 130)), torch.device("cpu"))
+    assert training.data.train.tokens.shape[1] == training.config.max_length == 120
+    assert len(training.lengths) >= training.config.batch_size == 128
+    assert len(training.history) == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_probe_foretells_the_peak_of_a_real_run(precision: Any) -> None:
+    run = probed_run(HyenaConfig(128, 2, 1026))
+    run = dataclasses.replace(run, training=dataclasses.replace(run.training, precision=precision))
+    gc.collect()
+    (measured,) = memory.measure(Kind.of(run), [1], WHOLE)
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    train_for_an_epoch(run, torch.device("cuda"))
     real = torch.cuda.max_memory_reserved()
     assert real <= HEADROOM * measured.peak_bytes
     assert measured.peak_bytes <= 1.5 * real
+
+
+def holds(share: Share, part: float) -> str:
+    """Whether a process with that share can have so large a part of its device: of a GPU's memory, or of a megabyte."""
+    device = share.occupy()
+    whole = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 2**20
+    try:
+        held = torch.empty(int(part * whole), dtype=torch.uint8, device=device)
+    except torch.OutOfMemoryError:
+        return f"refused on {device.type}"
+    return f"held on {held.device.type}"
+
+
+def in_a_worker(share: Share, part: float) -> str:
+    """The same in a process of its own, whose share ends with it."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as workers:
+        return workers.submit(holds, share, part).result()
+
+
+def test_a_share_without_a_gpu_caps_no_memory() -> None:
+    assert in_a_worker(dataclasses.replace(WHOLE, gpus=0.0), 1.0) == "held on cpu"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_worker_gets_no_more_of_a_gpu_than_its_share() -> None:
+    gc.collect()
+    torch.cuda.empty_cache()  # what this process keeps of the GPU is nobody else's
+    eighth = WHOLE.one_of(8)
+    assert in_a_worker(eighth, 0.1) == "held on cuda"
+    assert in_a_worker(eighth, 0.15) == "refused on cuda"
+    assert in_a_worker(WHOLE, 0.15) == "held on cuda"
