@@ -5,7 +5,12 @@ BIN := $(VENV)/bin
 # Where pip finds torch: by default the index that pip is set to. See README.md, "Installation", for a chosen CUDA build.
 TORCH_INDEX ?=
 
-.PHONY: quickstart test lint format install clean
+# What `make gpu` measures: PART=A, B, C or D alone, or all of them.
+PART ?= A B C D
+# Optional dependencies to install; with "test,triton" the GPU's kernels are tested without one, too.
+EXTRAS ?= test
+
+.PHONY: quickstart test lint format gpu install clean
 
 quickstart: install ## run the embedded study, write and name the report
 	$(BIN)/python -m sweep.run
@@ -19,6 +24,9 @@ lint: install ## style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+gpu: install ## measure all that runs on a GPU; with GPU="--device cpu --tiny", rehearse it without one
+	$(BIN)/python -m benchmarks.gpu $(addprefix --part ,$(PART)) $(GPU)
+
 format: install
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -29,7 +37,7 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -r constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
 clean:

@@ -45,7 +45,7 @@ def errors(name: str, seed: int, batch: int, length: int, device: torch.device) 
     initialise(model, seed)
     tokens = torch.randint(7, 11, (batch, length), generator=torch.Generator().manual_seed(seed)).to(device)
     expected, expected_gradients = passes(copy.deepcopy(model).double().to(device), tokens, False)
-    found = {}
+    found: dict[str, float] = {}
     for precision in ("float32", "bfloat16"):
         outputs, gradients = passes(copy.deepcopy(model).to(device), tokens, precision == "bfloat16")
         found |= {f"{precision}_{key}": relative(value, expected[key]) for key, value in outputs.items()}

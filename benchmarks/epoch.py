@@ -14,7 +14,9 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +28,7 @@ from benchmarks.machine import add_options, alternate, finish, header, matrix_ra
 from benchmarks.training_step import DTYPE, model_flop, rates
 from hyena.config import PUBLISHED
 from hyena.model import Classifier, initialise
-from hyena.recipe import TrainingConfig
+from hyena.recipe import Precision, TrainingConfig
 from hyena.sequences import Dataset, dataset_from_sequences
 from hyena.training import PreparedData, Run
 
@@ -48,18 +50,26 @@ def write(examples: list[tuple[bytes, int]], folder: Path) -> Path:
     return folder
 
 
-def ours(dataset: Dataset, name: str, options: argparse.Namespace) -> Run:
-    device = torch.device(options.device)
-    config = TrainingConfig(
-        epochs=10_000,
-        batch_size=options.batch,
-        max_length=PADDED_TO,
-        validation_fraction=0,
-        precision=options.precision,
-    )
+def ours(dataset: Dataset, name: str, config: TrainingConfig, device: torch.device, captured: bool = False) -> Run:
+    """A run of a published size, at its start."""
     model = Classifier(PUBLISHED[f"hyenadna-{name}"], 2, config.pooling, config.padding)
     initialise(model, 0)
-    return Run(model.to(device), PreparedData.of(dataset, config, 0, device), config, 0)
+    return Run(model.to(device), PreparedData.of(dataset, config, 0, device), config, 0, captured)
+
+
+def training(batch: int, precision: Precision = "float32", **values: Any) -> TrainingConfig:
+    """How all ways are trained: for more epochs than are measured, the whole training split."""
+    return TrainingConfig(
+        epochs=10_000, batch_size=batch, max_length=PADDED_TO, validation_fraction=0, precision=precision, **values
+    )
+
+
+def published(
+    files: published_way.TextFiles, model: published_way.Classifier, config: TrainingConfig, device: torch.device
+) -> Callable[[], Any]:
+    """An epoch of the published way, to be called as often as wanted."""
+    optimizer = published_way.optimizer(model, config)
+    return lambda: list(published_way.epoch(model, optimizer, files, config, device))
 
 
 def main() -> None:
@@ -80,14 +90,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = published_way.TextFiles(write(examples, Path(folder)), PADDED_TO, reverse_complement=True)
         for name in options.models:
-            run = ours(dataset, name, options)
             baseline = published_way.Classifier(PUBLISHED[f"hyenadna-{name}"], 2).to(device)
-            plain = published_way.optimizer(baseline, run.config)
             works = {
-                "published": lambda b=baseline, p=plain, c=run.config: list(
-                    published_way.epoch(b, p, files, c, device)
-                ),
-                "ours": run.advance,
+                "published": published(files, baseline, training(options.batch), device),
+                "ours": ours(dataset, name, training(options.batch, options.precision), device).advance,
             }
             for way, took in alternate(works, device, options.repeats, warm_up=1).items():
                 flop = model_flop(PUBLISHED[f"hyenadna-{name}"], letters)

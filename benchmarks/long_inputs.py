@@ -27,6 +27,7 @@ from benchmarks.machine import add_output, finish, header
 from hyena.config import PUBLISHED, published
 from hyena.model import LanguageModel, initialise
 from hyena.optimisation import mixed_precision
+from hyena.recipe import Precision
 
 #: glibc keeps freed blocks below a threshold that it raises to 32 MiB by itself; fixed, freed memory goes back at once,
 #: so that the peak is what was in use and not what was kept.
@@ -66,6 +67,18 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             "peak_bytes": held, "bytes_per_position": round(held / options.lengths[0])}  # fmt: skip
 
 
+def in_a_process(model: str, length: int, checkpointed: bool, precision: Precision) -> dict[str, Any]:
+    """One measurement in a process of its own; of one that fails, why."""
+    words = ["--one", "--model", model, "--lengths", str(length), "--checkpointed", "on" if checkpointed else "off"]
+    command = [sys.executable, __file__, *words, "--precision", precision]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | ALLOCATOR)
+    if done.returncode == 0:
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+    fault = (done.stderr.strip().splitlines() or [f"ended by signal {-done.returncode}"])[-1]
+    return {"length": length, "checkpointed": checkpointed, "failed": fault}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=PUBLISHED, default="hyenadna-small-32k-seqlen")
@@ -81,12 +94,7 @@ def main() -> None:
     rows = []
     for checkpointed in ("off", "on") if options.checkpointed == "both" else (options.checkpointed,):
         for length in options.lengths:
-            words = ["--one", "--model", options.model, "--lengths", str(length), "--checkpointed", checkpointed]
-            command = [sys.executable, __file__, *words, "--precision", options.precision]
-            done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | ALLOCATOR)
-            fault = (done.stderr.strip().splitlines() or [f"ended by signal {-done.returncode}"])[-1]
-            rows.append(json.loads(done.stdout) if done.returncode == 0 else
-                        {"length": length, "checkpointed": checkpointed == "on", "failed": fault})  # fmt: skip
+            rows.append(in_a_process(options.model, length, checkpointed == "on", options.precision))
             print(rows[-1], file=sys.stderr, flush=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     finish(header(__doc__.splitlines()[0], device, options) | {"rows": rows}, options.output)

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import gc
 import json
 import os
 import platform
 import resource
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
+from hyena.device import is_out_of_memory, wait_for
 from sweep.provenance import device_name
+
+Result = TypeVar("Result")
 
 
 class Times(NamedTuple):
@@ -34,14 +39,10 @@ class Times(NamedTuple):
 def clock(work: Callable[[], Any], device: torch.device) -> Times:
     """One call of `work`, the device waited for on both sides."""
 
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    wait()
+    wait_for(device)
     wall, cpu = time.perf_counter(), time.process_time()
     work()
-    wait()
+    wait_for(device)
     return Times(time.perf_counter() - wall, time.process_time() - cpu)
 
 
@@ -58,20 +59,83 @@ def alternate(
     return {name: Times(*map(statistics.median, zip(*values, strict=True))) for name, values in times.items()}
 
 
+def queued_s(work: Callable[[], Any], device: torch.device, repeats: int, calls: int = 1) -> float:
+    """Median seconds of a call where `calls` follow each other without a wait, as training steps do.
+
+    On a GPU by the clock, from an idle device until it is idle again; of CPU on a CPU. Two rounds warm up.
+    """
+
+    def several() -> None:
+        for _ in range(calls):
+            work()
+
+    return statistics.median([clock(several, device).busy_s(device) for _ in range(repeats + 2)][2:]) / calls
+
+
+#: Bytes that are written before each replay, so that its inputs are not in the GPU's own cache (50 MB on an H100).
+FLUSHED_BYTES = 2**28
+
+
+def replayed_s(work: Callable[[], Any], device: torch.device, repeats: int) -> float:
+    """Median seconds that a GPU itself takes for `work`, replayed as a CUDA graph; on a CPU as `queued_s`.
+
+    A graph leaves out what the host takes to start each kernel, which is most of the time of short ones. `work` must
+    not wait for the device, and must find its inputs where they were.
+    """
+    if device.type != "cuda":
+        return queued_s(work, device, repeats)
+    side = torch.cuda.Stream(device)
+    side.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            work()
+    torch.cuda.current_stream(device).wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = work()  # held, so that nothing else is put in its place
+    flushed = torch.empty(FLUSHED_BYTES, dtype=torch.uint8, device=device)
+    pairs = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats + 2)]
+    for start, end in pairs:
+        flushed.zero_()
+        start.record()
+        graph.replay()
+        end.record()
+    wait_for(device)
+    del result
+    return statistics.median(start.elapsed_time(end) / 1e3 for start, end in pairs[2:])
+
+
 def matrix_rate(device: torch.device, dtype: torch.dtype, side: int | None = None) -> float:
-    """FLOP/s of a square matrix product, the best of ten; on a CPU per second of CPU, as others may be using it."""
+    """FLOP/s of a square matrix product: the median on a GPU; the best of ten on a CPU, as others may be using it."""
     side = side or (8192 if device.type == "cuda" else 1536)
     left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    took = [clock(lambda: left @ right, device) for _ in range(12)][2:]
-    best = min(t.busy_s(device) for t in took)
-    return 2 * side**3 / best
+    if device.type == "cuda":
+        return 2 * side**3 / replayed_s(lambda: left @ right, device, repeats=20)
+    return 2 * side**3 / min(clock(lambda: left @ right, device).cpu_s for _ in range(12))
 
 
-def bandwidth(device: torch.device, size_bytes: int = 2**28) -> float:
-    """Bytes a second, read and written, of copying a large tensor; the best of ten, by the wall clock."""
-    source = torch.zeros(size_bytes // 4, device=device)
+def bandwidth(device: torch.device) -> float:
+    """Bytes a second, read and written, of copying a large tensor: medians and clocks as in `matrix_rate`."""
+    size_bytes = 2**32 if device.type == "cuda" else 2**28
+    source = torch.rand(size_bytes // 4, device=device)
     target = torch.zeros_like(source)
+    if device.type == "cuda":
+        return 2 * size_bytes / replayed_s(lambda: target.copy_(source), device, repeats=20)
     return 2 * size_bytes / min(clock(lambda: target.copy_(source), device).wall_s for _ in range(10))
+
+
+def if_it_fits(attempt: Callable[[], Result]) -> Result | None:
+    """What `attempt` returns, or None where the device's memory is too small for it. Its own memory is let go of."""
+    try:
+        return attempt()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
+    finally:
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def peak_bytes(work: Callable[[], Any], device: torch.device) -> int:
@@ -104,17 +168,43 @@ def _status(field: str) -> int:
 def header(
     question: str, device: torch.device | None, options: argparse.Namespace, packages: Sequence[str] = ("torch",)
 ) -> dict[str, Any]:
-    """What a result file begins with: machine, load and versions, without which no figure means anything."""
+    """What a result file begins with: the question, the machine and the options."""
     return {
         "question": question,
-        "device": device_name(device or torch.device("cpu")),
+        **machine(device or torch.device("cpu"), packages),
+        "options": {name: value for name, value in vars(options).items() if name != "output"},
+    }
+
+
+def machine(device: torch.device, packages: Sequence[str] = ("torch",)) -> dict[str, Any]:
+    """Hardware, load and versions, without which no figure means anything."""
+    found = {
+        "device": device_name(device),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load_average": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         **{name: version(name) for name in packages},
-        "options": {name: value for name, value in vars(options).items() if name != "output"},
     }
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        found |= {
+            "device_bytes": properties.total_memory,
+            "multiprocessors": properties.multi_processor_count,
+            "cuda": torch.version.cuda,
+            "driver": driver(),
+        }
+    return found
+
+
+def driver() -> str | None:
+    """Version of the NVIDIA driver and the clocks as found, as `nvidia-smi` tells them; None where it does not."""
+    query = "driver_version,clocks.sm,clocks.max.sm,clocks.mem,power.limit"
+    try:
+        command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def add_options(parser: argparse.ArgumentParser, repeats: int) -> None:
@@ -129,15 +219,20 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, help="write the JSON here as well")
 
 
-def finish(record: Mapping[str, Any], output: Path | None) -> None:
-    """Print a record as JSON, one line a measurement, and write it where asked."""
+def as_json(record: Mapping[str, Any]) -> str:
+    """A record as JSON, one line a key and one a measurement."""
 
     def shown(value: Any) -> str:
         if isinstance(value, list) and value and isinstance(value[0], dict):
             return "[\n" + ",\n".join(f"  {shown(row)}" for row in value) + "\n ]"
         return json.dumps(value, default=str)
 
-    text = "{\n" + ",\n".join(f" {json.dumps(key)}: {shown(value)}" for key, value in record.items()) + "\n}"
+    return "{\n" + ",\n".join(f" {json.dumps(key)}: {shown(value)}" for key, value in record.items()) + "\n}"
+
+
+def finish(record: Mapping[str, Any], output: Path | None) -> None:
+    """Print a record as JSON, and write it where asked."""
+    text = as_json(record)
     print(text)
     if output:
         output.write_text(text + "\n")

@@ -1,6 +1,6 @@
 """How much memory does a training run of a given shape need, and how well does a small model of it foretell that?
 
-Every shape is trained for two steps and predicts one batch (`hyena.probe`), in float32. On a CPU every allocation and
+Every shape is trained for two steps and predicts one batch (`hyena.probe`). On a CPU every allocation and
 release of PyTorch is followed by `torch.profiler`; on a GPU the allocator's own peak is read. The coefficients of
 `hyena/memory.py` are fitted to some shapes, by least squares of the relative error; the error is told of these and of
 the others, published sizes among them, which the fit has not seen.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from benchmarks.machine import add_options, finish, header
 from hyena.config import PUBLISHED, HyenaConfig
 from hyena.memory import Coefficients, features, fixed_bytes, peak_forecast
 from hyena.probe import probe
-from hyena.recipe import TrainingConfig
+from hyena.recipe import Precision, TrainingConfig
 
 
 class Shape(NamedTuple):
@@ -89,8 +89,8 @@ def allocations(events: list[Any]) -> Iterator[tuple[int, int]]:
         yield from allocations(event.children)
 
 
-def peak(shape: Shape, device: torch.device) -> int:
-    training = TrainingConfig(epochs=1, batch_size=shape.batch, max_length=shape.length)
+def peak(shape: Shape, device: torch.device, precision: Precision = "float32") -> int:
+    training = TrainingConfig(epochs=1, batch_size=shape.batch, max_length=shape.length, precision=precision)
 
     def work() -> None:
         probe(shape.config, training, 2, device, shape.seeds)
@@ -123,17 +123,14 @@ def foretold(shape: Shape, coefficients: Coefficients) -> float:
     return peak_forecast(shape.config, shape.length, shape.batch, 2, shape.seeds, coefficients)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add_options(parser, repeats=1)
-    options = parser.parse_args()
-    device = torch.device(options.device)
-    torch.set_num_threads(options.threads)
+def measure(shapes: Sequence[Shape], device: torch.device, precision: Precision) -> dict[str, Any]:
+    """Coefficients fitted to the peaks of some shapes, and how far off they are on these and on the others."""
     rows: list[dict[str, Any]] = []
     coefficients: dict[str, Coefficients] = {}
     worst: dict[str, float] = {}
     for kind in ("alone", "stacked"):
-        measured = {shape: peak(shape, device) for shape in SHAPES if (shape.seeds > 1) == (kind == "stacked")}
+        of_kind = [shape for shape in shapes if (shape.seeds > 1) == (kind == "stacked")]
+        measured = {shape: peak(shape, device, precision) for shape in of_kind}
         seen = [shape for shape in measured if shape.fitted]
         coefficients[kind] = fit(seen, [measured[shape] for shape in seen])
         for shape, found in measured.items():
@@ -144,10 +141,22 @@ def main() -> None:
             })  # fmt: skip
             name = f"{kind}, {'fitted' if shape.fitted else 'held out'}"
             worst[name] = max(worst.get(name, 0.0), abs(error))
-    finish(header(__doc__.splitlines()[0], device, options) | {
+    return {
         "coefficients": {kind: found._asdict() for kind, found in coefficients.items()},
-        "worst_error": worst, "rows": rows,
-    }, options.output)  # fmt: skip
+        "worst_error": worst,
+        "rows": rows,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    add_options(parser, repeats=1)
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    torch.set_num_threads(options.threads)
+    found = measure(SHAPES, device, options.precision)
+    finish(header(__doc__.splitlines()[0], device, options) | found, options.output)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """The baseline of the training benchmarks: HyenaDNA trained the way the published code does it, written plainly.
 
-Source: the standalone model and the GenomicBenchmarks data set of HazyResearch/hyena-dna. Everything is float32; the
-long convolution is an FFT of length 2L that autograd differentiates; the operator's steps are operations of their own
-on [B, D, L]; every sequence is a text file that is opened, reverse-complemented and tokenized letter by letter in
-Python whenever it is needed, and padded on the left to a fixed length; AdamW is PyTorch's default; one seed at a time.
-Left out, in its favour: Lightning, torchmetrics and the Hugging Face tokenizer's own overhead. Parameter names are
-those of `hyena.model`, so that a state dict moves between the two; `tests/unit/test_benchmarks.py` holds that their
-losses and gradients are equal.
+Source: the standalone model and the GenomicBenchmarks data set of HazyResearch/hyena-dna. Everything is float32 (a
+step can be taken under autocast, too, as with Lightning's bf16-mixed); the long convolution is an FFT of length 2L that
+autograd differentiates; the operator's steps are operations of their own on [B, D, L]; every sequence is a text file
+that is opened, reverse-complemented and tokenized letter by letter in Python whenever it is needed, and padded on the
+left to a fixed length; AdamW is PyTorch's default; one seed at a time. Left out, in its favour: Lightning, torchmetrics
+and the Hugging Face tokenizer's own overhead. Parameter names are those of `hyena.model`, so that a state dict moves
+between the two; `tests/unit/test_benchmarks.py` holds that their losses and gradients are equal.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from hyena.config import HyenaConfig
 from hyena.filter import ImplicitFilter, PositionFeatures
-from hyena.optimisation import optimizer_for
+from hyena.optimisation import mixed_precision, optimizer_for
 from hyena.recipe import TrainingConfig
 
 VOCABULARY = {"[CLS]": 0, "[SEP]": 1, "[BOS]": 2, "[MASK]": 3, "[PAD]": 4, "[RESERVED]": 5, "[UNK]": 6,
@@ -32,12 +32,12 @@ COMPLEMENT = {"A": "T", "C": "G", "G": "C", "T": "A"}
 
 
 def fft_convolution(u: Tensor, k: Tensor, bias: Tensor) -> Tensor:
-    """`fftconv` of the published code: [B, D, L] with [D, L]."""
+    """`fftconv` of the published code: [B, D, L] with [D, L]. Under autocast u is bfloat16 and k float32, as there."""
     length, size = u.shape[-1], 2 * u.shape[-1]
     k_f = torch.fft.rfft(k, n=size) / size
-    u_f = torch.fft.rfft(u, n=size)
+    u_f = torch.fft.rfft(u.to(k.dtype), n=size)
     y = torch.fft.irfft(u_f * k_f, n=size, norm="forward")[..., :length]
-    return y + u * bias.unsqueeze(-1)
+    return (y + u * bias.unsqueeze(-1)).to(u.dtype)
 
 
 class Operator(nn.Module):
@@ -142,9 +142,10 @@ def optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
 def training_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, tokens: Tensor, labels: Tensor, config: TrainingConfig
 ) -> Tensor:
-    """Forward, backward, clipping, update; returns the loss."""
+    """Forward (in the precision of `config`), backward, clipping, update; returns the loss."""
     optimizer.zero_grad()
-    loss = F.cross_entropy(model(tokens), labels)
+    with mixed_precision(tokens.device, config.precision):
+        loss = F.cross_entropy(model(tokens), labels)
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
     optimizer.step()
@@ -161,3 +162,14 @@ def epoch(
     """The losses of one epoch, each waited for, as a progress bar with the loss in it does."""
     for tokens, labels in DataLoader(files, batch_size=config.batch_size, shuffle=True):
         yield float(training_step(model, optimizer, tokens.to(device), labels.to(device), config))
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, files: TextFiles, config: TrainingConfig, device: torch.device) -> float:
+    """Accuracy on a split, batch by batch, dropout off."""
+    model.eval()
+    right = 0
+    for tokens, labels in DataLoader(files, batch_size=config.batch_size):
+        right += int((model(tokens.to(device)).argmax(dim=-1) == labels.to(device)).sum())
+    model.train()
+    return right / len(files)

@@ -11,21 +11,22 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import add_options, finish, header
+from benchmarks.machine import add_options, clock, finish, header
 from hyena.batches import Batch
+from hyena.capture import stepper
 from hyena.config import HyenaConfig
 from hyena.model import Classifier, initialise
-from hyena.optimisation import optimisation_step, optimizer_for
+from hyena.optimisation import Step, optimizer_for
 from hyena.randomness import stream
-from hyena.recipe import TrainingConfig
+from hyena.recipe import Precision, TrainingConfig
 from hyena.stacked import StackedClassifier
 
 #: d_model, batch, length; two layers each.
@@ -35,13 +36,21 @@ SEEDS = (1, 2, 4, 8, 16, 32)
 MOST_ON_CPU = 2**17
 
 
-def stepper(d_model: int, batch: int, length: int, seeds: int, device: str) -> Callable[[], None]:
+def steps_of(
+    size: HyenaConfig,
+    batch: int,
+    length: int,
+    seeds: int,
+    device: torch.device,
+    precision: Precision = "float32",
+    captured: bool = False,
+) -> Callable[[], Step]:
     """A training step of so many seeds; 0: of a single model without a seed axis."""
-    models = [Classifier(HyenaConfig(d_model, 2, 1_026), 2, "real", "right") for _ in range(max(seeds, 1))]
-    for seed, model in enumerate(models):
-        initialise(model, seed)
-        model.to(device)
-    model = StackedClassifier(models) if seeds else models[0]
+    models = [Classifier(size, 2, "real", "right") for _ in range(max(seeds, 1))]
+    for seed, one in enumerate(models):
+        initialise(one, seed)
+        one.to(device)
+    model: nn.Module = StackedClassifier(models) if seeds else models[0]
     shape = (seeds, batch) if seeds else (batch,)
     data = Batch(
         torch.randint(7, 11, (*shape, length), dtype=torch.uint8, device=device),
@@ -49,27 +58,20 @@ def stepper(d_model: int, batch: int, length: int, seeds: int, device: str) -> C
         torch.randint(0, 2, shape, device=device),
     )
     streams = [stream(seed, "dropout", device) for seed in range(max(seeds, 1))]
-    config = TrainingConfig(epochs=1)
-    optimizer = optimizer_for(model, config)
-
-    def step() -> None:
-        optimisation_step(model, optimizer, data, 1e-4, config, streams if seeds else streams[0])
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    return step
+    config = TrainingConfig(epochs=1, precision=precision)
+    take = stepper(model, optimizer_for(model, config), config, streams if seeds else streams[0], captured)
+    return lambda: take(data, 1e-4)
 
 
-def least(steps: dict[int, Callable[[], None]], repeats: int) -> dict[int, dict[str, float]]:
+def least(steps: dict[int, Callable[[], Step]], repeats: int, device: torch.device) -> dict[int, dict[str, float]]:
     """Least milliseconds of each way, taken in turn."""
     found: dict[int, dict[str, float]] = {seeds: {"cpu_ms": float("inf"), "wall_ms": float("inf")} for seeds in steps}
     for repeat in range(repeats + 1):
         for seeds, step in steps.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            step()
-            took = {"cpu_ms": time.process_time() - cpu, "wall_ms": time.perf_counter() - wall}
+            wall_s, cpu_s = clock(step, device)
             if repeat:
-                found[seeds] = {clock: min(found[seeds][clock], 1e3 * took[clock]) for clock in took}
+                took = {"cpu_ms": 1e3 * cpu_s, "wall_ms": 1e3 * wall_s}
+                found[seeds] = {name: min(found[seeds][name], took[name]) for name in took}
     return found
 
 
@@ -78,18 +80,21 @@ def main() -> None:
     add_options(parser, repeats=7)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
     rows = []
     for d_model, batch, length in CASES:
         stacks = [k for k in SEEDS if options.device != "cpu" or k * batch * length <= MOST_ON_CPU]
-        found = least({k: stepper(d_model, batch, length, k, options.device) for k in (0, *stacks)}, options.repeats)
+        size = HyenaConfig(d_model, 2, 1_026)
+        steps = {k: steps_of(size, batch, length, k, device) for k in (0, *stacks)}
+        found = least(steps, options.repeats, device)
         alone = found.pop(0)
         for seeds, took in found.items():
-            row = {"d_model": d_model, "batch": batch, "length": length, "seeds": seeds}
-            row |= {f"alone_{clock}": value for clock, value in alone.items()}
-            row |= {f"{clock}_per_seed": value / seeds for clock, value in took.items()}
-            row |= {f"{clock[:-3]}_speed_up": alone[clock] * seeds / took[clock] for clock in took}
+            row: dict[str, float] = {"d_model": d_model, "batch": batch, "length": length, "seeds": seeds}
+            row |= {f"alone_{name}": value for name, value in alone.items()}
+            row |= {f"{name}_per_seed": value / seeds for name, value in took.items()}
+            row |= {f"{name[:-3]}_speed_up": alone[name] * seeds / took[name] for name in took}
             rows.append({name: round(value, 3) for name, value in row.items()})
-    head = header(__doc__.splitlines()[0], torch.device(options.device), options)
+    head = header(__doc__.splitlines()[0], device, options)
     finish(head | {"rows": rows}, options.output)
 
 

@@ -49,13 +49,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     add_options(parser, repeats=5)
     options = parser.parse_args()
-    options.ways, options.precision = ["published", "ours"], "float32"
     device = torch.device("cpu")
     torch.set_num_threads(options.threads)
     config = PUBLISHED[f"hyenadna-{options.model}"]
     rate, stream = matrix_rate(device, torch.float32), bandwidth(device)
     rows = []
-    for way, step in steps(config, options.batch, options.length, options).items():
+    for way, step in steps(config, options.batch, options.length, device, ["published", "ours"], "float32").items():
         for _ in range(2):
             step()
         with profile(activities=[ProfilerActivity.CPU]) as profiler:

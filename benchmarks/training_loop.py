@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -61,7 +62,11 @@ def main() -> None:
     config, dropout = TrainingConfig(epochs=1), stream(0, "dropout")
     optimizer = optimizer_for(model, config)
     optimisation_step(model, optimizer, batch, 1e-4, config, dropout)  # leaves gradients for the parts
-    ways = {"fused": {"fused": True}, "foreach": {"foreach": True}, "loop": {"foreach": False}}
+    ways: dict[str, dict[str, Any]] = {
+        "fused": {"fused": True},
+        "foreach": {"foreach": True},
+        "loop": {"foreach": False},
+    }
     parts: dict[str, Callable[[], object]] = {
         "gather": lambda: data.take(chosen),
         "reverse complement of all rows, chosen after": lambda: torch.where(

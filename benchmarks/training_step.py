@@ -1,7 +1,8 @@
 """How fast is one training step (forward, backward, clipping, update), and how near to the machine's matrix rate?
 
-`published` is `published_way.py` in float32; `ours` is `hyena.optimisation.optimisation_step` in the precision asked
-for; `captured`, on CUDA alone, is the same step as a CUDA graph (`hyena/capture.py`).
+`published` is `published_way.py` in float32, `published_autocast` the same with bfloat16 products; `ours` is
+`hyena.optimisation.optimisation_step` in the precision asked for; `captured`, on CUDA alone, is the same step as a CUDA
+graph (`hyena/capture.py`), `compiled` the same with its model by `torch.compile`.
 Same weights, same random letters, every position real; one process, the ways in turn, medians of n after two warm-ups.
 Model FLOP: 6 · 12 · D² · n_layer a token, the matrix products of forward and backward alone. Rates are per second of
 CPU on a CPU, per second by the clock on a GPU. Peak memory is what a step holds beyond parameters and optimiser; the
@@ -14,22 +15,26 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
+from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import published_way
 from benchmarks.machine import Times, add_options, alternate, bandwidth, finish, header, matrix_rate, peak_bytes
+from hyena import operator
 from hyena.batches import Batch
-from hyena.capture import EAGER_STEPS, CapturedSteps
+from hyena.capture import EAGER_STEPS, stepper
 from hyena.config import PUBLISHED, HyenaConfig
+from hyena.gated_convolution import gated_convolution
 from hyena.model import Classifier, initialise
-from hyena.optimisation import optimisation_step, optimizer_for
+from hyena.optimisation import optimizer_for
 from hyena.randomness import stream
-from hyena.recipe import TrainingConfig
+from hyena.recipe import Precision, TrainingConfig
 
 DTYPE = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -52,34 +57,47 @@ def rates(took: Times, flop: float, tokens: int, matrix: float, device: torch.de
     }
 
 
+#: Ways of taking a step: the baseline's in float32 and under autocast, and ours.
+BASELINES, OURS = ("published", "published_autocast"), ("ours", "captured", "compiled")
+
+
 def steps(
-    config: HyenaConfig, batch: int, length: int, options: argparse.Namespace
-) -> dict[str, Callable[[], torch.Tensor]]:
-    """One step of each way, to be called as often as wanted; each way has a model of its own."""
-    device = torch.device(options.device)
-    training = TrainingConfig(epochs=1, batch_size=batch, precision=options.precision)
+    config: HyenaConfig, batch: int, length: int, device: torch.device, ways: Sequence[str], precision: Precision
+) -> dict[str, Callable[[], Tensor]]:
+    """One step of each way, to be called as often as wanted, on a model of its own. `precision` is that of ours."""
     tokens = torch.randint(7, 11, (batch, length), generator=torch.Generator().manual_seed(0))
     data = Batch(tokens.byte(), torch.full((batch,), length), torch.arange(batch) % 2)
     data = Batch(*(tensor.to(device) for tensor in data))
     tokens = tokens.to(device)
 
-    def step(way: str) -> Callable[[], torch.Tensor]:
+    def step(way: str) -> Callable[[], Tensor]:
         model = Classifier(config, 2)
         initialise(model, 0)
-        if way == "published":
+        if way in BASELINES:
+            training = TrainingConfig(epochs=1, precision="float32" if way == "published" else "bfloat16")
             baseline = published_way.Classifier(config, 2)
             baseline.load_state_dict(model.state_dict())
             baseline = baseline.to(device)
             plain = published_way.optimizer(baseline, training)
             return lambda: published_way.training_step(baseline, plain, tokens, data.labels, training)
+        training = TrainingConfig(epochs=1, precision=precision)
         model = model.to(device)
         optimizer, dropout = optimizer_for(model, training), stream(0, "dropout", device)
-        if way == "captured":
-            captured = CapturedSteps(model, optimizer, training, dropout)
-            return lambda: captured(data, 6e-4).loss
-        return lambda: optimisation_step(model, optimizer, data, 6e-4, training, dropout).loss
+        taken = compiled(model, device) if way == "compiled" else model
+        take = stepper(taken, optimizer, training, dropout, captured=way == "captured")
+        return lambda: take(data, 6e-4).loss
 
-    return {way: step(way) for way in options.ways}
+    return {way: step(way) for way in ways}
+
+
+def compiled(model: Classifier, device: torch.device) -> nn.Module:
+    """The model by `torch.compile`; the gate chain, which has kernels of its own, is called as it is.
+
+    On a CPU its graphs are traced and then run as they are: nothing is to be learnt there from Inductor's code.
+    """
+    operator.gated_convolution = torch.compiler.disable(gated_convolution)
+    backend = "inductor" if device.type == "cuda" else "eager"
+    return cast(nn.Module, torch.compile(model, dynamic=False, backend=backend))
 
 
 def main() -> None:
@@ -91,7 +109,7 @@ def main() -> None:
         "--tokens", type=int, default=2**20 if torch.cuda.is_available() else 2**15, help="most a batch"
     )
     ways = ["published", "ours", *(["captured"] if torch.cuda.is_available() else [])]
-    parser.add_argument("--ways", nargs="+", choices=["published", "ours", "captured"], default=ways)
+    parser.add_argument("--ways", nargs="+", choices=[*BASELINES, *OURS], default=ways)
     parser.add_argument("--precision", choices=list(DTYPE), default="float32", help="of ours")
     parser.add_argument("--warm-up", type=int, default=2, help="steps before those that count")
     add_options(parser, repeats=7)
@@ -105,17 +123,16 @@ def main() -> None:
         config = PUBLISHED[f"hyenadna-{name}"]
         for length in (length for length in options.lengths if length <= config.l_max):
             for batch in sorted({max(1, min(batch, options.tokens // length)) for batch in options.batches}):
-                works = steps(config, batch, length, options)
+                works = steps(config, batch, length, device, options.ways, options.precision)
                 medians = alternate(works, device, options.repeats, warm_up)
                 flop = model_flop(config, batch * length)
                 for way, took in medians.items():
-                    peak = peak_bytes(works[way], device)
-                    rows.append({
-                        "model": name, "length": length, "batch": batch, "way": way,
-                        **rates(took, flop, batch * length, rate, device),
-                        "peak_bytes": peak,
-                        "share_of_bandwidth": round(2 * peak / took.busy_s(device) / stream_rate, 4),
-                    })  # fmt: skip
+                    row = {"model": name, "length": length, "batch": batch, "way": way}
+                    row |= rates(took, flop, batch * length, rate, device)
+                    if way != "captured":  # a graph's memory is taken once, for good
+                        row["peak_bytes"] = peak = peak_bytes(works[way], device)
+                        row["share_of_bandwidth"] = round(2 * peak / took.busy_s(device) / stream_rate, 4)
+                    rows.append(row)
     head = header(__doc__.splitlines()[0], device, options)
     head |= {"matrix_flop_per_s": float(f"{rate:.4g}"), "bytes_per_s": float(f"{stream_rate:.4g}")}
     finish(head | {"rows": rows}, options.output)

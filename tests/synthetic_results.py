@@ -98,7 +98,7 @@ def write_results(
             _write(folder / "epochs", row["run_id"], _epochs(row, accuracy, rng), EPOCHS)
             if predictions:
                 correct, labels, logits = _predictions(truth, row, accuracy, rng)
-                table = {
+                columns = {
                     "run_id": pa.array([row["run_id"]] * len(labels)),
                     "example": pa.array(np.arange(len(labels)), pa.int32()),
                     "label": pa.array(labels, pa.int16()),
@@ -106,7 +106,7 @@ def write_results(
                         pa.list_(pa.float32())
                     ),
                 }
-                pq.write_table(pa.table(table, PREDICTIONS), folder / "predictions" / f"{row['run_id']}.parquet")
+                pq.write_table(pa.table(columns, PREDICTIONS), folder / "predictions" / f"{row['run_id']}.parquet")
                 record["test_accuracy"] = float(correct.mean())
                 record["test_confusion"] = _confusion(labels, logits.argmax(1))
         _write(folder / "runs", row["run_id"], [record], RUNS)
@@ -215,7 +215,7 @@ def _run(truth: Truth, row: dict[str, Any], accuracy: float, *, failed: bool) ->
     }
     if failed:
         return record
-    scores = {}
+    scores: dict[str, Any] = {}
     for split in ("validation", "test"):
         scores |= {f"{split}_{name}": accuracy for name in ("accuracy", "f1", "precision", "recall")}
         scores |= {f"{split}_mcc": 2 * accuracy - 1, f"{split}_loss": 1 - accuracy, f"{split}_auroc": accuracy + 0.005}
