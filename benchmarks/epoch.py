@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,13 @@ PADDED_TO = 500
 
 
 def sequences(count: int) -> list[tuple[bytes, int]]:
-    """Letters and class of each: lengths by a gamma law with the mean and spread of the published enhancers."""
+    """Lengths by a gamma law with the mean and spread of the published enhancers."""
     rng = np.random.default_rng(0)
-    lengths = np.clip(rng.gamma(shape=5.2, scale=269 / 5.2, size=count).astype(int), 2, 573)
+    return random_letters(np.clip(rng.gamma(shape=5.2, scale=269 / 5.2, size=count).astype(int), 2, 573), rng)
+
+
+def random_letters(lengths: Iterable[int], rng: np.random.Generator) -> list[tuple[bytes, int]]:
+    """Letters and class of sequences of these lengths."""
     letters = np.frombuffer(b"ACGT", np.uint8)
     return [(letters[rng.integers(0, 4, length)].tobytes(), i % 2) for i, length in enumerate(lengths)]
 

@@ -124,6 +124,12 @@ def bandwidth(device: torch.device) -> float:
     return 2 * size_bytes / min(clock(lambda: target.copy_(source), device).wall_s for _ in range(10))
 
 
+def let_go() -> None:
+    """Give back the memory of what is held no more, so that the next measurement finds it."""
+    gc.collect()
+    torch.cuda.empty_cache()  # nothing where CUDA is not in use
+
+
 def if_it_fits(attempt: Callable[[], Result]) -> Result | None:
     """What `attempt` returns, or None where the device's memory is too small for it. Its own memory is let go of."""
     try:
@@ -133,9 +139,7 @@ def if_it_fits(attempt: Callable[[], Result]) -> Result | None:
             raise
         return None
     finally:
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        let_go()
 
 
 def peak_bytes(work: Callable[[], Any], device: torch.device) -> int:

@@ -18,6 +18,7 @@ The logic is tested on a CPU with Triton's interpreter (TRITON_INTERPRET=1); on 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -245,44 +246,29 @@ class GatedConvolution(torch.autograd.Function):
     """`gated_convolution` by these kernels; arguments as there, contiguous, `projected` on a GPU (or interpreted)."""
 
     @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> Tensor:
-        """The five tensors, and a `Tiling` where it is not the default."""
-        projected, taps, offset, kernel, skip, *given = arguments
-        (channels, length), batch = kernel.shape, projected.shape[1]
-        tiling: Tiling = given[0] if given else tiling_for(batch)
-        u, convolved, result = (torch.empty_like(projected[:channels]) for _ in range(3))
-        strips, tiles = _grids(tiling, channels, batch, length)
-        unit = math.gcd(length, UNIT)
-        _gate[strips](
-            projected, taps, offset, projected, u, channels, batch, length // unit,
-            BACKWARD=False, UNIT=unit, **tiling.elementwise,
-        )  # fmt: skip
-        _multiply[tiles](
-            u, kernel, skip, projected, taps, offset, convolved, result, batch, length // unit,
-            BACKWARD=False, UNIT=unit, **tiling.multiply,
-        )  # fmt: skip
-        ctx.save_for_backward(projected, taps, offset, kernel, skip, u, convolved)
-        ctx.tiling, ctx.more = tiling, len(given)
+    def forward(
+        ctx: Any, projected: Tensor, taps: Tensor, offset: Tensor, kernel: Tensor, skip: Tensor,
+        tiling: Tiling | None = None,
+    ) -> Tensor:  # fmt: skip
+        """`tiling`: by default that of `tiling_for`."""
+        ctx.tiling = tiling or tiling_for(projected.shape[1])
+        given = projected, taps, offset, kernel, skip
+        u, convolved, result = (torch.empty_like(projected[: len(kernel)]) for _ in range(3))
+        _gate_and_multiply(given, projected, u, convolved, result, ctx.tiling, backward=False)
+        ctx.save_for_backward(*given, u, convolved)
         return result
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        projected, taps, offset, kernel, skip, u, convolved = ctx.saved_tensors
+        *given, u, convolved = ctx.saved_tensors
+        projected, taps, offset, kernel, _ = given
         tiling: Tiling = ctx.tiling
         to_z = gradients[0].contiguous()
-        (channels, length), batch = kernel.shape, projected.shape[1]
         to_c, to_u = torch.empty_like(u), torch.empty_like(u)
-        strips, tiles = _grids(tiling, channels, batch, length)
-        unit = math.gcd(length, UNIT)
-        _gate[strips](
-            projected, taps, offset, to_z, to_c, channels, batch, length // unit,
-            BACKWARD=True, UNIT=unit, **tiling.elementwise,
-        )  # fmt: skip
-        _multiply[tiles](
-            to_c, kernel, skip, projected, taps, offset, to_u, to_u, batch, length // unit,
-            BACKWARD=True, UNIT=unit, **tiling.multiply,
-        )  # fmt: skip
+        _gate_and_multiply(given, to_z, to_c, to_u, to_u, tiling, backward=True)
+        (channels, length), batch = kernel.shape, projected.shape[1]
+        strips, unit = _strips(tiling, channels, batch, length), math.gcd(length, UNIT)
         to_projected = torch.empty_like(projected)
         sums = taps.new_empty(3 * channels, strips[1] * strips[2], 4)
         for part in range(3):
@@ -292,13 +278,30 @@ class GatedConvolution(torch.autograd.Function):
             )  # fmt: skip
         to_kernel = _kernel_gradient(to_c, u, tiling)
         shares = sums.sum(dim=1)
-        return to_projected, shares[:, :3], shares[:, 3], to_kernel, to_kernel[:, 0], *[None] * ctx.more
+        return to_projected, shares[:, :3], shares[:, 3], to_kernel, to_kernel[:, 0], None
 
 
-def _grids(tiling: Tiling, channels: int, batch: int, length: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Programs of the elementwise kernels, and of `_multiply`."""
-    strips = (channels, triton.cdiv(batch, tiling.sequences), triton.cdiv(length, tiling.strip))
-    return strips, (triton.cdiv(length, tiling.tile), triton.cdiv(batch, tiling.rows), channels)
+def _gate_and_multiply(
+    given: Sequence[Tensor], to_z: Tensor, signal: Tensor, convolved: Tensor, result: Tensor, tiling: Tiling,
+    *, backward: bool,
+) -> None:  # fmt: skip
+    """`_gate` into `signal`, then `_multiply` of it into `convolved` and `result`; `given`: the function's tensors."""
+    projected, taps, offset, kernel, skip = given
+    (channels, length), batch = kernel.shape, projected.shape[1]
+    unit = math.gcd(length, UNIT)
+    _gate[_strips(tiling, channels, batch, length)](
+        projected, taps, offset, to_z, signal, channels, batch, length // unit,
+        BACKWARD=backward, UNIT=unit, **tiling.elementwise,
+    )  # fmt: skip
+    _multiply[(triton.cdiv(length, tiling.tile), triton.cdiv(batch, tiling.rows), channels)](
+        signal, kernel, skip, projected, taps, offset, convolved, result, batch, length // unit,
+        BACKWARD=backward, UNIT=unit, **tiling.multiply,
+    )  # fmt: skip
+
+
+def _strips(tiling: Tiling, channels: int, batch: int, length: int) -> tuple[int, int, int]:
+    """Programs of the elementwise kernels."""
+    return channels, triton.cdiv(batch, tiling.sequences), triton.cdiv(length, tiling.strip)
 
 
 def _kernel_gradient(gradient: Tensor, u: Tensor, tiling: Tiling) -> Tensor:

@@ -163,11 +163,10 @@ def _known(
 
     try:
         here = slug(ray.get(task(gpu_type).remote(whole))) + ("-captured" if whole.captured else "")
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, NoDeviceError):
-            raise InputError(str(error.cause)) from None
-        return {}
-    except ray.exceptions.RayError:
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, NoDeviceError):
+            raise InputError(str(cause)) from None
         return {}
     known = remembered(store, here)
     probes = {key: task(measure).remote(kind, stacks[key], whole) for key, kind in kinds.items() if key not in known}

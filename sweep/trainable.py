@@ -192,7 +192,7 @@ class TrialTrainable(tune.Trainable):
         """What goes wrong with the whole trial becomes its runs' rows, unless a larger share may mend it."""
         group, self.group = self.group, None
         share = self.where.share
-        if share.gpus and is_out_of_memory(error) and share.larger() is not None:
+        if is_out_of_memory(error) and share.larger() is not None:
             return self._end(Outcome.TOO_BIG, reason=f"more memory needed than {share.gpus:g} of a GPU has")
         failures = {spec.run_id: reason_of(error) for spec in self.specs} | (group.failed if group else {})
         for spec in self.specs:

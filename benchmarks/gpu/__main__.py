@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import tempfile
 from collections import Counter
@@ -50,17 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for one in measurements_of(module, setting):
                 print(f"    {one.name} (at most {one.box_s:.0f} s)")
         return 0
-    folder = options.output or _default_folder(setting)
+    folder, say = options.output or _default_folder(setting), functools.partial(print, flush=True)
     statuses: Counter[Status] = Counter()
     for part, module in chosen.items():
-        print(f"{part}: {PARTS[part][1]} (at most {options.minutes:g} minutes; results in {folder})", flush=True)
-        statuses.update(run_part(module, setting, folder, 60 * options.minutes, _say, options.only))
+        say(f"{part}: {PARTS[part][1]} (at most {options.minutes:g} minutes; results in {folder})")
+        statuses.update(run_part(module, setting, folder, 60 * options.minutes, say, options.only))
     print(", ".join(f"{number} {status}" for status, number in statuses.items()))
     return 0 if set(statuses) <= {Status.MEASURED} else 1
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 def _default_folder(setting: Setting) -> Path:

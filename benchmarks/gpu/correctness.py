@@ -34,6 +34,7 @@ TESTS = {
     "tests/unit/test_gpu.py": "logits_and_gradients",
     "tests/golden/test_golden.py": "bfloat16",
     "tests/unit/test_memory.py": "another_kind",
+    "tests/unit/test_batches.py": "other_strand_is",
     "tests/unit/test_losses_hold.py": "",
 }
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gc
 import importlib
 import importlib.util
 import json
@@ -30,7 +29,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import as_json, machine
+from benchmarks.machine import as_json, let_go, machine
 from sweep.provenance import commit
 
 #: Seconds in which a worker must have loaded PyTorch and found its device, and left which no measurement is begun.
@@ -166,12 +165,13 @@ def _record(
     }
 
 
+def last_line(error: str | None) -> str:
+    """Of a traceback: what went wrong."""
+    return error.strip().splitlines()[-1][:200] if error else ""
+
+
 def _line(measurement: Measurement, answer: Answer) -> str:
-    if answer.status == Status.MEASURED:
-        said = (answer.result or {}).get("line", "")
-    else:
-        said = (answer.error or "").strip().splitlines()[-1:] or [""]
-        said = said[0][:200]
+    said = (answer.result or {}).get("line", "") if answer.status == Status.MEASURED else last_line(answer.error)
     noted = f" ({len(answer.warnings)} warnings)" if answer.warnings else ""
     return f"{measurement.name}: {answer.status} in {answer.seconds:.1f} s{noted}; {said}".rstrip("; ")
 
@@ -304,7 +304,6 @@ def _taken(work: Callable[[Setting], Mapping[str, Any]], setting: Setting) -> An
             status, result, error = Status.FAILED, None, traceback.format_exc()
     said = tuple(dict.fromkeys(f"{one.category.__name__}: {one.message}" for one in noted))[:20]
     print(error or "", flush=True)
-    gc.collect()
-    if setting.device == "cuda" and status == Status.MEASURED:
-        torch.cuda.empty_cache()
+    if status == Status.MEASURED:
+        let_go()
     return Answer(status, time.monotonic() - started, result, error, said)

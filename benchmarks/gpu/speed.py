@@ -51,12 +51,15 @@ def measurements(setting: Setting) -> list[Measurement]:
     others = [size for size in sizes if size not in STUDIED]
     studied = [size for size in STUDIED if size in sizes]
     lengths = setting.choose(LENGTHS, (48,))
-    found = [Measurement("rates", 60, rates)]
-    found += [
-        Measurement(f"step-{size}-{length}", 60, functools.partial(step, size, length))
-        for length in lengths
-        for size in studied
-    ]
+
+    def by_size(name: str, box_s: float, work: Callable[..., Any], sizes: Sequence[str]) -> list[Measurement]:
+        return [
+            Measurement(f"{name}-{size}-{length}", box_s, functools.partial(work, size, length))
+            for length in lengths
+            for size in sizes
+        ]
+
+    found = [Measurement("rates", 60, rates), *by_size("step", 60, step, studied)]
     found += [
         Measurement(f"convolution-{length}", 40, functools.partial(convolution, length))
         for length in setting.choose(CONVOLUTIONS, (48, 70))
@@ -67,17 +70,7 @@ def measurements(setting: Setting) -> list[Measurement]:
         for length in setting.choose(LENGTHS, (70,))
     ]
     found += [Measurement("flash-fft-conv", 60, beside_flash_fft_conv)]
-    found += [
-        Measurement(f"step-{size}-{length}", 60, functools.partial(step, size, length))
-        for length in lengths
-        for size in others
-    ]
-    found += [
-        Measurement(f"compiled-{size}-{length}", 120, functools.partial(compiled, size, length))
-        for length in lengths
-        for size in studied
-    ]
-    return found
+    return [*found, *by_size("step", 60, step, others), *by_size("compiled", 120, compiled, studied)]
 
 
 @functools.cache
@@ -191,17 +184,22 @@ def chains(channels: int, batch: int, length: int, device: torch.device) -> dict
     signal, k = inputs[0][:channels].transpose(0, 1).contiguous().requires_grad_(), inputs[3].clone().requires_grad_()
     channel_last = [inputs[0].transpose(0, 1).contiguous(), *inputs[1:]]
     rounded = _learnt(inputs, rounded=True)
-    found = {
+    return {
+        **{way: there_and_back(function, *rounded) for way, function in our_chains(length, device).items()},
         "published": there_and_back(published_chain, *_learnt(channel_last)),
-        "fft": there_and_back(gates._GatedConvolution.apply, *rounded),
         "published_alone": there_and_back(lambda u, k: fft_convolution(u, k, inputs[4]), signal, k),
         "fft_alone": there_and_back(lambda u, k: causal_convolution(u, k, FFT), signal, k),
     }
+
+
+def our_chains(length: int, device: torch.device) -> dict[str, Callable[..., Tensor]]:
+    """Our ways of the gate chain that can be tried with inputs of that length."""
+    ways: dict[str, Callable[..., Tensor]] = {"fft": gates._GatedConvolution.apply}
     if length <= LONGEST_TRIED and kernels_are_here(device):
         from hyena.toeplitz_triton import GatedConvolution
 
-        found = {"triton": there_and_back(GatedConvolution.apply, *rounded), **found}
-    return found
+        ways["triton"] = GatedConvolution.apply
+    return ways
 
 
 @functools.cache
@@ -243,7 +241,7 @@ def convolution(length: int, setting: Setting) -> dict[str, Any]:
     except RuntimeError as error:
         rows.append({"way": "replayed", "failed": str(error).splitlines()[0][:300]})
     by_way: dict[str, float] = {str(row["way"]): float(row[clock]) for row in rows if clock in row}
-    best = min(by_way[way] for way in by_way.keys() & {"triton", "fft"})
+    best = min(by_way[way] for way in our_chains(length, device))
     line = ", ".join(f"{way} {1e3 * seconds:.3f} ms" for way, seconds in by_way.items())
     return {
         "line": f"{by_way['published'] / best:.1f} times the published; {line}",
@@ -271,21 +269,15 @@ def beside_flash_fft_conv(setting: Setting) -> dict[str, Any]:
         inputs = chain_inputs(channels, batch, length, device)
         channel_last = [inputs[0].transpose(0, 1).contiguous(), *inputs[1:]]
         rounded = [x.detach() for x in _learnt(inputs, rounded=True)]
-        ways: dict[str, Callable[[], Any]] = {
-            "published": functools.partial(published_chain, *channel_last),
-            "fft": functools.partial(gates._GatedConvolution.apply, *rounded),
-        }
-        if length <= LONGEST_TRIED and kernels_are_here(device):
-            from hyena.toeplitz_triton import GatedConvolution
-
-            ways["triton"] = functools.partial(GatedConvolution.apply, *rounded)
+        ours = our_chains(length, device)
+        works = {way: functools.partial(function, *rounded) for way, function in ours.items()}
+        works["published"] = functools.partial(published_chain, *channel_last)
         with torch.no_grad():
-            took = {way: 1e3 * replayed_s(work, device, setting.choose(20, 1)) for way, work in ways.items()}
+            took = {way: 1e3 * replayed_s(work, device, setting.choose(20, 1)) for way, work in works.items()}
         scale = 64 / batch
-        ours = min(took[way] for way in took.keys() & {"fft", "triton"})
         rows.append({
             "length": length, "batch": batch, **{f"{way}_ms_at_64": round(ms * scale, 4) for way, ms in took.items()},
-            "speed_up": round(took["published"] / ours, 2),
+            "speed_up": round(took["published"] / min(took[way] for way in ours), 2),
             "flash_fft_conv_speed_up": round(pytorch_ms / flash_ms, 2),
             "flash_fft_conv_ms": flash_ms, "flash_fft_conv_pytorch_ms": pytorch_ms,
         })  # fmt: skip

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.epoch import training
+from benchmarks.epoch import random_letters, training
 from benchmarks.gpu.session import Measurement, Setting, WrongError
 from benchmarks.gpu.speed import BATCH, STUDIED
 from benchmarks.gpu.training import published_epoch
@@ -96,32 +96,30 @@ def measurements(setting: Setting) -> list[Measurement]:
     """The headline's two figures for each size first, then what goes wrong, then the other ways."""
     tried: Mapping[str, tuple[Ways, ...]] = setting.choose(TRIED, {"nano": (ALONE, Ways(2, 2))})
     baseline: tuple[str, ...] = setting.choose(STUDIED, STUDIED[:1])
-    first = [
-        Measurement(f"runs-{size}-{ways.name}", 90, functools.partial(runs, size, ways))
-        for size, all_ways in tried.items()
-        for ways in all_ways[:2]
-    ]
+
+    def measured(which: slice) -> list[Measurement]:
+        return [
+            Measurement(f"runs-{size}-{ways.name}", 90, functools.partial(runs, size, ways))
+            for size, all_ways in tried.items()
+            for ways in all_ways[which]
+        ]
+
+    first = measured(slice(2))
     found = [Measurement(f"published-{size}", 60, functools.partial(one_after_another, size)) for size in baseline]
     found = [*first[:1], *found, *first[1:]]
     found.append(Measurement("worker-killed", 120, worker_killed))
     if setting.device == "cuda":
         found.append(Measurement("share-too-small", 120, share_too_small))
     found.append(Measurement("equal-results", 120, equal_results))
-    found += [
-        Measurement(f"runs-{size}-{ways.name}", 90, functools.partial(runs, size, ways))
-        for size, all_ways in tried.items()
-        for ways in all_ways[2:]
-    ]
-    return found
+    return [*found, *measured(slice(2, None))]
 
 
 def write_data(folder: Path, train: int, test: int, length: int) -> Path:
     """A data set of random letters in two classes, as CSV tables."""
     rng = np.random.default_rng(0)
-    letters = np.frombuffer(b"ACGT", np.uint8)
     folder.mkdir()
     for name, count in (("train", train), ("test", test)):
-        rows = [f"{letters[rng.integers(0, 4, length)].tobytes().decode()},{i % 2}" for i in range(count)]
+        rows = [f"{sequence.decode()},{label}" for sequence, label in random_letters([length] * count, rng)]
         (folder / f"{name}.csv").write_text("\n".join(["sequence,label", *rows]) + "\n")
     return folder
 
@@ -190,7 +188,7 @@ def runs(size: str, ways: Ways, setting: Setting) -> dict[str, Any]:
         started = start(Path(name), setting, ways.resources(setting.device), size, seeds, epochs)
         rows = started.ended()
         wall_s = time.time() - begun
-        measured = [{**row, "kind": kind} for kind, found in remembered(started.results).items() for row in found]
+        probes = memory.remembered(Store(str(started.results)))
     first, last = min(row["started_at"] for row in rows), max(row["finished_at"] for row in rows)
     steady_s = (last - first).total_seconds()
     hourly = len(rows) * epochs / EPOCHS / steady_s * 3600
@@ -213,21 +211,15 @@ def runs(size: str, ways: Ways, setting: Setting) -> dict[str, Any]:
         "concurrent_runs": rows[0]["concurrent_runs"],
         "own_s_a_run": round(sum(row["train_s"] + row["evaluate_s"] for row in rows) / len(rows), 3),
         "peak_memory_bytes": max(row["peak_memory_bytes"] for row in rows),
-        "probes": measured,
+        "probes": [{**asdict(one), "kind": kind} for kind, found in probes.items() for one in found],
     }
-
-
-def remembered(results: Path) -> Mapping[str, list[dict[str, Any]]]:
-    """What the sweep's probes found, by the kind of run."""
-    return {kind: [asdict(one) for one in found] for kind, found in memory.remembered(Store(str(results))).items()}
 
 
 def one_after_another(size: str, setting: Setting) -> dict[str, Any]:
     """Runs an hour of the published way: a fifth of an epoch and of an evaluation, and from it 15 of each."""
     part = setting.choose(5, 1000)
     train, test = int(TRAIN * (1 - VALIDATION)) // part, TEST // part
-    rng, letters = np.random.default_rng(0), np.frombuffer(b"ACGT", np.uint8)
-    examples = [(letters[rng.integers(0, 4, LENGTH)].tobytes(), i % 2) for i in range(train)]
+    examples = random_letters([LENGTH] * train, np.random.default_rng(0))
     with tempfile.TemporaryDirectory() as folder:
         work = published_epoch(
             size, Path(folder), examples, examples[:test], training(setting.choose(BATCH, 8)), setting.where

@@ -7,13 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.session import Status
-from benchmarks.gpu.speed import STUDIED
+from benchmarks.gpu.session import Status, last_line
+from benchmarks.gpu.speed import LENGTHS, STUDIED
+from benchmarks.training_step import OURS
 
 Record = Mapping[str, Any]
-#: The lengths and ways for which the aims are set.
-AIMED_LENGTHS = (200, 500, 1024)
-OUR_STEPS = ("ours", "captured", "compiled")
 
 
 def tables(folder: Path) -> Iterator[str]:
@@ -31,7 +29,7 @@ def tables(folder: Path) -> Iterator[str]:
     for title, start, header, rows in SECTIONS:
         chosen = {name.removeprefix(start): record for name, record in measured.items() if name.startswith(start)}
         yield from _section(title, header, (row for name, record in chosen.items() for row in rows(name, record)))
-    missing = [(name, record["status"], _last(record["error"])) for name, record in records.items()
+    missing = [(name, record["status"], last_line(record["error"])) for name, record in records.items()
                if record["status"] != Status.MEASURED]  # fmt: skip
     yield from _section("Not measured", ("measurement", "status", "why"), missing)
 
@@ -62,10 +60,6 @@ def _shown(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "/").replace("\n", " ")
 
 
-def _last(error: str | None) -> str:
-    return (error or "").strip().splitlines()[-1][:160] if error else ""
-
-
 def _aims(measured: Mapping[str, Record]) -> Iterator[tuple[Any, ...]]:
     def result(name: str) -> Mapping[str, Any]:
         found: Mapping[str, Any] = measured[name]["result"] if name in measured else {}
@@ -79,17 +73,17 @@ def _aims(measured: Mapping[str, Record]) -> Iterator[tuple[Any, ...]]:
             ratio = max(found) / baseline
             yield f"runs an hour, {size}, to the published way", "≥ 20", ratio, ratio >= 20
     for size in STUDIED:
-        for length in AIMED_LENGTHS:
+        for length in sorted(LENGTHS):
             rows = result(f"speed-step-{size}-{length}").get("rows", [])
-            ratios = [row["speed_up"] for row in rows if row["way"] in OUR_STEPS and row["speed_up"]]
+            ratios = [row["speed_up"] for row in rows if row["way"] in OURS and row["speed_up"]]
             if ratios:
                 yield f"step, {size} at {length}, to the published way in float32", "≥ 5", max(ratios), max(ratios) >= 5
-    for length in AIMED_LENGTHS:
+    for length in sorted(LENGTHS):
         ratio = result(f"speed-convolution-{length}").get("speed_up")
         if ratio:
             yield f"gate chain at {length}, to PyTorch's FFT (FlashFFTConv: 7.93)", "≥ 8", ratio, ratio >= 8
     rows = result(f"speed-step-{STUDIED[1]}-500").get("rows", [])
-    shares = [r["share_of_matrix_rate"] for r in rows if r["way"] in OUR_STEPS and r["precision"] == "bfloat16"]
+    shares = [r["share_of_matrix_rate"] for r in rows if r["way"] in OURS and r["precision"] == "bfloat16"]
     if shares:
         yield (
             f"share of the matrix rate, {STUDIED[1]} at 500 (FlashFFTConv: 0.62)",
