@@ -10,6 +10,7 @@ from hyena.errors import InputError
 from hyena.model import Classifier, initialise
 from hyena.sequences import Split, pack
 from hyena.tokenizer import PAD, decode
+from tests.devices import DEVICES
 
 SPLIT = pack([b"ACGTN", b"G", b"TTA"], [0, 1, 0], str)
 
@@ -155,10 +156,10 @@ def test_padding_on_the_right_leaves_no_trace_in_the_logits(width):
     assert not torch.allclose(shifted, narrow, rtol=0, atol=1e-3), "the test cannot tell"
 
 
-@pytest.mark.gpu
-def test_other_strand_on_the_gpu_equals_the_cpu():
+@pytest.mark.parametrize("device", DEVICES)
+def test_other_strand_is_the_cpus_on_every_device(device):
     for side in ("left", "right"):
         tokens, lengths = padded(SPLIT, 6, side)
-        there = reverse_complement(tokens.cuda(), lengths.cuda(), side)
-        assert there.is_cuda
+        there = reverse_complement(tokens.to(device), lengths.to(device), side)
+        assert there.device.type == device
         assert torch.equal(there.cpu(), reverse_complement(tokens, lengths, side))

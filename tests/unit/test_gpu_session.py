@@ -1,7 +1,10 @@
 """Measurements of a GPU are kept one by one, whatever goes wrong between them; and a rehearsal of all of them."""
 
+import importlib.util
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +12,12 @@ import pytest
 import torch
 
 from benchmarks.gpu import __main__ as command
+from benchmarks.gpu.correctness import TESTS
 from benchmarks.gpu.session import Setting, Status, measurements_of, run_part
 from benchmarks.gpu.tables import tables
 
 CPU = Setting("cpu", tiny=True)
+ROOT = Path(__file__).resolve().parents[2]
 FAILING = "tests.part_that_fails"
 
 
@@ -91,6 +96,16 @@ def test_without_a_gpu_the_command_says_how_to_rehearse(capsys: pytest.CaptureFi
     said = capsys.readouterr().err
     assert "--device cpu --tiny" in said
     assert said.count("\n") == 1
+
+
+def test_part_a_runs_every_file_with_a_test_that_needs_a_gpu() -> None:
+    listed = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests", "-m", "gpu", "--collect-only", "-q", "-p", "no:cacheprovider"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    found = {line.split(":")[0] for line in listed.splitlines() if line.startswith("tests/")}
+    without_triton = set() if importlib.util.find_spec("triton") else {"tests/unit/test_toeplitz_triton.py"}
+    assert found == set(TESTS) - without_triton
 
 
 def test_an_unknown_measurement_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
