@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pytest
 import torch
 
 from benchmarks.bfloat16_error import errors
 from benchmarks.epoch import ours, sequences, training
-from benchmarks.gpu.session import Measurement, Setting, WrongError
+from benchmarks.gpu.session import Measurement, NotHereError, Setting, WrongError
 from benchmarks.gpu.speed import BATCH, STUDIED, chain_inputs, require_kernels, worst_difference
 from benchmarks.long_convolution import there_and_back
 from hyena import gated_convolution as gates
@@ -74,6 +75,8 @@ def tests(path: str, chosen: str, setting: Setting) -> dict[str, Any]:
     counts = {outcome: sum(row["outcome"] == outcome for row in rows) for outcome in ("passed", "failed", "skipped")}
     line = ", ".join(f"{number} {outcome}" for outcome, number in counts.items())
     result = {"line": line, **counts, "seconds": round(time.monotonic() - started, 1), "tests": rows}
+    if ended == pytest.ExitCode.NO_TESTS_COLLECTED and counts["skipped"] and not on_gpu:
+        raise NotHereError(f"the whole file is skipped: {rows[0]['said']}")
     if ended != 0:
         wrong = next((row["test"] for row in rows if row["outcome"] == "failed"), f"pytest ended with {ended}")
         raise WrongError(f"{line}; first: {wrong}", result)

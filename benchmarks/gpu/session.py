@@ -173,7 +173,9 @@ def last_line(error: str | None) -> str:
 def _line(measurement: Measurement, answer: Answer) -> str:
     said = (answer.result or {}).get("line", "") if answer.status == Status.MEASURED else last_line(answer.error)
     noted = f" ({len(answer.warnings)} warnings)" if answer.warnings else ""
-    return f"{measurement.name}: {answer.status} in {answer.seconds:.1f} s{noted}; {said}".rstrip("; ")
+    return f"{measurement.name}: {answer.status} in {answer.seconds:.1f} s{noted}; {' '.join(said.split())}".rstrip(
+        "; "
+    )
 
 
 def _kept(path: Path, setting: Setting) -> bool:
