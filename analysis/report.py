@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from analysis import published
 from analysis.files import bundle, write_whole
 from analysis.results import Folder, ResultsError, load, one_line
+from hyena import terminal
 
 if TYPE_CHECKING:
     from analysis.build import Report
@@ -119,19 +120,18 @@ def _requested(arguments: argparse.Namespace) -> Report:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     arguments = _arguments(argv)
+    return terminal.command(lambda: _report(arguments), "interrupted; the page on disk is the last whole one")
+
+
+def _report(arguments: argparse.Namespace) -> int:
     try:
         report = _requested(arguments)
-    except ResultsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        print(f"error: {arguments.results}: cannot be read ({one_line(error)})", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the page on disk is the last whole one", file=sys.stderr)
-        return 130
+        raise ResultsError(f"{arguments.results}: cannot be read ({one_line(error)})") from error
     print(f"{report.headline}\n{arguments.output}")
-    return 0
+    return terminal.DONE
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from hyena.errors import InputError
 from sweep.layout import COMPACT, complete_parts, opened, part_file
 from sweep.schema import EPOCHS, PLAN, PRETRAINING, RUNS, SCHEMA_VERSION
 
@@ -42,7 +43,7 @@ _UNREADABLE = "not a readable Parquet file"
 READ_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError)
 
 
-class ResultsError(ValueError):
+class ResultsError(InputError):
     """Results that cannot be reported on; the message is one line: what, where, and what would be right."""
 
 

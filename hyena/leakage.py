@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from hyena import terminal
 from hyena.datasets import Dataset, DatasetSource, load_dataset
 from hyena.errors import InputError
 from hyena.intervals import interval_flags, read_intervals
@@ -237,15 +238,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("-o", "--output", type=Path, help="write the counts to this Parquet file")
     parser.add_argument("--sequences", type=Path, help="write which sequences have partners to this Parquet file")
     options = parser.parse_args(arguments)
-    try:
-        _run(options)
-    except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return terminal.command(lambda: _run(options))
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
     tables = []
     path = Path(options.dataset)
     name = path.name if path.exists() else options.dataset
@@ -265,6 +261,7 @@ def _run(options: argparse.Namespace) -> None:
     print(describe(pa.concat_tables(tables)))
     if options.output:
         _write(pa.concat_tables(tables), options.output)
+    return terminal.DONE
 
 
 def _write(table: pa.Table, path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any, get_args
 
 import torch
 
+from hyena import terminal
 from hyena.checkpoint import save_weights
 from hyena.config import BESIDE_THE_SHAPE, PUBLISHED, HyenaConfig, published
 from hyena.corpus import read_corpus
@@ -32,17 +33,9 @@ SHAPE = ("d_model", "n_layer", "l_max")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Exit code 0 when the weights are written, 1 when the loss ran away, 2 for a wrong request."""
     options = _parser().parse_args(arguments)
-    try:
-        return _pretrain(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except TrainingError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from where it last saved", file=sys.stderr)
-        return 130
+    return terminal.command(
+        lambda: _pretrain(options), "interrupted; the same command goes on from where it last saved"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -93,11 +86,15 @@ def _pretrain(options: argparse.Namespace) -> int:
         run.resume(saved["run"])
         print(f"goes on from step {run.history[-1].step}", flush=True)
     options.output.mkdir(parents=True, exist_ok=True)
-    _train(run, checkpoint, recipe)
+    try:
+        _train(run, checkpoint, recipe)
+    except TrainingError as error:
+        terminal.say(f"failed: {error}")
+        return terminal.FAILED
     digest = save_weights(run.model.backbone, model_config, options.output)
     checkpoint.unlink(missing_ok=True)
     print(f"weights {digest[:16]} in {options.output}")
-    return 0
+    return terminal.DONE
 
 
 def _train(run: Pretraining, checkpoint: Path, recipe: str) -> None:

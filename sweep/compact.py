@@ -18,10 +18,10 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hyena.errors import InputError
+from hyena import terminal
 from sweep.layout import COMPACT, PART_TABLES, complete_parts, part_file
 from sweep.schema import EPOCHS, PREDICTIONS, RUNS
-from sweep.store import TEMPORARY, Store, StoreError, parquet_file, writer_options
+from sweep.store import TEMPORARY, Store, parquet_file, writer_options
 
 #: Bytes of small files that go into one part: what is held in memory at once.
 PART_BYTES = 64_000_000
@@ -46,16 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sweep.compact", description="Put many small files into few.")
     parser.add_argument("results", metavar="RESULTS", help="folder, s3:// or gs://")
     options = parser.parse_args(arguments)
-    try:
-        store = Store(options.results, PATIENCE_S)
-        store.known_study()
-        done = compact(store)
-    except (InputError, StoreError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return terminal.command(lambda: _compact(options.results))
+
+
+def _compact(results: str) -> int:
+    store = Store(results, PATIENCE_S)
+    store.known_study()
+    done = compact(store)
     left = f"; {done.left} left as they are: failed, or without all their files" if done.left else ""
     print(f"{done.runs} runs put into {done.parts} parts, {done.deleted} files deleted{left}")
-    return 0
+    return terminal.DONE
 
 
 def compact(store: Store, part_bytes: int = PART_BYTES) -> Compaction:

@@ -43,8 +43,8 @@ from ray._private import ray_constants, worker  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 from rich.console import Console  # noqa: E402
 
+from hyena import terminal  # noqa: E402
 from hyena.datasets import is_present  # noqa: E402
-from hyena.errors import InputError  # noqa: E402
 from hyena.leakage import audit  # noqa: E402
 from sweep import memory, provenance, weights  # noqa: E402
 from sweep.compact import compact  # noqa: E402
@@ -61,7 +61,7 @@ from sweep.trials import DataFacts, DataSpec, RunSpec, data_spec, facts_of, load
 from sweep.words import duration  # noqa: E402
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "studies" / "quickstart.toml"
-DONE, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
+DONE, SOME_FAILED = terminal.DONE, terminal.FAILED
 #: Deaths of its worker without getting further that a run survives in one call of Tune, and such calls before it fails.
 WORKER_DEATHS, FRUITLESS_ROUNDS = 3, 2
 #: Runs in small files from which on a sweep ends with putting these into few: a reader opens three for each run.
@@ -72,22 +72,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code: 0 all there, 1 some runs failed, 2 wrong request, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(words)
-    console = Console(highlight=False, markup=False)  # what stands in brackets is text
     signal.signal(signal.SIGTERM, _as_interrupt)
+    again = shlex.join(["python", "-m", "sweep.run", *words])
+    return terminal.command(lambda: _sweep(options), f"interrupted; what is done is kept. Go on with: {again}")
+
+
+def _sweep(options: argparse.Namespace) -> int:
     try:
         study = load_study(options.study, tuple(options.set))
-        sweep = Sweep(study, options, console)
+        sweep = Sweep(study, options, terminal.console())
         return sweep.show_plan() if options.plan else sweep.run()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return WRONG_REQUEST
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        print(f"stopped: {error}; what is done is kept", file=sys.stderr)
+        terminal.say(f"stopped: {terminal.printable(str(error))}; what is done is kept")
         return SOME_FAILED
-    except KeyboardInterrupt:
-        again = shlex.join(["python", "-m", "sweep.run", *words])
-        console.print(f"\ninterrupted; what is done is kept. Go on with: {again}", soft_wrap=True)
-        return INTERRUPTED
     finally:
         ray.shutdown()
 

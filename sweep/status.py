@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hyena.errors import InputError
+from hyena import terminal
 from sweep.store import TEMPORARY, Store
 from sweep.words import duration, run_name
 
@@ -35,11 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sweep.status", description="What a results folder holds.")
     parser.add_argument("results", metavar="RESULTS", help="folder, s3:// or gs://")
     options = parser.parse_args(arguments)
-    try:
-        return _report(Store(options.results), Console(highlight=False))
-    except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return terminal.command(lambda: _report(Store(options.results), terminal.console()))
 
 
 def _report(store: Store, console: Console) -> int:
@@ -55,7 +51,7 @@ def _report(store: Store, console: Console) -> int:
     console.print(f"study {name} in {store.uri}", soft_wrap=True)
     console.print(_cells(planned, rows, begun))
     for line in (_summary(len(planned), rows, begun, datetime.now(UTC)), *failures(planned, rows)):
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
     return 0 if all(rows.get(i, {}).get("status") == "done" for i in planned) else 1
 
 

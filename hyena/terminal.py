@@ -1,0 +1,137 @@
+"""What every command prints and how it ends: one frame around all of them, and one console.
+
+A command's words may hold names that a user chose, paths of any bytes, and letters that the terminal lacks. Nothing of
+them is ever markup, and none of them ends a command: a letter that cannot be encoded is written as its nearest ASCII
+form, a byte of a path that is not UTF-8 as an escape. Imports neither torch nor Ray, so that every command can use it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import select
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, TextIO
+
+from hyena.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DONE, FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
+#: What a shell reports of a program that the closing of its output ended (128 + SIGPIPE).
+OUTPUT_CLOSED = 141
+
+#: Letters of our own that a terminal without UTF-8 lacks.
+ASCII_FORMS = str.maketrans(
+    {
+        "·": "-", "–": "-", "—": "-", "−": "-", "━": "-", "…": "...", "×": "x", "Δ": "delta ", "±": "+/-", "≤": "<=",
+        "≥": ">=", "█": "#", "░": ".", "’": "'", "‘": "'", "“": '"', "”": '"',
+    }
+)  # fmt: skip
+
+
+def command(body: Callable[[], int], interrupted: str = "interrupted") -> int:
+    """Run the body of a command, and return the exit code of the process.
+
+    Args:
+        body: does the work and returns the exit code. It may raise InputError for a wrong request; an error of the
+            operating system or of decoding that reaches this place is one, too.
+        interrupted: what Ctrl-C says.
+
+    Every such error is one line on standard error. An output that was closed early (`… | head`) ends the command
+    without a word.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        _encode_all(stream)
+    try:
+        code = body()
+        sys.stdout.flush()
+    except InputError as error:
+        code = _fail(str(error))
+    except (OSError, UnicodeError) as error:
+        if isinstance(error, BrokenPipeError) and _is_closed(sys.stdout):
+            _discard(sys.stdout)  # else the interpreter complains about what is left in the buffer
+            return OUTPUT_CLOSED
+        code = _fail(os_fault(error) if isinstance(error, OSError) else f"text that cannot be decoded: {error}")
+    except KeyboardInterrupt:
+        say(f"\n{interrupted}" if sys.stderr.isatty() else interrupted)  # a terminal shows ^C on the line
+        code = INTERRUPTED
+    return code
+
+
+def console() -> Console:
+    """Rich's console on standard output: it colours what the code marks, and takes no word of a user for markup."""
+    from rich.console import Console  # not at the top: most commands do without
+
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def say(text: str) -> None:
+    """A line on standard error, where anybody reads it."""
+    with suppress(BrokenPipeError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """`text` on one line, control characters (which could move a terminal's cursor) written as escapes."""
+    return "".join(c if c.isprintable() or _is_surrogate(c) else ascii(c)[1:-1] for c in " ".join(text.split()))
+
+
+def os_fault(error: OSError) -> str:
+    """An error of the operating system as "PATH: reason"."""
+    reason = error.strerror or str(error) or type(error).__name__
+    places = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    return f"{' and '.join(places)}: {reason[0].lower()}{reason[1:]}" if places else reason
+
+
+def _fail(text: str) -> int:
+    say(f"error: {printable(text)}")
+    return WRONG_REQUEST
+
+
+def _encode_all(stream: TextIO) -> None:
+    """Let a stream write what its encoding lacks, one way or another."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors=_ERRORS)
+
+
+def _nearest_ascii(error: UnicodeError) -> tuple[str, int]:
+    """The error handler of the streams."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return "".join(map(_ascii_form, letters)), error.end
+
+
+def _ascii_form(letter: str) -> str:
+    if _is_surrogate(letter):  # a byte of a file's name that is not UTF-8
+        return f"\\x{ord(letter) - 0xDC00:02x}" if ord(letter) >= 0xDC80 else "?"
+    form = letter.translate(ASCII_FORMS)
+    return form if form.isascii() else "?"
+
+
+def _is_surrogate(letter: str) -> bool:
+    return "\ud800" <= letter <= "\udfff"
+
+
+_ERRORS = "hyena.nearest_ascii"
+codecs.register_error(_ERRORS, _nearest_ascii)
+
+
+def _is_closed(stream: TextIO) -> bool:
+    """Whether nobody reads what is written to a pipe."""
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), select.POLLOUT)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    except (OSError, ValueError, AttributeError):  # no descriptor, or a system without poll
+        return False
+
+
+def _discard(stream: TextIO) -> None:
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a descriptor is wanted
+        os.dup2(nowhere.fileno(), stream.fileno())
