@@ -119,8 +119,7 @@ def _requested(arguments: argparse.Namespace) -> Report:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    arguments = _arguments(argv)
-    return terminal.command(lambda: _report(arguments), "interrupted; the page on disk is the last whole one")
+    return terminal.command(lambda: _report(_arguments(argv)), "interrupted; the page on disk is the last whole one")
 
 
 def _report(arguments: argparse.Namespace) -> int:

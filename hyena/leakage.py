@@ -237,8 +237,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kmer", type=int, default=60, help="letters in a row that count as shared (32 … 64)")
     parser.add_argument("-o", "--output", type=Path, help="write the counts to this Parquet file")
     parser.add_argument("--sequences", type=Path, help="write which sequences have partners to this Parquet file")
-    options = parser.parse_args(arguments)
-    return terminal.command(lambda: _run(options))
+    return terminal.command(lambda: _run(parser.parse_args(arguments)))
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -32,9 +32,9 @@ SHAPE = ("d_model", "n_layer", "l_max")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Exit code 0 when the weights are written, 1 when the loss ran away, 2 for a wrong request."""
-    options = _parser().parse_args(arguments)
     return terminal.command(
-        lambda: _pretrain(options), "interrupted; the same command goes on from where it last saved"
+        lambda: _pretrain(_parser().parse_args(arguments)),
+        "interrupted; the same command goes on from where it last saved",
     )
 
 

@@ -37,8 +37,8 @@ def command(body: Callable[[], int], interrupted: str = "interrupted") -> int:
     """Run the body of a command, and return the exit code of the process.
 
     Args:
-        body: does the work and returns the exit code. It may raise InputError for a wrong request; an error of the
-            operating system or of decoding that reaches this place is one, too.
+        body: reads the arguments, does the work and returns the exit code. It may raise InputError for a wrong
+            request; an error of the operating system or of decoding that reaches this place is one, too.
         interrupted: what Ctrl-C says.
 
     Every such error is one line on standard error. An output that was closed early (`… | head`) ends the command

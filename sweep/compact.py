@@ -45,8 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Exit code 0, or 2 for a folder that is no results or a store that refuses."""
     parser = argparse.ArgumentParser(prog="python -m sweep.compact", description="Put many small files into few.")
     parser.add_argument("results", metavar="RESULTS", help="folder, s3:// or gs://")
-    options = parser.parse_args(arguments)
-    return terminal.command(lambda: _compact(options.results))
+    return terminal.command(lambda: _compact(parser.parse_args(arguments).results))
 
 
 def _compact(results: str) -> int:

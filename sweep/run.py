@@ -71,10 +71,11 @@ MANY_RUNS = 1_000
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code: 0 all there, 1 some runs failed, 2 wrong request, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser().parse_args(words)
     signal.signal(signal.SIGTERM, _as_interrupt)
     again = shlex.join(["python", "-m", "sweep.run", *words])
-    return terminal.command(lambda: _sweep(options), f"interrupted; what is done is kept. Go on with: {again}")
+    return terminal.command(
+        lambda: _sweep(_parser().parse_args(words)), f"interrupted; what is done is kept. Go on with: {again}"
+    )
 
 
 def _sweep(options: argparse.Namespace) -> int:

@@ -34,8 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Exit code 0 when everything planned is done, 1 when not, 2 for a folder that is no results."""
     parser = argparse.ArgumentParser(prog="python -m sweep.status", description="What a results folder holds.")
     parser.add_argument("results", metavar="RESULTS", help="folder, s3:// or gs://")
-    options = parser.parse_args(arguments)
-    return terminal.command(lambda: _report(Store(options.results), terminal.console()))
+    return terminal.command(lambda: _report(Store(parser.parse_args(arguments).results), terminal.console()))
 
 
 def _report(store: Store, console: Console) -> int:

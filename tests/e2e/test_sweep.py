@@ -126,7 +126,7 @@ def test_an_interrupted_sweep_keeps_what_is_done_and_says_how_to_go_on(small: Pa
     with subprocess.Popen(command(small, *many), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         wait_for_rows(results, 2, process)
         process.send_signal(way)
-        said = process.communicate(timeout=60)[0].decode()
+        said = process.communicate(timeout=60)[1].decode()
     assert process.returncode == 130
     assert "Go on with: python -m sweep.run" in said
     assert 2 <= len(rows(results)) < 12

@@ -108,3 +108,11 @@ def test_every_command_is_within_the_frame(module):
     source = (ROOT / Path(*module.split("."))).with_suffix(".py").read_text()
     assert source.count("return terminal.command(") == 1
     assert "except KeyboardInterrupt" not in source or module == "analysis.report"
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_every_command_prints_its_help_on_a_terminal_without_utf8(module):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
+    found = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, cwd=ROOT, env=environment)
+    assert (found.returncode, found.stderr) == (0, b"")
+    assert found.stdout.startswith(f"usage: python -m {module}".encode())
