@@ -6,7 +6,7 @@ that it can be memory-mapped, shared by all processes of a machine, and indexed 
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -201,15 +201,38 @@ def with_validation(dataset: Dataset, fraction: float, split_seed: int) -> Datas
         raise InputError(f"validation fraction {fraction}: must lie in 0 ≤ fraction < 1")
     if dataset.validation is not None or fraction == 0:
         return dataset
+    counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
+    if fault := too_rare(dataset.classes, counts.tolist(), fraction):
+        raise InputError(f"data set {dataset.name!r}: {fault}")
     chosen = _choose(dataset, fraction, f"validation:{split_seed}")
-    left = np.bincount(dataset.train.labels[~chosen], minlength=len(dataset.classes))
-    if not left.all():
-        raise InputError(
-            f"data set {dataset.name!r}: a validation fraction of {fraction} leaves class "
-            f"{dataset.classes[int(np.argmin(left))]!r} without a training sequence"
-        )
     train, validation = (dataset.train.take(np.flatnonzero(part)) for part in (~chosen, chosen))
     return replace(dataset, train=train, validation=validation)
+
+
+def too_rare(classes: Sequence[str], counts: Sequence[int], fraction: float) -> str | None:
+    """Why no validation split can be cut: a class of which nothing would be left to learn from; None where it can.
+
+    Args:
+        counts: training sequences of each class.
+        fraction: as in `with_validation`; 0 cuts nothing.
+
+    Returns:
+        The end of an error message: the class, its count, and what to set.
+    """
+    if fraction == 0:
+        return None
+    for name, count, cut in zip(classes, counts, _quota(counts, fraction).tolist(), strict=True):
+        if count <= cut:
+            return (
+                f"class {name!r} has {count:,} training sequence{'s' * (count != 1)}, and a validation fraction of "
+                f"{fraction} leaves none: set training.validation_fraction = 0 or bring a validation split"
+            )
+    return None
+
+
+def _quota(counts: Sequence[int] | Integers, fraction: float) -> Integers:
+    """int64 [C]: how many examples of each class a fraction is: rounded, at least one."""
+    return np.maximum(1, np.floor(fraction * np.asarray(counts, np.int64) + 0.5)).astype(np.int64)
 
 
 def training_subset(dataset: Dataset, fraction: float, split_seed: int) -> Dataset:
@@ -237,8 +260,7 @@ def _choose(dataset: Dataset, fraction: float, stream: str) -> NDArray[np.bool_]
     counts = np.bincount(labels, minlength=len(dataset.classes))
     rank = np.empty(len(labels), np.int64)
     rank[order] = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
-    quota = np.maximum(1, np.floor(fraction * counts + 0.5)).astype(np.int64)
-    return rank < quota[labels]
+    return rank < _quota(counts, fraction)[labels]
 
 
 def random_keys(n: int, stream: str) -> NDArray[np.uint64]:

@@ -13,6 +13,7 @@ from hyena.sequences import (
     dataset_from_sequences,
     pack,
     random_keys,
+    too_rare,
     training_subset,
     with_validation,
 )
@@ -102,10 +103,39 @@ def test_validation_that_is_there_is_kept():
 
 
 def test_validation_must_leave_something_to_learn_from():
-    with pytest.raises(InputError, match="'positive' without a training sequence"):
-        with_validation(random_dataset((60, 4)), 0.99, 0)
+    expected = (
+        "data set 'made': class 'positive' has 4 training sequences, and a validation fraction of 0.99 leaves none: "
+        "set training.validation_fraction = 0 or bring a validation split"
+    )
+    with pytest.raises(InputError) as caught:
+        with_validation(random_dataset((600, 4)), 0.99, 0)
+    assert str(caught.value) == expected
     with pytest.raises(InputError, match="0 ≤ fraction < 1"):
         with_validation(random_dataset(), 1.0, 0)
+
+
+@pytest.mark.parametrize("count", range(1, 5))
+@pytest.mark.parametrize("fraction", [0, 0.01, 0.1, 0.5, 0.9])
+def test_too_rare_says_beforehand_what_the_cut_would_do(count, fraction):
+    dataset = random_dataset((40, 4))  # class 1: some of 4
+    rows = np.flatnonzero(np.cumsum(dataset.train.labels) <= count)
+    dataset = replace(dataset, train=dataset.train.take(rows))
+    counts = np.bincount(dataset.train.labels, minlength=2).tolist()
+    fault = too_rare(dataset.classes, counts, fraction)
+    if fault is None:
+        assert np.bincount(with_validation(dataset, fraction, 0).train.labels, minlength=2).all()
+    else:
+        with pytest.raises(InputError, match="leaves none: set training.validation_fraction = 0"):
+            with_validation(dataset, fraction, 0)
+
+
+def test_a_single_sequence_of_a_class_is_too_rare_to_cut():
+    assert too_rare(("0", "1", "2"), (50, 2, 1), 0.1) == (
+        "class '2' has 1 training sequence, and a validation fraction of 0.1 leaves none: "
+        "set training.validation_fraction = 0 or bring a validation split"
+    )
+    assert too_rare(("0", "1"), (50, 2), 0.1) is None
+    assert too_rare(("0", "1"), (50, 1), 0) is None
 
 
 def test_training_subsets_are_stratified_and_nested():
