@@ -16,6 +16,8 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hyena.config import HyenaConfig
 from hyena.datasets import DatasetSource, load_dataset
 from hyena.errors import InputError
@@ -44,14 +46,31 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What the plan needs to know of a data set without holding it."""
+    """What the plan needs to know of a data set without holding it.
+
+    Attributes:
+        digest: SHA-256 of its content.
+        classes: names of the classes.
+        class_counts: training sequences of each class, those included that a validation split will be cut from.
+        longest: letters of the longest sequence, in base pairs.
+        validation_examples: sequences of the validation split that the data set brings; 0 where it brings none.
+        test_examples: sequences of the test split.
+    """
 
     digest: str
-    num_classes: int
+    classes: tuple[str, ...]
+    class_counts: tuple[int, ...]
     longest: int
-    train_examples: int
-    validation_examples: int  # that the data set brings; a cut from the training split counts there
+    validation_examples: int
     test_examples: int
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def train_examples(self) -> int:
+        return sum(self.class_counts)
 
 
 @dataclass(frozen=True)
@@ -145,9 +164,15 @@ def load_data(spec: DataSpec) -> Dataset:
 
 
 def facts_of(dataset: Dataset) -> DataFacts:
-    validation = len(dataset.validation) if dataset.validation is not None else 0
-    counts = len(dataset.train), validation, len(dataset.test)
-    return DataFacts(dataset.digest, len(dataset.classes), dataset.longest, *counts)
+    """What the plan needs to know of a data set."""
+    return DataFacts(
+        digest=dataset.digest,
+        classes=dataset.classes,
+        class_counts=tuple(np.bincount(dataset.train.labels, minlength=len(dataset.classes)).tolist()),
+        longest=dataset.longest,
+        validation_examples=len(dataset.validation) if dataset.validation is not None else 0,
+        test_examples=len(dataset.test),
+    )
 
 
 def corpus_of(study: Study) -> Corpus:
