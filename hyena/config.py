@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from hyena.errors import InputError
+from hyena.errors import InputError, shown
+from hyena.ranges import MOST_POSITIONS, DropoutRate, Range, require_ranges
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class HyenaConfig:
         n_layer: blocks.
         l_max: positions that the implicit filter is defined for; a longer input is refused. Positions are measured
             against it (``t = n / (l_max - 1)``), so it shapes the filter at any input length.
-        d_inner: channels H of the MLP; 4 · d_model where not given.
+        d_inner: channels H of the MLP; 4 · d_model where not given, or 0.
         emb_dim: features of a position: 1 for time and 2 a frequency band; odd, at least 3.
         filter_order: width of the filter network.
         embed_dropout: probability of dropping a channel of an embedded token, in training.
@@ -31,31 +33,26 @@ class HyenaConfig:
             network, so it does not count when two configurations are compared.
     """
 
-    d_model: int
-    n_layer: int
-    l_max: int
-    d_inner: int = 0
-    emb_dim: int = 5
-    filter_order: int = 64
-    embed_dropout: float = 0.1
-    resid_dropout: float = 0.0
-    layer_norm_eps: float = 1e-5
+    d_model: Annotated[int, Range(ge=1, le=16_384)]
+    n_layer: Annotated[int, Range(ge=1, le=1_000)]
+    l_max: Annotated[int, Range(ge=2, le=MOST_POSITIONS)]
+    d_inner: Annotated[int, Range(ge=0, le=65_536)] = 0
+    emb_dim: Annotated[int, Range(ge=3, le=1_023)] = 5
+    filter_order: Annotated[int, Range(ge=1, le=16_384)] = 64
+    embed_dropout: DropoutRate = 0.1
+    resid_dropout: DropoutRate = 0.0
+    layer_norm_eps: Annotated[float, Range(gt=0, le=1)] = 1e-5
     checkpoint_activations: bool = field(default=False, compare=False)
 
     #: Letters and special tokens; the embedding table is padded to a multiple of 8 rows, as published.
     vocabulary_rows = 16
 
     def __post_init__(self) -> None:
+        require_ranges(self)
+        if self.emb_dim % 2 == 0:
+            raise InputError(f"emb_dim = {self.emb_dim}: it must be odd (time, and a pair of features per frequency)")
         if self.d_inner == 0:
             object.__setattr__(self, "d_inner", 4 * self.d_model)
-        for name, least in (("d_model", 1), ("n_layer", 1), ("l_max", 2), ("d_inner", 1), ("filter_order", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} = {getattr(self, name)}: it must be at least {least}")
-        if self.emb_dim < 3 or self.emb_dim % 2 == 0:
-            raise InputError(f"emb_dim = {self.emb_dim}: it must be odd and at least 3 (time, and a pair a frequency)")
-        for name in ("embed_dropout", "resid_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name} = {getattr(self, name)}: it must be at least 0 and less than 1")
 
 
 #: The published sizes by name.
@@ -82,5 +79,5 @@ def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
 def published(name: str) -> HyenaConfig:
     """The published size of that exact name; raises InputError with the nearest one."""
     if name not in PUBLISHED:
-        raise InputError(f"unknown model '{name}'; {nearest(name, list(PUBLISHED))}")
+        raise InputError(f"unknown model {shown(name)}; {nearest(name, list(PUBLISHED))}")
     return PUBLISHED[name]

@@ -1,6 +1,9 @@
-"""The one error that means "what was asked for is wrong", as opposed to "the program is wrong"."""
+"""The one error that means "what was asked for is wrong", as opposed to "the program is wrong", and what it quotes."""
 
 from __future__ import annotations
+
+import math
+import reprlib
 
 
 class InputError(ValueError):
@@ -14,3 +17,27 @@ class InputError(ValueError):
 def one_line(error: BaseException) -> str:
     """The first line of what an error says, or its kind."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+class _Shortened(reprlib.Repr):
+    """`repr` of any value in about a hundred characters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = 80
+        self.maxlevel = 2
+
+    def repr_bool(self, x: bool, level: int) -> str:
+        """As TOML and JSON write it."""
+        return str(x).lower()
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Python refuses to write out whole numbers of more than 4,300 digits."""
+        if x.bit_length() < 256:
+            return repr(x)
+        digits = math.floor((x.bit_length() - 1) * math.log10(2)) + 1
+        return f"<a whole number of {digits + (abs(x) >= 10**digits)} digits>"
+
+
+#: A value as an error quotes it: on one line, control characters written as escapes, and shortened where it is long.
+shown = _Shortened().repr

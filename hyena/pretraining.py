@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -26,6 +26,17 @@ from hyena.errors import InputError
 from hyena.model import LanguageModel, initialise
 from hyena.optimisation import mixed_precision, optimizer_for, restore, snapshot, update
 from hyena.randomness import stream
+from hyena.ranges import (
+    INT32,
+    MOST_POSITIONS,
+    Fraction,
+    GradientClip,
+    LearningRate,
+    Range,
+    Seed,
+    WeightDecay,
+    require_ranges,
+)
 from hyena.recipe import Precision, TrainingConfig, learning_rate
 from hyena.tokenizer import COMPLEMENT, A, T
 from hyena.training import TrainingError
@@ -55,29 +66,28 @@ class PretrainingConfig:
         precision: of matrix products; "auto" is bfloat16 on a GPU and float32 elsewhere.
     """
 
-    steps: int
-    length: int = 1_000
-    batch_size: int = 64
-    seed: int = 0
-    learning_rate: float = 6e-4
-    final_learning_rate: float = 6e-5
-    warmup_fraction: float = 0.01
-    weight_decay: float = 0.1
-    gradient_clip: float = 1.0
-    reverse_complement: float = 0.5
-    validation_fraction: float = 0.05
+    steps: Annotated[int, Range(ge=1, le=INT32)]
+    length: Annotated[int, Range(ge=1, le=MOST_POSITIONS)] = 1_000
+    batch_size: Annotated[int, Range(ge=1, le=1_000_000)] = 64
+    seed: Seed = 0
+    learning_rate: LearningRate = 6e-4
+    final_learning_rate: LearningRate = 6e-5
+    warmup_fraction: Fraction = 0.01
+    weight_decay: WeightDecay = 0.1
+    gradient_clip: GradientClip = 1.0
+    reverse_complement: Fraction = 0.5
+    validation_fraction: Annotated[float, Range(gt=0, lt=1)] = 0.05
     hold_out: tuple[str, ...] = ()
-    validation_bases: int = 2_000_000
-    log_every: int = 50
+    validation_bases: Annotated[int, Range(ge=1, le=10**12)] = 2_000_000
+    log_every: Annotated[int, Range(ge=1, le=INT32)] = 50
     precision: PretrainingPrecision = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "length", "batch_size", "validation_bases", "log_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"pretraining {name} = {getattr(self, name)}: it must be at least 1")
-        if not 0 < self.validation_fraction < 1:
+        require_ranges(self)
+        if self.batch_size * self.length > INT32:
             raise InputError(
-                f"pretraining validation_fraction = {self.validation_fraction}: it must be between 0 and 1"
+                f"batch_size = {self.batch_size} and length = {self.length}: a step would take "
+                f"{self.batch_size * self.length} nucleotides; it must be at most {INT32}"
             )
 
     @property

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from hyena.errors import InputError
 from hyena.model import Padding, Pooling
+from hyena.ranges import INT32, Fraction, GradientClip, LearningRate, Range, WeightDecay, require_ranges
 
 Precision = Literal["float32", "bfloat16"]
 SplitRule = Literal["official", "regroup"]
 Batching = Literal["shuffled", "like_length"]
+
+Epochs = Annotated[int, Range(ge=1, le=1_000_000)]
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class TrainingConfig:
 
     Attributes:
         epochs: passes over the training split.
-        batch_size: sequences per step.
+        batch_size: sequences per step; the last step of an epoch takes what is left.
         learning_rate, final_learning_rate, warmup_learning_rate: peak, last and first rate of the schedule.
         warmup_fraction: share of all steps in the linear warm-up.
         weight_decay: AdamW's, on everything but the implicit filter.
@@ -41,42 +44,26 @@ class TrainingConfig:
         precision: of matrix products; residual, normalisation and long convolution stay in float32.
     """
 
-    epochs: int
-    batch_size: int = 256
-    learning_rate: float = 6e-4
-    final_learning_rate: float = 6e-5
-    warmup_learning_rate: float = 1e-6
-    warmup_fraction: float = 0.01
-    weight_decay: float = 0.1
-    gradient_clip: float = 1.0
-    max_length: int | None = None
+    epochs: Epochs
+    batch_size: Annotated[int, Range(ge=1, le=INT32)] = 256
+    learning_rate: LearningRate = 6e-4
+    final_learning_rate: LearningRate = 6e-5
+    warmup_learning_rate: LearningRate = 1e-6
+    warmup_fraction: Fraction = 0.01
+    weight_decay: WeightDecay = 0.1
+    gradient_clip: GradientClip = 1.0
+    max_length: Annotated[int, Range(ge=1, le=INT32)] | None = None
     padding: Padding = "right"
     pooling: Pooling = "real"
-    reverse_complement: float = 0.5
+    reverse_complement: Fraction = 0.5
     batching: Batching = "shuffled"
     split: SplitRule = "official"
-    validation_fraction: float = 0.1
-    train_fraction: float = 1.0
+    validation_fraction: Annotated[float, Range(ge=0, lt=1)] = 0.1
+    train_fraction: Annotated[float, Range(gt=0, le=1)] = 1.0
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} = {getattr(self, name)}: it must be at least 1")
-        for name in ("learning_rate", "final_learning_rate", "warmup_learning_rate", "gradient_clip"):
-            if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
-                raise InputError(f"{name} = {getattr(self, name)}: it must be more than 0")
-        for name in ("warmup_fraction", "reverse_complement"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} = {getattr(self, name)}: it must be from 0 to 1")
-        if not 0 <= self.validation_fraction < 1:
-            raise InputError(f"validation_fraction = {self.validation_fraction}: it must be at least 0 and less than 1")
-        if not 0 < self.train_fraction <= 1:
-            raise InputError(f"train_fraction = {self.train_fraction}: it must be more than 0 and at most 1")
-        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
-            raise InputError(f"weight_decay = {self.weight_decay}: it must be at least 0")
-        if self.max_length is not None and self.max_length < 1:
-            raise InputError(f"max_length = {self.max_length}: it must be at least 1")
+        require_ranges(self)
         if self.batching == "like_length" and not self.padding_leaves_no_trace:
             raise InputError(
                 f'batching = "like_length": with padding = "{self.padding}" and pooling = "{self.pooling}" padding is '

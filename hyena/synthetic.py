@@ -15,17 +15,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
 from hyena.config import nearest
 from hyena.errors import InputError
 from hyena.randomness import numpy_stream
+from hyena.ranges import Range, Seed, require_ranges
 from hyena.sequences import Dataset, dataset_from_sequences
 
 LETTERS = np.frombuffer(b"ACGT", dtype=np.uint8)
 MOTIF_LENGTH, MOTIFS, MOTIF_MUTATION = 10, 6, 0.05
 CODONS, FRAME_BREAK_EVERY = 64, 6
+#: Letters of all sequences of a task, which are drawn one by one in Python and held in memory.
+MOST_TASK_BASES = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -39,21 +43,20 @@ class SyntheticConfig:
         train_examples, test_examples: labelled sequences of each task, half of them in each class.
     """
 
-    seed: int = 0
-    genome_bases: int = 400_000
-    sequence_length: int = 120
-    train_examples: int = 400
-    test_examples: int = 400
+    seed: Seed = 0
+    genome_bases: Annotated[int, Range(ge=10_000, le=100_000_000)] = 400_000
+    sequence_length: Annotated[int, Range(ge=40, le=1_000_000)] = 120
+    train_examples: Annotated[int, Range(ge=4, le=1_000_000)] = 400
+    test_examples: Annotated[int, Range(ge=4, le=1_000_000)] = 400
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("genome_bases", 10_000),
-            ("sequence_length", 40),
-            ("train_examples", 4),
-            ("test_examples", 4),
-        ):
-            if getattr(self, name) < least:
-                raise InputError(f"synthetic.{name} = {getattr(self, name)}: it must be at least {least}")
+        require_ranges(self)
+        bases = (self.train_examples + self.test_examples) * self.sequence_length
+        if bases > MOST_TASK_BASES:
+            raise InputError(
+                f"train_examples, test_examples and sequence_length: a task would have {bases} nucleotides; "
+                f"it must have at most {MOST_TASK_BASES}, for tasks are made in memory"
+            )
 
 
 class Genome:

@@ -1,0 +1,33 @@
+"""What errors quote: on one line, and in short."""
+
+from typing import Any
+
+import pytest
+
+from hyena.errors import shown
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a\x1b\n", r"'a\x1b\n'"),
+        ("\udcff", r"'\udcff'"),
+        (True, "true"),
+        (2**63, "9223372036854775808"),
+        (10**5_000, "<a whole number of 5001 digits>"),
+        (1 - 10**5_000, "<a whole number of 5000 digits>"),
+        ([10**5_000 - 1, 1], "[<a whole number of 5000 digits>, 1]"),
+        ({"a": {"b": {"c": {}}}}, "{'a': {'b': {...}}}"),
+        (list(range(9)), "[0, 1, 2, 3, 4, 5, ...]"),
+    ],
+    ids=range(9),  # the values themselves cannot all be written out
+)
+def test_a_value_is_shown_on_one_line(value: Any, text: str) -> None:
+    assert shown(value) == text
+
+
+def test_a_long_text_is_shown_by_its_ends() -> None:
+    text = shown("a" * 5_000 + "z")
+    assert len(text) == 80
+    assert text.startswith("'aaa")
+    assert text.endswith("az'")
