@@ -16,6 +16,7 @@ from hyena.batches import padded, reverse_complement
 from hyena.catalogue import OFFICIAL
 from hyena.download import download
 from hyena.errors import InputError
+from hyena.paths import expanded
 from hyena.sequences import (
     Dataset,
     Split,
@@ -71,7 +72,7 @@ class DatasetSource:
         if self.format not in get_args(Format):
             raise InputError(f"data set format {self.format!r}: must be one of {', '.join(get_args(Format))}")
         if self.path is not None:
-            object.__setattr__(self, "path", Path(self.path).expanduser())
+            object.__setattr__(self, "path", expanded(self.path))
         names = [self.sequence_column, self.label_column, self.split_column, self.id_column]
         for name in names:
             if names.count(name) > 1:

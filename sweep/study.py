@@ -13,7 +13,9 @@
     [resources]     cpus and gpus of one run, and what an hour costs
     [analysis]      margin, epochs: what the report asks
 
-Relative paths count from the folder of the study file. Next: `trials.py`, the runs that a study asks for.
+Relative paths count from the folder of the study file. Models and data sets of one's own have any printable name of
+at most 100 bytes that can stand in a path: a slash parts it (`lab/nano`), and no part is empty, `.` or `..`. The file
+may begin with a byte-order mark. Next: `trials.py`, the runs that a study asks for.
 """
 
 from __future__ import annotations
@@ -22,123 +24,32 @@ import dataclasses
 import itertools
 import json
 import math
+import os
 import re
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
 from hyena.config import BESIDE_THE_SHAPE, PUBLISHED, HyenaConfig, nearest
 from hyena.datasets import OFFICIAL, DatasetSource
-from hyena.errors import InputError
+from hyena.errors import InputError, shown
+from hyena.paths import resolved
 from hyena.pretraining import PretrainingConfig
+from hyena.ranges import Seed
 from hyena.recipe import TrainingConfig
 from hyena.synthetic import TASKS, SyntheticConfig
-from sweep.schema import FROM_WEIGHTS, INITIALISATIONS
-from sweep.toml import build, checked, known_keys
+from hyena.terminal import printable
+from sweep.schema import FROM_WEIGHTS
+from sweep.sections import AUTO, Analysis, Grid, Pretraining, Resources, Weights, require_axis
+from sweep.toml import build, checked, known_keys, read, require_plain
+
+__all__ = ["AUTO", "Analysis", "Grid", "Pretraining", "Resources", "Study", "Weights", "load_study"]
 
 #: TrainingConfig fields that a study sets outside [training].
 GRID_ONLY = ("epochs",)
-
-#: A GPU share that is measured.
-AUTO: Literal["auto"] = "auto"
-
-
-@dataclass(frozen=True)
-class Grid:
-    """What is crossed with what. Every combination is a run."""
-
-    models: tuple[str, ...]
-    datasets: tuple[str, ...]
-    seeds: tuple[int, ...]
-    epochs: tuple[int, ...]
-    init: tuple[str, ...] = ("pretrained", "scratch")
-
-    def __post_init__(self) -> None:
-        for axis in dataclasses.fields(self):
-            values = getattr(self, axis.name)
-            if not values:
-                raise InputError(f"{axis.name} is empty: it must hold at least one value")
-            if len(set(values)) < len(values):
-                raise InputError(f"{axis.name} names a value twice: {list(values)}")
-        for init in self.init:
-            if init not in INITIALISATIONS:
-                raise InputError(f"unknown init '{init}'; {nearest(init, INITIALISATIONS)}")
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What one run gets.
-
-    Attributes:
-        cpus: whole cores of a run.
-        gpus: part of one GPU, where the cluster has any; "auto" measures what each kind of run needs, 0 keeps all runs
-            off the GPUs.
-        runs_per_gpu: most trials that share a GPU when the part is measured.
-        stack: runs of a cell, which differ in their seed alone, that are trained as one model; "auto" measures on GPUs
-            what is fastest, and is 1 on CPUs, where runs then are the same bit for bit however they are grouped.
-        captured: whether training steps are replayed as CUDA graphs: for GPUs alone, and the same numbers to rounding.
-        price_per_hour: that of one GPU (without GPUs: of one core), in any currency; the plan multiplies with it.
-    """
-
-    cpus: int = 1
-    gpus: float | Literal["auto"] = AUTO
-    runs_per_gpu: int = 8
-    stack: int | Literal["auto"] = AUTO
-    captured: bool = False
-    price_per_hour: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.cpus < 1:
-            raise InputError(
-                f"cpus = {self.cpus}: it must be at least 1 (whole cores; a fraction would throttle torch)"
-            )
-        if self.gpus != AUTO and not (0 <= self.gpus <= 1):
-            raise InputError(f'gpus = {self.gpus}: it must be from 0 to 1, or "auto"')
-        if self.runs_per_gpu < 1:
-            raise InputError(f"runs_per_gpu = {self.runs_per_gpu}: it must be at least 1")
-        if self.stack != AUTO and self.stack < 1:
-            raise InputError(f'stack = {self.stack}: it must be at least 1, or "auto"')
-        if self.price_per_hour is not None and not (self.price_per_hour >= 0 and math.isfinite(self.price_per_hour)):
-            raise InputError(f"price_per_hour = {self.price_per_hour}: it must be at least 0")
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """What the report asks: the margin of equivalence in percentage points, and which epochs setting comes first."""
-
-    margin: float = 0.5
-    epochs: int | None = None
-
-    def __post_init__(self) -> None:
-        if not (self.margin > 0 and math.isfinite(self.margin)):
-            raise InputError(f"margin = {self.margin}: it must be more than 0 percentage points")
-
-
-@dataclass(frozen=True)
-class Pretraining:
-    """How the study makes its own weights: from which corpus ("synthetic" or FASTA paths), and how."""
-
-    corpus: str | tuple[str, ...]
-    config: PretrainingConfig
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Which weights the pretrained arms start from, where the study does not make them.
-
-    Attributes:
-        revision: branch, tag or commit of the hub's repositories; None is their main branch.
-        paths: file or folder of weights by the model's name; they go before all that is found by name.
-    """
-
-    revision: str | None = None
-    paths: dict[str, Path] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.revision is not None and not self.revision.strip():
-            raise InputError("revision is empty: it must name a branch, a tag or a commit")
+#: Most combinations that a grid may ask for, and most letters of a study's name.
+MOST_RUNS, MOST_LETTERS = 1_000_000, 100
 
 
 @dataclass(frozen=True)
@@ -153,7 +64,7 @@ class Study:
 
     name: str
     description: str
-    split_seed: int
+    split_seed: Seed
     keep_models: bool
     grid: Grid
     vary: dict[str, tuple[Any, ...]]
@@ -207,49 +118,34 @@ def load_study(path: Path, overrides: tuple[str, ...] = ()) -> Study:
 
     Raises InputError with one line: the file, the key, and what would be right.
     """
-    try:
-        table = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"no study file '{path}'") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: not a readable TOML file: {error}") from None
-    for override in overrides:
-        _override(table, override)
+    table = read(path, overrides)
     try:
         return _study(table, path.resolve().parent, default_name=path.stem)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-
-
-def _override(table: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
-        raise InputError(f"--set {override}: it must be KEY=VALUE, as in --set grid.seeds=[1,2,3]")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()  # a bare word is a string, so that no shell quoting is needed
-    for part in parts[:-1]:
-        table = table.setdefault(part, {})
-        if not isinstance(table, dict):
-            raise InputError(f"--set {override}: '{part}' is no table")
-    table[parts[-1]] = value
+        raise InputError(f"{printable(str(path))}: {error}") from None
 
 
 def _study(table: dict[str, Any], folder: Path, default_name: str) -> Study:
+    table = _with_folded_description(table)
+    require_plain(table)
     known_keys(table, TOP_LEVEL, "the study")
     for name in TABLES:
         if not isinstance(table.get(name, {}), dict):
             raise InputError(f"{name} must be a table: [{name}]")
-    name = checked(str, table.get("name", default_name), "name")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        raise InputError(f"name = '{name}': letters, digits, '_', '.' and '-' only, for it names a folder")
+    for section in ("models", "datasets"):
+        for name in table.get(section, {}):
+            _require_name(name, section)
+    name = checked(str, table["name"], "name") if "name" in table else default_name
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or len(name) > MOST_LETTERS:
+        raise InputError(
+            f"name = {shown(name)}: it must be at most {MOST_LETTERS} letters, digits, '_', '.' and '-', "
+            "a letter or digit first, for it names a folder"
+        )
     grid, vary = _grid(table.get("grid", {}))
     study = Study(
         name=name,
         description=checked(str, table.get("description", ""), "description"),
-        split_seed=checked(int, table.get("split_seed", 0), "split_seed"),
+        split_seed=checked(Seed, table.get("split_seed", 0), "split_seed"),
         keep_models=checked(bool, table.get("keep_models", False), "keep_models"),
         grid=grid,
         vary=vary,
@@ -265,21 +161,44 @@ def _study(table: dict[str, Any], folder: Path, default_name: str) -> Study:
         folder=folder,
     )
     _names_are_known(study)
+    number = math.prod(map(len, study.axes.values()))
+    if number > MOST_RUNS:
+        raise InputError(f"grid: {number} combinations; it must be at most {MOST_RUNS}")
     _exclusions_are_sound(study)
+    _recipes_are_sound(study)
     return study
+
+
+def _with_folded_description(table: dict[str, Any]) -> dict[str, Any]:
+    """The tables with a description of several lines on one line, as plan and report show it; an empty one left out."""
+    text = table.get("description")
+    if not isinstance(text, str):
+        return table
+    folded = re.sub(r"\s*[\n\t]\s*", " ", text).strip()
+    rest = {key: value for key, value in table.items() if key != "description"}
+    return {**rest, "description": folded} if folded else rest
+
+
+def _require_name(name: str, section: str) -> None:
+    """InputError where a model or a data set has a name that cannot stand in a path."""
+    in_a_path = not {"", ".", ".."}.intersection(name.split("/")) and "\\" not in name
+    if not in_a_path or name != name.strip():
+        raise InputError(
+            f"{section}: the name {shown(name)}: it must have neither backslashes nor outer spaces, and may be parted "
+            "by single slashes, as in lab/nano"
+        )
 
 
 def _grid(table: dict[str, Any]) -> tuple[Grid, dict[str, tuple[Any, ...]]]:
     """The grid proper, and the training values that stand in it as lists."""
     axes = [axis.name for axis in dataclasses.fields(Grid)]
-    training = get_type_hints(TrainingConfig)
+    training = get_type_hints(TrainingConfig, include_extras=True)
     known_keys(table, [*axes, *(key for key in training if key not in GRID_ONLY)], "grid")
     grid = build(Grid, {key: value for key, value in table.items() if key in axes}, "grid")
     vary = {}
     for key in table.keys() - set(axes):
         vary[key] = checked(tuple[training[key], ...], table[key], f"grid.{key}")  # type: ignore[valid-type]
-        if not vary[key] or len(set(vary[key])) < len(vary[key]):
-            raise InputError(f"grid.{key}: it must hold at least one value, and none twice")
+        require_axis(vary[key], f"grid.{key}")
     return grid, dict(sorted(vary.items()))
 
 
@@ -296,7 +215,7 @@ def _exclusion(number: int, rule: Any) -> dict[str, tuple[Any, ...]]:
         raise InputError(f'exclude.{number}: it must be a table of lists by the keys of [grid], as in models = ["…"]')
     for key, values in rule.items():
         if not isinstance(values, list):
-            raise InputError(f"exclude.{number}.{key} = {values!r}: it must be a list")
+            raise InputError(f"exclude.{number}.{shown(key)[1:-1]} = {shown(values)}: it must be a list")
     return {key: tuple(values) for key, values in rule.items()}
 
 
@@ -307,7 +226,7 @@ def _exclusions_are_sound(study: Study) -> None:
         for key, values in rule.items():
             for value in values:
                 if value not in study.axes[key]:
-                    raise InputError(f"exclude.{number}.{key}: {value!r} is not in [grid], so nothing is left out")
+                    raise InputError(f"exclude.{number}.{key}: {shown(value)} is not in [grid], so nothing is left out")
     if next(study.points(), None) is None:
         raise InputError("exclude: it leaves nothing of the grid")
 
@@ -319,10 +238,16 @@ def _training(table: dict[str, Any], vary: dict[str, tuple[Any, ...]]) -> dict[s
     for key in table.keys() & vary.keys():
         raise InputError(f"training.{key} stands in [grid], too: keep one of them")
     values = dataclasses.asdict(build(TrainingConfig, {**table, "epochs": 1}, "training"))
-    for key, choices in vary.items():
-        for choice in choices:  # each value is validated where it stands
-            build(TrainingConfig, {**values, key: choice}, "grid")
     return {key: value for key, value in values.items() if key not in GRID_ONLY}
+
+
+def _recipes_are_sound(study: Study) -> None:
+    """InputError where training values that the grid crosses cannot go together."""
+    for varied in dict.fromkeys(tuple(point[key] for key in study.vary) for point in study.points()):
+        try:
+            TrainingConfig(**{**study.training, **dict(zip(study.vary, varied, strict=True)), "epochs": 1})
+        except InputError as error:
+            raise InputError(f"grid: {error}") from None
 
 
 def _size(name: str, table: Any) -> HyenaConfig:
@@ -344,7 +269,7 @@ def _source(name: str, table: dict[str, Any], folder: Path) -> DatasetSource:
     source = build(DatasetSource, table, f"datasets.{name}")
     if source.path is None:
         return source
-    return dataclasses.replace(source, path=_resolved(source.path, folder))
+    return dataclasses.replace(source, path=_resolved(source.path, folder, f"datasets.{name}.path"))
 
 
 def _pretraining(table: dict[str, Any], folder: Path) -> Pretraining:
@@ -353,41 +278,49 @@ def _pretraining(table: dict[str, Any], folder: Path) -> Pretraining:
     corpus = table["corpus"]
     if isinstance(corpus, list):
         paths = checked(tuple[str, ...], corpus, "pretraining.corpus")
-        corpus = tuple(str(_resolved(Path(path), folder)) for path in paths)
+        corpus = tuple(str(_resolved(path, folder, "pretraining.corpus")) for path in paths)
+        if not corpus:
+            raise InputError("pretraining.corpus is empty: it must name at least one FASTA file")
         for path in corpus:
-            if not Path(path).is_file():
-                raise InputError(f"pretraining.corpus: no file '{path}'")
+            if not os.path.isfile(path):  # noqa: PTH113 - False, and no error, where a folder may not be entered
+                raise InputError(f"pretraining.corpus: no file {shown(path)}")
     elif corpus != "synthetic":
-        raise InputError(f'pretraining.corpus = {corpus!r}: it must be "synthetic", or a list of FASTA files')
+        raise InputError(f'pretraining.corpus = {shown(corpus)}: it must be "synthetic", or a list of FASTA files')
     rest = {key: value for key, value in table.items() if key != "corpus"}
     return Pretraining(corpus, build(PretrainingConfig, rest, "pretraining"))
 
 
 def _weights(table: dict[str, Any], folder: Path) -> Weights:
     weights = build(Weights, table, "weights")
-    return dataclasses.replace(weights, paths={name: _resolved(path, folder) for name, path in weights.paths.items()})
+    paths = {name: _resolved(path, folder, f"weights.paths.{name}") for name, path in weights.paths.items()}
+    return dataclasses.replace(weights, paths=paths)
 
 
 def _names_are_known(study: Study) -> None:
     known_models = [*study.models, *PUBLISHED]
     for name in study.grid.models:
         if name not in known_models:
-            raise InputError(f"grid.models: unknown model '{name}'; {nearest(name, known_models)}")
+            raise InputError(f"grid.models: unknown model {shown(name)}; {nearest(name, known_models)}")
         length = study.pretraining.config.length if study.pretraining else 0
         if length > study.model(name).l_max:
             raise InputError(f"pretraining.length = {length}: '{name}' takes at most {study.model(name).l_max}")
     for name in study.weights.paths:
         if name not in known_models:
-            raise InputError(f"weights.paths: unknown model '{name}'; {nearest(name, known_models)}")
+            raise InputError(f"weights.paths: unknown model {shown(name)}; {nearest(name, known_models)}")
     if study.pretraining is not None and study.weights != Weights():
         raise InputError("weights: the study makes its own in [pretraining]; keep one of the two tables")
     known_datasets = [*study.datasets, *TASKS, *OFFICIAL]
     for name in study.grid.datasets:
         if name not in known_datasets:
-            raise InputError(f"grid.datasets: unknown data set '{name}'; {nearest(name, known_datasets)}")
+            raise InputError(f"grid.datasets: unknown data set {shown(name)}; {nearest(name, known_datasets)}")
     if study.analysis.epochs is not None and study.analysis.epochs not in study.grid.epochs:
-        raise InputError(f"analysis.epochs = {study.analysis.epochs}: it must be one of {list(study.grid.epochs)}")
+        raise InputError(
+            f"analysis.epochs = {study.analysis.epochs}: it must be one of {shown(list(study.grid.epochs))}"
+        )
 
 
-def _resolved(path: Path, folder: Path) -> Path:
-    return (folder / path.expanduser()).resolve()
+def _resolved(path: Path | str, folder: Path, where: str) -> Path:
+    try:
+        return resolved(path, folder)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None

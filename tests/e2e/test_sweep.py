@@ -177,7 +177,7 @@ def test_a_killed_worker_costs_no_run(small: Path, tmp_path: Path) -> None:
         (("--set", 'grid.models=["nanoo"]'), "unknown model 'nanoo'; did you mean 'nano'?"),
         (("--set", 'grid.datasets=["human_enhancers_con"]'), "did you mean 'human_enhancers_cohn'?"),
         (("--set", "grid.sedes=[1]"), "grid: unknown key 'sedes'; did you mean 'seeds'?"),
-        (("--set", "training.batch_size=0"), "batch_size = 0: it must be at least 1"),
+        (("--set", "training.batch_size=0"), "training.batch_size = 0: it must be from 1 to 2147483647"),
         (("--results", "nowhere://x"), "nowhere://x"),
         (("--set", 'datasets.synthetic_enhancers={format="csv", path="absent"}'), "absent"),
     ],

@@ -1,0 +1,36 @@
+"""Paths as users write them, made absolute: every fault of one is an InputError, found before anything is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hyena.errors import InputError, shown
+
+
+def resolved(path: Path | str, folder: Path | None = None) -> Path:
+    """A path with `~` and links resolved, relative to `folder`, or to the working folder.
+
+    Whether there is anything is not looked at. Environment variables such as `$HOME` are left as they are.
+
+    Raises InputError: a user who is unknown or has no home folder, a name that no file system takes, links in a circle.
+    """
+    there = (folder or Path()) / expanded(path)
+    try:
+        whole = there.resolve()
+        whole.exists()  # looks the name up, and so finds one that is too long
+    except PermissionError:
+        return whole
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition(" from ")[0]
+        raise InputError(f"path {shown(str(path))}: {reason[:1].lower()}{reason[1:]}") from None
+    return whole
+
+
+def expanded(path: Path | str) -> Path:
+    """A path with `~` or `~user` replaced by the home folder. Raises InputError where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        user = Path(path).parts[0].removeprefix("~")
+        whose = f"of the user {shown(user)}" if user else "of yours (set HOME)"
+        raise InputError(f"path {shown(str(path))}: there is no home folder {whose}") from None
