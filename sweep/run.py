@@ -57,7 +57,17 @@ from sweep.store import Store, StoreError  # noqa: E402
 from sweep.study import AUTO, Study, load_study  # noqa: E402
 from sweep.trackers import TRACKERS, trackers  # noqa: E402
 from sweep.trainable import PATIENCE_S, Assignment, TrialTrainable  # noqa: E402
-from sweep.trials import DataFacts, DataSpec, RunSpec, data_spec, facts_of, load_data, plan, stacked  # noqa: E402
+from sweep.trials import (  # noqa: E402
+    DataFacts,
+    DataSpec,
+    RunSpec,
+    data_spec,
+    facts_of,
+    load_data,
+    merged_points,
+    plan,
+    stacked,
+)
 from sweep.words import duration  # noqa: E402
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "studies" / "quickstart.toml"
@@ -147,6 +157,7 @@ class Sweep:
         cluster = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
         for line in forecast(self.study, self.store, runs, self._done(runs), data, missing, absent, cluster):
             self.console.print(line, soft_wrap=True)
+        self._say_merged(data)
         return DONE
 
     def run(self) -> int:
@@ -158,6 +169,7 @@ class Sweep:
         data, _ = self._data(download=True)
         keys, found = weights.prepared_keys(self.study, self.store, self.options.weights)
         runs = plan(self.study, data, keys)
+        self._say_merged(data)
         done = self._done(runs)
         notes = {name: _data_note(spec) for name, (spec, _) in data.items()}
         resolved = {**self.study.resolved(), "data": notes, "weights_found": found}
@@ -179,6 +191,11 @@ class Sweep:
             else:
                 found[name] = spec, facts_of(load_data(spec))
         return found, missing
+
+    def _say_merged(self, data: Mapping[str, tuple[DataSpec, DataFacts]]) -> None:
+        """Say which values of the grid mean the same run, so that fewer runs than its combinations are no surprise."""
+        for line in merged_points(self.study, data):
+            self.console.print(f"note       {line}", soft_wrap=True)
 
     def _audit(self, specs: Sequence[DataSpec]) -> None:
         """How much of each test split stands in the training split: once a data set, for the report to say."""

@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 
 from hyena.config import HyenaConfig
-from hyena.datasets import DatasetSource, load_dataset
+from hyena.datasets import DatasetSource, default_data_dir, is_present, load_dataset
 from hyena.errors import InputError
 from hyena.model import trainable_parameters, without_memory
 from hyena.pretraining import Corpus, read_corpus
-from hyena.recipe import TrainingConfig
-from hyena.sequences import Dataset
+from hyena.recipe import SplitRule, TrainingConfig
+from hyena.regroup import regroup
+from hyena.sequences import Dataset, too_rare
 from hyena.synthetic import TASKS, SyntheticConfig, synthetic_dataset, synthetic_genome
 from hyena.tokenizer import encode
 from sweep.schema import FROM_WEIGHTS
@@ -32,6 +33,8 @@ from sweep.study import Study
 
 #: Raised with every change of `hyena` that changes the result of a run: results of other versions are run anew.
 RESULT_VERSION = 3
+#: Labels are stored as whole numbers of 16 bits.
+MOST_CLASSES = 2**15
 
 
 @dataclass(frozen=True)
@@ -197,26 +200,101 @@ def weights_keys(study: Study, corpus_digest: str) -> dict[str, str]:
 def plan(study: Study, data: Mapping[str, tuple[DataSpec, DataFacts]], weights: Mapping[str, str]) -> list[RunSpec]:
     """All runs of a study whose data sets are known, cheapest epochs first, the arms of a pair side by side.
 
+    No run is planned twice: points of the grid that mean the same run (`merged_points`) are one run.
+
     Args:
         data: specification and facts of each data set; a grid data set that is missing here is left out.
         weights: key of the pretrained weights of each model; needed where the study has a pretrained arm.
 
-    Raises InputError where a model is too short for its input.
+    Raises InputError where a model is too short for its input, or a data set cannot be split as asked for.
     """
+    runs: dict[str, RunSpec] = {}
+    recipes = _recipes(study, data)
+    for point in study.points():
+        if point["datasets"] in data:
+            training = recipes[_recipe_key(study, point)]
+            run = _run(study, point, *data[point["datasets"]], training, weights)
+            runs.setdefault(run.run_id, run)
+    cuts = ((run.data.name, run.training.split, run.training.validation_fraction) for run in runs.values())
+    for name, rule, fraction in dict.fromkeys(cuts):
+        require_splits(*data[name], rule, fraction, study.split_seed)
+    return list(runs.values())
+
+
+def merged_points(study: Study, data: Mapping[str, tuple[DataSpec, DataFacts]]) -> list[str]:
+    """Which values of the grid mean the same run on which data set: a line for each, to be shown beside the plan.
+
+    Only lengths do: sequences that are all shorter than each of two values of max_length are cut to neither.
+    """
+    if "max_length" not in study.vary:
+        return []
+    place = list(study.vary).index("max_length") - len(study.vary)
+    lengths: dict[tuple[str, TrainingConfig], set[int]] = {}
+    for key, training in _recipes(study, data).items():
+        lengths.setdefault((key[0], training), set()).add(key[place])
+    merged = dict.fromkeys((name, tuple(sorted(same))) for (name, _), same in lengths.items() if len(same) > 1)
     return [
-        _run(study, point, *data[point["datasets"]], weights) for point in study.points() if point["datasets"] in data
+        f"max_length {', '.join(map(str, values[:-1]))} and {values[-1]} are the same for data set '{name}' "
+        f"(longest sequence {data[name][1].longest}): planned once"
+        for name, values in merged
     ]
 
 
+def require_splits(spec: DataSpec, facts: DataFacts, rule: SplitRule, fraction: float, split_seed: int) -> None:
+    """InputError where a run could not cut its splits from a data set, or its classes could not be stored.
+
+    The cut of the rule "regroup" depends on the sequences themselves: it is made here, where they are on this machine.
+
+    Args:
+        fraction: of the training split, held out for validation where the data set brings no validation split.
+    """
+    fault = None
+    if facts.num_classes > MOST_CLASSES:
+        fault = f"{facts.num_classes} classes; it must have at most {MOST_CLASSES}. Is its label column the right one?"
+    elif not facts.validation_examples and rule == "official":
+        fault = too_rare(facts.classes, facts.class_counts, fraction)
+    if fault is not None:
+        raise InputError(f"data set '{spec.name}'{_place(spec)}: {fault}")
+    if rule == "regroup" and (spec.synthetic or is_present(spec.name, spec.source, spec.data_dir)):
+        regroup(load_data(spec), split_seed, validation_fraction=fraction)
+
+
+def _place(spec: DataSpec) -> str:
+    """Where a data set lies, in brackets; nothing of one that is made."""
+    if spec.synthetic is not None:
+        return ""
+    path = spec.source.path if spec.source is not None else None
+    return f" ({path or (spec.data_dir or default_data_dir()) / spec.name})"
+
+
+def _recipe_key(study: Study, point: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The values of a point of the grid that its training depends on: the data set, the epochs, then what varies."""
+    return tuple(point[name] for name in ("datasets", "epochs", *study.vary))
+
+
+def _recipes(study: Study, data: Mapping[str, tuple[DataSpec, DataFacts]]) -> dict[tuple[Any, ...], TrainingConfig]:
+    """How the runs are trained, by `_recipe_key`, with max_length as the data set's sequences make it."""
+    recipes = {}
+    for key in dict.fromkeys(_recipe_key(study, point) for point in study.points()):
+        name, epochs, *varied = key
+        if name in data:
+            values = {**study.training, **dict(zip(study.vary, varied, strict=True)), "epochs": epochs}
+            training = TrainingConfig(**values)
+            recipes[key] = dataclasses.replace(training, max_length=training.input_length(data[name][1].longest))
+    return recipes
+
+
 def _run(
-    study: Study, point: Mapping[str, Any], spec: DataSpec, facts: DataFacts, weights: Mapping[str, str]
+    study: Study,
+    point: Mapping[str, Any],
+    spec: DataSpec,
+    facts: DataFacts,
+    training: TrainingConfig,
+    weights: Mapping[str, str],
 ) -> RunSpec:
     """The run at one point of the grid."""
     model, init, seed = point["models"], point["init"], point["seeds"]
     config = study.model(model)
-    varied = {key: point[key] for key in study.vary}
-    training = TrainingConfig(**{**study.training, **varied, "epochs": point["epochs"]})
-    training = dataclasses.replace(training, max_length=training.input_length(facts.longest))
     if (training.max_length or 0) > config.l_max:
         raise InputError(
             f"data set '{spec.name}': its sequences are padded to {training.max_length}, but the model "

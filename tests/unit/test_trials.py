@@ -1,5 +1,8 @@
 """The plan: which runs a study asks for, and what makes two runs the same one."""
 
+import dataclasses
+import pickle
+import random
 from pathlib import Path
 
 import pytest
@@ -7,7 +10,7 @@ import pytest
 from hyena.errors import InputError
 from sweep.schema import PLAN
 from sweep.study import Study, load_study
-from sweep.trials import RunSpec, data_spec, facts_of, load_data, plan, stacked, weights_keys
+from sweep.trials import DataFacts, RunSpec, data_spec, facts_of, load_data, merged_points, plan, stacked, weights_keys
 
 STUDY = """
 [grid]
@@ -137,6 +140,84 @@ def test_runs_that_differ_in_their_seed_alone_are_stacked(path: Path) -> None:
 
 def test_max_length_is_resolved_to_the_longest_sequence(path: Path) -> None:
     assert {run.training.max_length for run in planned(path)} == {120}
+
+
+def test_values_that_mean_the_same_run_are_planned_once(path: Path) -> None:
+    overrides = ("grid.max_length=[130, 60, 125, 121]",)
+    runs = planned(path, *overrides)
+    assert len(runs) == len(ids(runs)) == 2 * len(planned(path))
+    assert ids(planned(path)) < ids(runs)
+    study = load_study(path, overrides)
+    assert merged_points(study, data_of(study)) == [
+        "max_length 121, 125 and 130 are the same for data set 'synthetic_genes' (longest sequence 120): planned once"
+    ]
+    assert merged_points(load_study(path), data_of(study)) == []
+    assert merged_points(study, {}) == []
+
+
+def test_lengths_that_padding_reaches_up_to_are_different_runs(path: Path) -> None:
+    overrides = ("grid.max_length=[125, 130]", "training.padding=left")
+    assert len(planned(path, *overrides)) == 2 * len(planned(path))
+    study = load_study(path, overrides)
+    assert merged_points(study, data_of(study)) == []
+    crossed = load_study(path, ("grid.max_length=[125, 130]", 'grid.padding=["left", "right"]'))
+    assert merged_points(crossed, data_of(crossed)) == [
+        "max_length 125 and 130 are the same for data set 'synthetic_genes' (longest sequence 120): planned once"
+    ]
+
+
+def facts_with(study: Study, **values: object) -> dict:
+    """The study's data sets, their facts changed."""
+    return {name: (spec, dataclasses.replace(facts, **values)) for name, (spec, facts) in data_of(study).items()}
+
+
+def test_a_class_too_rare_to_split_is_told_by_the_plan(path: Path) -> None:
+    study = load_study(path, ('datasets.synthetic_genes={format="csv", path="/somewhere/genes"}',))
+    weights = dict.fromkeys(study.grid.models, "w")
+    spec, facts = data_spec(study, "synthetic_genes", None), DataFacts("d", ("a", "2"), (20, 1), 60, 0, 5)
+    with pytest.raises(InputError) as error:
+        plan(study, {spec.name: (spec, facts)}, weights)
+    assert str(error.value) == (
+        "data set 'synthetic_genes' (/somewhere/genes): class '2' has 1 training sequence, and a validation fraction "
+        "of 0.1 leaves none: set training.validation_fraction = 0 or bring a validation split"
+    )
+    assert plan(study, {spec.name: (spec, dataclasses.replace(facts, validation_examples=3))}, weights)
+    uncut = load_study(path, ("training.validation_fraction=0",))
+    assert plan(uncut, facts_with(uncut, class_counts=(20, 1)), weights)
+    crossed = load_study(path, ("grid.validation_fraction=[0.0, 0.5]",))
+    with pytest.raises(InputError, match=r"data set 'synthetic_genes': class 'gene' has 1 .* fraction of 0\.5 leaves"):
+        plan(crossed, facts_with(crossed, class_counts=(20, 1)), weights)
+
+
+def test_more_classes_than_labels_can_be_stored_are_told_by_the_plan(path: Path) -> None:
+    study = load_study(path)
+    weights = dict.fromkeys(study.grid.models, "w")
+    names = tuple(map(str, range(2**15 + 1)))
+    with pytest.raises(InputError, match="'synthetic_genes': 32769 classes; it must have at most 32768"):
+        plan(study, facts_with(study, classes=names, class_counts=(9,) * len(names)), weights)
+    assert plan(study, facts_with(study, classes=names[1:], class_counts=(9,) * (len(names) - 1)), weights)
+
+
+def test_a_regrouped_cut_that_cannot_be_made_is_told_by_the_plan(path: Path, tmp_path: Path) -> None:
+    letters = random.Random(0)
+    one, two = ("".join(letters.choices("ACGT", k=90)) for _ in range(2))
+    (tmp_path / "twins").mkdir()
+    table = "sequence,label\n" + f"{one},a\n{two},b\n" * 8
+    for split in ("train", "test"):
+        (tmp_path / "twins" / f"{split}.csv").write_text(table)
+    own = ('datasets.twins={format="csv", path="twins"}', 'grid.datasets=["twins"]')
+    assert planned(path, *own)
+    with pytest.raises(
+        InputError, match=r"'twins': cannot be cut anew without shared 60-mers, class '[ab]' would be mi"
+    ):
+        planned(path, *own, "training.split=regroup")
+    absent = load_study(path, (*own, "training.split=regroup", 'datasets.twins.path="elsewhere"'))
+    facts = DataFacts("d", ("a", "b"), (8, 8), 90, 0, 16)
+    assert plan(absent, {"twins": (data_spec(absent, "twins", None), facts)}, dict.fromkeys(("small", "large"), "w"))
+
+
+def test_a_run_is_small_when_it_is_sent_to_a_worker(path: Path) -> None:
+    assert len(pickle.dumps(planned(path)[0])) < 4_000
 
 
 def test_a_model_too_short_for_its_input_is_refused(path: Path) -> None:
