@@ -27,10 +27,16 @@ from sweep.trials import RunSpec, corpus_of, weights_keys
 
 #: Of a digest, what names weights in the store and in the identity of a run.
 KEY_DIGITS = 16
+#: What is said of published weights that are not here.
+DOWNLOADED = "would be downloaded"
 
 
 def known_keys(study: Study, store: Store, folder: Path | None) -> tuple[dict[str, str], dict[str, str]]:
-    """Key of each model's weights, and what is to be said of those that are not there yet. Downloads nothing."""
+    """Key of each model's weights, and what is to be said of those that are not there yet. Downloads nothing.
+
+    Of weights that are not on this machine it is the key that an earlier call noted, where the study still takes them
+    from the same place, so that runs which started from them are known for done.
+    """
     models = study.pretrained_models
     if not models:
         return {}, {}
@@ -38,13 +44,16 @@ def known_keys(study: Study, store: Store, folder: Path | None) -> tuple[dict[st
         keys = weights_keys(study, corpus_of(study).digest)
         return keys, {model: "would be made" for model in models if not stored(store, keys[model])}
     keys, missing = {}, {}
+    noted = store.study() or {}
+    same_place = noted.get("weights") == study.resolved()["weights"]
     for model in models:
         path = _present(study, model, folder)
         if path is not None:
             keys[model] = _loaded(study, model, path)[0][:KEY_DIGITS]
         else:
-            keys[model] = f"unknown-{model}"
-            missing[model] = _nowhere(study, model, folder) or "would be downloaded"
+            found = noted.get("weights_found", {}).get(model) if same_place else None
+            keys[model] = found["digest"][:KEY_DIGITS] if found else f"unknown-{model}"
+            missing[model] = _nowhere(study, model, folder) or DOWNLOADED
     return keys, missing
 
 
