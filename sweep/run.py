@@ -44,11 +44,14 @@ from ray.tune.search import Searcher  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 from hyena import terminal  # noqa: E402
-from hyena.datasets import is_present  # noqa: E402
+from hyena.errors import InputError  # noqa: E402
 from hyena.leakage import audit  # noqa: E402
-from sweep import memory, provenance, weights  # noqa: E402
+from hyena.speed_probe import SpeedProbe  # noqa: E402
+from sweep import gpus, memory, provenance, weights  # noqa: E402
 from sweep.compact import compact  # noqa: E402
 from sweep.forecast import forecast  # noqa: E402
+from sweep.plan_request import PlanRequest  # noqa: E402
+from sweep.planned import PlannedData, planned_data  # noqa: E402
 from sweep.progress import Progress  # noqa: E402
 from sweep.resources import Share  # noqa: E402
 from sweep.rows import Circumstances, failed_row  # noqa: E402
@@ -61,6 +64,7 @@ from sweep.trials import (  # noqa: E402
     DataFacts,
     DataSpec,
     RunSpec,
+    corpus_of,
     data_spec,
     facts_of,
     load_data,
@@ -90,6 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _sweep(options: argparse.Namespace) -> int:
     try:
+        if options.gpu and not options.plan:
+            raise InputError(f"--gpu {options.gpu}: it is for --plan alone; a sweep runs on what is here")
         study = load_study(options.study, tuple(options.set))
         sweep = Sweep(study, options, terminal.console())
         return sweep.show_plan() if options.plan else sweep.run()
@@ -120,6 +126,11 @@ def _parser() -> argparse.ArgumentParser:
         help="default: studies/quickstart.toml, which needs no download",
     )
     parser.add_argument("--plan", action="store_true", help="print what would run, and run nothing")
+    parser.add_argument(
+        "--gpu",
+        metavar="NAME",
+        help="with --plan: tell time and cost for one such GPU, by its published rates, in place of this machine's",
+    )
     parser.add_argument("--results", metavar="URI", help="folder, s3:// or gs:// (default: results/NAME_OF_STUDY)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="where data sets are (default: ~/.genomic_benchmarks)")
     parser.add_argument("--weights", type=Path, metavar="DIR", help="where pretrained weights are, and are cached")
@@ -150,15 +161,36 @@ class Sweep:
         self.store.claim(study.resolved())
 
     def show_plan(self) -> int:
-        """Print what would run and what it would take; start nothing."""
-        data, missing = self._data(download=False)
-        keys, absent = weights.known_keys(self.study, self.store, self.options.weights)
-        runs = plan(self.study, data, keys)
-        cluster = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
-        for line in forecast(self.study, self.store, runs, self._done(runs), data, missing, absent, cluster):
-            self.console.print(line, soft_wrap=True)
-        self._say_merged(data)
+        """Print what would run and what it would take; start nothing, fetch nothing, and write no results."""
+        with SpeedProbe() as probe:
+            for line in forecast(self._request(), probe.rates):
+                self.console.print(line, soft_wrap=True)
         return DONE
+
+    def _request(self) -> PlanRequest:
+        """What is planned, and for which machine."""
+        study, gpu = self.study, gpus.named(self.options.gpu) if self.options.gpu else None
+        if gpu is not None and study.resources.gpus == 0:
+            raise InputError(f"--gpu {gpu.name}: resources.gpus = 0 keeps the study's runs off GPUs")
+        data = planned_data(study, self.store.study(), self.options.data)
+        known = {name: (one.spec, one.facts) for name, one in data.items() if isinstance(one, PlannedData)}
+        keys, absent = weights.known_keys(study, self.store, self.options.weights)
+        runs = plan(study, known, keys)
+        here = {"CPU": len(os.sched_getaffinity(0)), "GPU": torch.cuda.device_count()}
+        return PlanRequest(
+            study=study,
+            store=self.store,
+            runs=runs,
+            done=self._done(runs),
+            data=data,
+            keys=keys,
+            missing_weights=absent,
+            corpus_bases=len(corpus_of(study).tokens) if study.pretraining and absent else 0,
+            cluster=here if gpu is None else {"CPU": study.resources.cpus, "GPU": 1},
+            gpu=gpu,
+            notes=merged_points(study, known),
+            audited={name.removesuffix(".parquet") for name in self.store.names("leakage")},
+        )
 
     def run(self) -> int:
         """Run what is missing, then say what is there."""
@@ -166,7 +198,7 @@ class Sweep:
         weights.require(self.study, self.options.weights)
         self.trackers = trackers(self.options.track, self.study, self.store)
         self.store.require_right_to_write()
-        data, _ = self._data(download=True)
+        data = self._data()
         keys, found = weights.prepared_keys(self.study, self.store, self.options.weights)
         runs = plan(self.study, data, keys)
         self._say_merged(data)
@@ -181,16 +213,10 @@ class Sweep:
         self._compact()
         return self._conclude(runs)
 
-    def _data(self, download: bool) -> tuple[dict[str, tuple[DataSpec, DataFacts]], list[str]]:
-        """Each data set's specification and facts; and the names that are not on this machine yet."""
-        found, missing = {}, []
-        for name in self.study.grid.datasets:
-            spec = data_spec(self.study, name, self.options.data)
-            if not download and spec.synthetic is None and not is_present(name, spec.source, spec.data_dir):
-                missing.append(name)
-            else:
-                found[name] = spec, facts_of(load_data(spec))
-        return found, missing
+    def _data(self) -> dict[str, tuple[DataSpec, DataFacts]]:
+        """Each data set's specification and facts, after a download if need be."""
+        specs = {name: data_spec(self.study, name, self.options.data) for name in self.study.grid.datasets}
+        return {name: (spec, facts_of(load_data(spec))) for name, spec in specs.items()}
 
     def _say_merged(self, data: Mapping[str, tuple[DataSpec, DataFacts]]) -> None:
         """Say which values of the grid mean the same run, so that fewer runs than its combinations are no surprise."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,3 +26,29 @@ def size(count: float) -> str:
 def run_name(run: Mapping[str, Any]) -> str:
     """A run by the columns of the plan."""
     return f"{run['model']}, {run['dataset']}, {run['init']}, seed {run['seed']}, {run['epochs']} epochs"
+
+
+def two_digits(value: float) -> str:
+    """A figure with two digits that count: 0.034, 1.2, 250, 12,000."""
+    if value <= 0:
+        return "0"
+    places = 1 - math.floor(math.log10(value))
+    rounded = round(value, places)
+    return f"{rounded:,.{max(0, places)}f}".rstrip("0").rstrip(".") if places > 0 else f"{rounded:,.0f}"
+
+
+def roughly(seconds: float) -> str:
+    """A time to two digits in the unit that fits: 50 seconds, 12 minutes, 3.4 hours, 52 days."""
+    for unit, length, limit in (("seconds", 1, 90), ("minutes", 60, 5_400), ("hours", 3_600, 172_800)):
+        if seconds < limit:
+            return f"{two_digits(seconds / length)} {unit}"
+    return f"{two_digits(seconds / 86_400)} days"
+
+
+def operations(count: float) -> str:
+    """Floating-point operations to two digits: 48 GFLOP, 3.1 PFLOP."""
+    for unit in ("GFLOP", "TFLOP", "PFLOP", "EFLOP"):
+        count /= 1e9 if unit == "GFLOP" else 1e3
+        if count < 1000:
+            break
+    return f"{two_digits(count)} {unit}"

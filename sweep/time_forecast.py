@@ -1,0 +1,193 @@
+"""How long a study will take, what it will cost, and what that is known from: four lines of a plan.
+
+Time is a formula's operations (`hyena/flops.py`) at a measured rate (`hyena/rates.py`) or a named GPU's (`gpus.py`),
+corrected by the runs that are done (`run_times.py`), through a simulated schedule (`schedule.py`).
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from hyena.flops import BatchWork, flops
+from hyena.rates import Jobs, Rates, Sample
+from hyena.speed_probe import BUDGET_S
+from sweep import gpus
+from sweep.memory import slug
+from sweep.plan_request import PlanRequest
+from sweep.planned import PlannedData
+from sweep.run_times import (
+    Corrections,
+    Seconds,
+    corrections,
+    flops_of,
+    held_seconds,
+    seconds_of,
+    shares_of_work,
+)
+from sweep.schedule import RUN_S, sweep_seconds
+from sweep.trials import RunSpec, stacked
+from sweep.weights import DOWNLOADED
+from sweep.words import operations, roughly, two_digits
+
+#: How far from the truth forecasts from a probe were, at most (docs/planning.md).
+WITHIN = 1.5
+#: Of a probe, how many sizes are named, and below which part of the cores other programs are mentioned.
+NAMED, SHARED = 2, 0.8
+#: FLOP/s of a core, or of a GPU, where a probe found none: about what the slowest size does on a core of 2021
+#: (benchmarks/results/training_step_cpu.json), and a fifth of a small GPU's float32 rate.
+ASSUMED = {"cpu": 30e9, "cuda": 2e12}
+
+Measure = Callable[[Jobs, int, int, str], list[Sample]]
+"""`hyena.speed_probe.SpeedProbe.rates`, or what stands in for it: jobs, processes, threads of each, type of device."""
+
+
+@dataclass(frozen=True)
+class _Speed:
+    """Seconds of any batch, and in words where they are from."""
+
+    seconds: Seconds
+    source: str
+
+
+@dataclass(frozen=True)
+class TimeForecast:
+    """Of one plan. `measure` is called where there is something to do, and the time is that of this machine."""
+
+    plan: PlanRequest
+    measure: Measure
+
+    def lines(self) -> Iterator[str]:
+        """Work, time and cost, and what the forecast rests on; or that nothing is left."""
+        plan = self.plan
+        if not plan.to_do:
+            unknown = f"not known: {_without(plan)} are left"
+            yield f"time       {unknown if plan.unknown else 'nothing is left to do'}"
+            return
+        yield f"work       {self._work()}"
+        speed = self._speed()
+        corrected = corrections(self._done_runs(), plan.batches, speed.seconds)
+        cells = {_cell(run): run for run in plan.to_do}
+        by_cell = {cell: seconds_of(plan.batches(run), speed.seconds) for cell, run in cells.items()}
+        by_run = {run.run_id: by_cell[_cell(run)] * corrected.factor(run.model) for run in plan.to_do}
+        making = [
+            corrected.factor(model) * seconds_of(batches, speed.seconds) for model, batches in plan.pretrainings.items()
+        ]
+        yield f"time       {self._cost(by_run, making)}"
+        yield f"forecast   {speed.source}{_of_done(corrected)}"
+
+    def _work(self) -> str:
+        """Operations in all, and what part of them pretraining is."""
+        plan, device = self.plan, self.plan.device_type
+        making = sum(flops_of(batches, device) for batches in plan.pretrainings.values())
+        cells = {_cell(run): run for run in plan.to_do}
+        each = {cell: flops_of(plan.batches(run), device) for cell, run in cells.items()}
+        whole = making + sum(each[_cell(run)] for run in plan.to_do)
+        text = f"{operations(whole)} of floating-point work in {len(plan.to_do)} runs"
+        return f"{text}, {100 * making / whole:.0f} % of it pretraining" if making else text
+
+    def _speed(self) -> _Speed:
+        """How fast it goes: as a named GPU should, as a probe of this machine found, or as is assumed."""
+        plan, device, threads = self.plan, self.plan.device_type, self.plan.share.cpus
+        if plan.gpu is not None:
+            return _of_gpu(plan.gpu, plan.study.resources.captured)
+        works = [*plan.pretrainings.values(), *(plan.batches(run) for run in plan.to_do)]
+        processes = 1 if plan.on_gpu else min(plan.places, len(works))
+        samples = self.measure(shares_of_work(works, device), processes, threads, device)
+        if samples:
+            return _Speed(Rates(samples, device).seconds, self._source(samples))
+        rate = ASSUMED[device] * (1 if plan.on_gpu else threads)
+        return _Speed(
+            lambda work: flops(work, device).total / rate,
+            f"from an assumed {two_digits(rate / 1e9)} GFLOP/s, for a probe of this machine found no rate in its "
+            f"{BUDGET_S:g} seconds: expect it to be off by a factor of up to {gpus.UNCERTAINTY:g}",
+        )
+
+    def _source(self, samples: Sequence[Sample]) -> str:
+        """A probe in words: the rates of the sizes with most work, and whether other programs ran beside it."""
+        trained = [sample for sample in samples if sample.work.kind != "evaluate"]
+        named = ", ".join(
+            f"{self._name(sample.work)} at {sample.work.length} positions {sample.flop_per_s / 1e9:.2g} GFLOP/s"
+            for sample in trained[:NAMED]
+        )
+        busy, beside = statistics.median(sample.busy for sample in samples), ""
+        if not self.plan.on_gpu and self.plan.share.cpus == 1 and busy < SHARED:
+            beside = f"; other programs took {100 * (1 - busy):.0f} % of the cores meanwhile, which does not count"
+        return (
+            f"from seconds of training steps here ({named}){beside}; "
+            f"such forecasts were within a factor of {WITHIN:g} (docs/planning.md)"
+        )
+
+    def _name(self, work: BatchWork) -> str:
+        """The first model of the study of that shape."""
+        study, shape = self.plan.study, (work.config.d_model, work.config.n_layer, work.config.d_inner)
+        models = ((name, study.model(name)) for name in study.grid.models)
+        return next(name for name, size in models if (size.d_model, size.n_layer, size.d_inner) == shape)
+
+    def _done_runs(self) -> Iterator[tuple[RunSpec, float]]:
+        """Runs that are done on the kind of device that is planned for, with the seconds that each held a place."""
+        plan = self.plan
+        by_id = {run.run_id: run for run in plan.runs if run.run_id in plan.done}
+        gpu = set(slug(plan.gpu.name).split("-")) if plan.gpu else set()
+        columns = ["run_id", "status", "train_s", "evaluate_s", "gpu_fraction", "cpus", "device"]
+        for row in plan.store.runs(columns) if by_id else []:
+            if row["status"] == "done" and row["run_id"] in by_id and gpu <= set(slug(row["device"]).split("-")):
+                held_s = held_seconds(row, plan.on_gpu, plan.share.cpus)
+                if held_s is not None:
+                    yield by_id[row["run_id"]], held_s
+
+    def _cost(self, by_run: Mapping[str, float], making: Sequence[float]) -> str:
+        """Time by the clock, hours of GPUs or cores, what these cost, and what of the study is not in it."""
+        plan, gpu, price = self.plan, self.plan.gpu, self.plan.study.resources.price_per_hour
+        hours = (sum(making) + sum(by_run.values())) * (1 if plan.on_gpu else plan.share.cpus) / 3600
+        text = f"about {roughly(self._wall_s(by_run, making))} {f'on one {gpu.name}' if gpu else 'here'}, "
+        text += f"{two_digits(hours)} {'GPU' if plan.on_gpu else 'core'} hours"
+        if price is not None:
+            text += f", cost {two_digits(hours * price)} at {price:g} an hour"
+        fetched = any(isinstance(data, PlannedData) and data.download for data in plan.data.values())
+        besides = ["downloads"] if fetched or DOWNLOADED in plan.missing_weights.values() else []
+        besides += [_without(plan)] if plan.unknown else []
+        return f"{text}, without {' and '.join(besides)}" if besides else text
+
+    def _wall_s(self, by_run: Mapping[str, float], making: Sequence[float]) -> float:
+        """Seconds of the whole call."""
+        plan, waiting, ready = self.plan, list[float](), list[float]()
+        for trial in stacked(plan.to_do, lambda run: plan.share.stack):
+            first = trial.runs[0]
+            late = first.weights_key is not None and first.model in plan.pretrainings
+            (waiting if late else ready).append(sum(by_run[run.run_id] + RUN_S for run in trial.runs))
+        known = [data for data in plan.data.values() if isinstance(data, PlannedData)]
+        letters = sum(data.letters for data in known if data.facts.digest not in plan.audited)
+        return sweep_seconds(making, ready, waiting, plan.places, letters)
+
+
+def _cell(run: RunSpec) -> tuple[str, str]:
+    """What the batches of a run depend on: all but its seed."""
+    return run.setting_id, run.init
+
+
+def _of_gpu(gpu: gpus.GPU, captured: bool) -> _Speed:
+    """By what was measured on such a GPU, else by its published figures."""
+    rates = gpus.measured(gpu)
+    if rates is not None:
+        return _Speed(rates.seconds, "from training steps measured on such a GPU (benchmarks/results)")
+    return _Speed(
+        lambda work: gpu.seconds(work, captured),
+        f"derived from the published peak rates of {gpu.name}, not measured: expect it to be off by a factor of up to "
+        f"{gpus.UNCERTAINTY:g}",
+    )
+
+
+def _without(plan: PlanRequest) -> str:
+    return f"the {plan.unknown} runs whose data set is not here"
+
+
+def _of_done(found: Corrections) -> str:
+    """What the runs that are done did to a forecast."""
+    if not found.runs:
+        return ""
+    return (
+        f"; corrected by the {found.runs} runs done, which took {found.lowest:.2g} to {found.highest:.2g} times as "
+        "long as foretold"
+    )
