@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks import published_way
+from benchmarks.forecast import foretold, table
 from hyena.batches import Batch, padded
 from hyena.config import HyenaConfig
 from hyena.model import Classifier, initialise
@@ -74,3 +75,17 @@ def test_the_baseline_reads_the_same_tokens(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(path.stem for path in Path(published_way.__file__).parent.glob("*.py")))
 def test_every_benchmark_finds_what_it_imports(name: str) -> None:
     importlib.import_module(f"benchmarks.{name}")
+
+
+def test_the_forecasts_figures_are_read_from_the_plan() -> None:
+    plan = """study      quickstart: Does it help?
+runs       48 planned, 0 done already, 48 to do
+time       about 1.8 minutes here, 1,200 core hours, cost 3 at 0.1 an hour
+forecast   from seconds of training steps here
+bytes      about 3.07 MB more in the results folder (pretrained weights 752 kB), and at most 3 MB of checkpoints
+data set   a: 4 training sequences"""
+    found = foretold(plan)
+    assert found.pop("said") == "from seconds of training steps here"
+    assert found == pytest.approx({"wall_s": 108.0, "core_hours": 1200.0, "bytes": 3.07e6})
+    row = {"study": "s", **{f"{name}{end}": 2.0 for name in found for end in ("", "_foretold", "_ratio")}}
+    assert table([row])[2:] == [f"| s | {unit} | 2 | 2 | 2 |" for unit in ("s", "core hours", "bytes")]
