@@ -1,10 +1,9 @@
-"""Weights in and out: every format a HyenaDNA has been published or saved in, by path.
+"""Weights into a model and out of it.
 
-Read: Lightning's `weights.ckpt` (LongSafari/NAME), `model.safetensors` and `pytorch_model.bin` (LongSafari/NAME-hf)
-and plain state dicts. Written: `model.safetensors` and `config.json` in the names of -hf. Loading is strict both ways:
-each tensor of the model must be in the file with its exact shape, and each tensor of the file must be used or be one
-that a backbone does not need, by name. Next: `torchfile.py`, which reads torch's files without running them, and
-`classifiers.py`, which keeps fine-tuned models with their heads.
+Read: every format that `tensorfiles.py` knows. Written: `model.safetensors` and `config.json` in the names of -hf.
+Loading is strict both ways: each tensor of the model must be in the file with its exact shape, and each tensor of the
+file must be used or be one that a backbone does not need, by name. Next: `classifiers.py`, which keeps fine-tuned
+models with their heads.
 """
 
 from __future__ import annotations
@@ -16,79 +15,34 @@ import re
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from hyena.config import HyenaConfig
-from hyena.errors import InputError, one_line
-from hyena.torchfile import read_state_dict
+from hyena.errors import InputError
+from hyena.tensorfiles import SAFETENSORS, read_tensors, weights_file
 
-#: The file of a folder that is read, first one first; what describes it; and what any file of weights may end in.
-SAFETENSORS, TORCH_BIN, LIGHTNING = "model.safetensors", "pytorch_model.bin", "weights.ckpt"
+#: What describes the weights of a folder.
 CONFIG = "config.json"
-SUFFIXES = (".safetensors", ".ckpt", ".bin", ".pt", ".pth")
 #: Who publishes on the hub.
 HUB_ORGANISATION = "LongSafari"
 
-#: Tensors of a file that a backbone does not need: heads, the language model's tied output, counters of metrics.
-UNUSED = re.compile(
-    r"(lm_head|score)\.(weight|bias)"
-    r"|(head|decoder\.\d+)\.output_transform\.(weight|bias)"
-    r"|(train|val|test)_torchmetrics\..+"
+#: What a classification head is called; its tensors may lie deeper (`classifier.0.weight`).
+HEAD = re.compile(
+    r"(score|classifier|classification_head|fc|head|decoder\.\d+)(\.\w+)*"
+    r"\.(weight|bias|running_mean|running_var|num_batches_tracked)"
 )
+#: Tensors of a file that a backbone does not need: heads, the language model's tied output, counters of metrics.
+UNUSED = re.compile(rf"{HEAD.pattern}|lm_head\.(weight|bias)|(train|val|test)_torchmetrics\..+")
+
+#: Values of a size that show in the shapes of its tensors.
+SHAPE = ("d_model", "n_layer", "l_max", "d_inner", "emb_dim", "filter_order")
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Every tensor of a weights file, or of a folder that holds one, on the CPU.
-
-    Names are the published ones of the standalone model: `backbone.…`, without the prefixes `model.` and `hyena.`, and
-    with `.mixer.` and `.mlp.` where gradient checkpointing wrote `.mixer.layer.` and `.mlp.layer.`. Tensors that shared
-    memory when they were saved may share it here. Nothing in the file is ever run.
-
-    Raises InputError, in one line, for a file that is missing, damaged, hostile or of another kind.
-    """
-    file = weights_file(path)
-    try:
-        stored = safetensors.torch.load_file(file) if file.suffix == ".safetensors" else read_state_dict(file)
-    except SafetensorError as error:
-        raise InputError(f"{file}: damaged, or not a safetensors file ({one_line(error)})") from None
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror or one_line(error)})") from None
-    tensors: dict[str, Tensor] = {}
-    for key, tensor in stored.items():
-        name = normalised(key)
-        if name in tensors:
-            raise InputError(f"{file}: holds {name} twice, the second time as {key}")
-        tensors[name] = tensor
-    return tensors
-
-
-def normalised(key: str) -> str:
-    """The standalone model's name of a tensor, from any published file's."""
-    key = re.sub(r"^(model|hyena)\.", "", key)
-    return re.sub(r"^(backbone\.layers\.\d+\.(?:mixer|mlp))\.layer\.", r"\1.", key)
-
-
-def weights_file(path: Path) -> Path:
-    """`path` itself if it is a file, else the weights in that folder; InputError where there are none or too many."""
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise InputError(f"{path}: no such file or folder of weights")
-    for name in (SAFETENSORS, TORCH_BIN, LIGHTNING):
-        if (path / name).is_file():
-            return path / name
-    found = sorted(file.name for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
-    if len(found) != 1:
-        what = f"several weights files ({', '.join(found)}): name one" if found else f"no {SAFETENSORS} or {LIGHTNING}"
-        raise InputError(f"{path}: holds {what}")
-    return path / found[0]
 
 
 def load_backbone(backbone: nn.Module, path: Path) -> str:
@@ -97,18 +51,23 @@ def load_backbone(backbone: nn.Module, path: Path) -> str:
     Args:
         backbone: `hyena.model.Backbone` on any device; its dtype must hold the file's numbers exactly. A classifier's
             head is no part of it and stays as it is.
-        path: as for `read_tensors`.
+        path: a file, or a folder that holds one, as for `read_tensors`.
 
     Where the model shares one tensor under several names (the sine frequency of a filter, the position features), a
     file may hold it once, as safetensors do, or several times but with equal values. Nothing is copied unless all fits.
 
-    Raises InputError that names what is missing, unexpected, misshapen or not a number.
+    Raises InputError that names what is missing, unexpected, misshapen or not a number, and both sizes where they
+    differ.
     """
-    tensors = read_tensors(path)
+    file = weights_file(path)
+    tensors = read_tensors(file)
     model = named_tensors(backbone)
+    config: HyenaConfig = backbone.config  # type: ignore[assignment]
     problems = _problems(model, tensors)
     if problems:
+        problems += _sizes(tensors, config)
         raise InputError(f"{path}: not the weights of this model: {'; '.join(problems)}")
+    _refuse_other_epsilon(file.with_name(CONFIG), config)
     with torch.no_grad():
         for names in _shared_names(model):
             source = next(tensors[name] for name in names if name in tensors)
@@ -142,6 +101,61 @@ def _problems(model: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> lis
         problems += wrong[:1]
     problems = [problem for problem in problems if problem]
     return problems if len(problems) <= 4 else [*problems[:3], f"and {len(problems) - 3} more such tensors"]
+
+
+def _sizes(tensors: Mapping[str, Tensor], config: HyenaConfig) -> list[str]:
+    """In words, the values of a size in which the tensors and the model differ; nothing where the tensors have none."""
+    try:
+        found = size_of(tensors, Path())
+    except InputError:
+        return []
+    differ = [name for name in SHAPE if getattr(found, name) != getattr(config, name)]
+    if not differ:
+        return []
+    theirs, ours = (", ".join(f"{name} = {getattr(one, name)}" for name in differ) for one in (found, config))
+    return [f"the weights are of a size with {theirs}, the model has {ours}"]
+
+
+def size_of(tensors: Mapping[str, Tensor], file: Path) -> HyenaConfig:
+    """The size that these tensors (named as `read_tensors` does) are of; dropout, which leaves no trace, as published.
+
+    Raises InputError that names `file` where they are no HyenaDNA's.
+    """
+    layers = [int(found[1]) for name in tensors if (found := re.match(r"backbone\.layers\.(\d+)\.", name))]
+    first = "backbone.layers.0"
+    try:
+        _, l_max, emb_dim = tensors[f"{first}.mixer.filter_fn.pos_emb.z"].shape
+        d_inner, d_model = tensors[f"{first}.mlp.fc1.weight"].shape
+        filter_order, _ = tensors[f"{first}.mixer.filter_fn.implicit_filter.0.weight"].shape
+        return HyenaConfig(d_model, max(layers) + 1, l_max, d_inner, emb_dim, filter_order)
+    except (KeyError, ValueError) as error:  # a tensor that is missing, or of too few or too many axes
+        raise InputError(f"{file}: no HyenaDNA ({error})") from None
+
+
+def _refuse_other_epsilon(path: Path, config: HyenaConfig) -> None:
+    """The one value of a network that no tensor shows: `config.json` may say it, and then it must be the model's."""
+    try:
+        described = description(path)
+    except InputError:  # it describes no HyenaDNA, and the tensors fit without it
+        return
+    epsilon = described.get("layer_norm_epsilon", config.layer_norm_eps)
+    if described.get("model_type") == "hyenadna" and epsilon != config.layer_norm_eps:
+        raise InputError(
+            f"{path}: layer_norm_epsilon = {epsilon}, the model has layer_norm_eps = {config.layer_norm_eps}"
+        )
+
+
+def description(path: Path) -> dict[str, Any]:
+    """The fields of a `config.json`; none where there is no such file. Raises InputError where it is no description."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(found, dict) or not isinstance(found.get("id2label", {}), dict):
+        raise InputError(f"{path}: not the description of a model")
+    return found
 
 
 def misfit(name: str, tensor: Tensor, wanted: Tensor) -> str | None:

@@ -8,30 +8,29 @@ hidden states are the same. Also read: what the published fine-tuning code saves
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import torch
-from torch import Tensor
 
 from hyena.checkpoint import (
     CONFIG,
+    HEAD,
+    description,
     load_backbone,
     misfit,
     named_tensors,
-    read_tensors,
+    size_of,
     tensors_digest,
-    weights_file,
     weights_files,
     write_files,
 )
 from hyena.config import HyenaConfig
 from hyena.errors import InputError
 from hyena.model import Classifier, Padding, Pooling, without_memory
+from hyena.tensorfiles import read_tensors, weights_file
 
 #: What a head is called: by the hub and here, and by the published fine-tuning code.
 HEADS = ("score", "head.output_transform")
@@ -83,10 +82,12 @@ def load_classifier(path: Path) -> tuple[Classifier, tuple[str, ...]]:
     Raises InputError that names the file and what is wrong with it.
     """
     file = weights_file(path)
-    tensors, described = read_tensors(file), _description(file.with_name(CONFIG))
+    tensors, described = read_tensors(file), description(file.with_name(CONFIG))
     name = next((name for name in HEADS if f"{name}.weight" in tensors), None)
     if name is None or tensors[f"{name}.weight"].dim() != 2:
-        raise InputError(f"{file}: no classifier's head ({' or '.join(f'{name}.weight' for name in HEADS)})")
+        other = next((tensor for tensor in tensors if HEAD.fullmatch(tensor)), None)
+        found = f"; {other} is of a head whose pooling this program does not know" if other else ""
+        raise InputError(f"{file}: no classifier's head ({' or '.join(f'{name}.weight' for name in HEADS)}){found}")
     number = len(tensors[f"{name}.weight"])
     way = {key: described.get(key, default) for key, default in PUBLISHED_WAY.items()}
     for key, known in (("pooling", get_args(Pooling)), ("padding", get_args(Padding))):
@@ -106,32 +107,3 @@ def load_classifier(path: Path) -> tuple[Classifier, tuple[str, ...]]:
             parameter.copy_(stored)
     labels = described.get("id2label", {})
     return model, tuple(str(labels.get(str(label), label)) for label in range(number))
-
-
-def size_of(tensors: Mapping[str, Tensor], file: Path) -> HyenaConfig:
-    """The size that these tensors (named as `read_tensors` does) are of; dropout, which leaves no trace, as published.
-
-    Raises InputError that names `file` where they are no HyenaDNA's.
-    """
-    layers = [int(found[1]) for name in tensors if (found := re.match(r"backbone\.layers\.(\d+)\.", name))]
-    first = "backbone.layers.0"
-    try:
-        _, l_max, emb_dim = tensors[f"{first}.mixer.filter_fn.pos_emb.z"].shape
-        d_inner, d_model = tensors[f"{first}.mlp.fc1.weight"].shape
-        filter_order, _ = tensors[f"{first}.mixer.filter_fn.implicit_filter.0.weight"].shape
-        return HyenaConfig(d_model, max(layers) + 1, l_max, d_inner, emb_dim, filter_order)
-    except (KeyError, ValueError) as error:  # a tensor that is missing, or of too few or too many axes
-        raise InputError(f"{file}: no HyenaDNA ({error})") from None
-
-
-def _description(path: Path) -> dict[str, Any]:
-    """The fields of a `config.json`; none where there is no such file."""
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
-    if not isinstance(found, dict) or not isinstance(found.get("id2label", {}), dict):
-        raise InputError(f"{path}: not the description of a model")
-    return found

@@ -1,4 +1,4 @@
-"""Published weights by name: on this disk, in the hub's cache, or on the Hugging Face hub. Next: `checkpoint.py`."""
+"""Published weights by name: on this disk, in the hub's cache, or on the Hugging Face hub. Next: `tensorfiles.py`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from hyena.checkpoint import HUB_ORGANISATION, LIGHTNING, SAFETENSORS, SUFFIXES, TORCH_BIN
+from hyena.checkpoint import HUB_ORGANISATION
 from hyena.config import PUBLISHED, nearest
 from hyena.errors import InputError, one_line
+from hyena.tensorfiles import LIGHTNING, SAFETENSORS, SUFFIXES, TORCH_BIN
 
 #: What a repository's name ends in and the file in it, first one first.
 HUB_FILES = [("-hf", SAFETENSORS), ("-hf", TORCH_BIN), ("", LIGHTNING)]
@@ -54,6 +55,10 @@ def present_weights(name: str, weights_dir: Path | None, revision: str | None = 
     """What `find_weights` would find without a download; None where that is nothing."""
     if not name or name in {".", ".."} or Path(name).name != name:
         raise InputError(f"weights '{name}': a name is wanted here, not a path")
+    if weights_dir is not None and weights_dir.exists() and not weights_dir.is_dir():
+        raise InputError(
+            f"--weights {weights_dir}: is a file; give the folder that holds it as {name}{weights_dir.suffix}"
+        )
     local = _local_weights(name, weights_dir)
     if local is not None or name not in PUBLISHED:
         return local

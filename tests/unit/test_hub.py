@@ -46,6 +46,14 @@ def test_a_name_is_not_a_path(name: str, tmp_path: Path, no_hub: None) -> None:
         find_weights(name, tmp_path)
 
 
+def test_a_file_is_no_folder_of_weights(tmp_path: Path, no_hub: None) -> None:
+    file = tmp_path / "mine.pt"
+    file.touch()
+    with pytest.raises(InputError) as caught:
+        present_weights("own", file)
+    assert str(caught.value) == f"--weights {file}: is a file; give the folder that holds it as own.pt"
+
+
 def test_an_unknown_name_is_not_asked_of_the_hub(tmp_path: Path, no_hub: None) -> None:
     with pytest.raises(InputError, match=f"not published; did you mean '{TINY}'"):
         find_weights("hyenadna-tiny-1k-seqlenn", tmp_path)

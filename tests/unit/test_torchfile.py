@@ -4,6 +4,7 @@ A payload here is shown to be real where Python's own unpickler can show it: the
 canary; the test proper sees an InputError and no canary.
 """
 
+import argparse
 import contextlib
 import io
 import os
@@ -15,17 +16,20 @@ import warnings
 import zipfile
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from hyena.datapickle import KNOWN_NAMES
 from hyena.errors import InputError
-from hyena.torchfile import KNOWN_NAMES, read_state_dict
+from hyena.torchfile import read_state_dict
 
 
 def archive(path: Path, pickled: bytes, *members: tuple[str, bytes], root: str = "weights") -> Path:
@@ -237,6 +241,7 @@ def test_no_known_name_leads_to_a_function_that_could_be_run() -> None:
     assert {name.split()[1] for name in KNOWN_NAMES if name.startswith("torch._utils")} == {
         "_rebuild_tensor_v2",
         "_rebuild_parameter",
+        "_rebuild_parameter_with_state",
     }
 
 
@@ -380,9 +385,9 @@ def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
 def test_a_cut_file_and_a_bare_pickle_are_refused(tmp_path: Path) -> None:
     file = archive(tmp_path / "x.pt", tensor_pickle(), FOUR)
     file.write_bytes(file.read_bytes()[:-30])
-    assert "not a zip file" in refusal(file)
-    torch.save({"x": torch.ones(2)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
-    assert "not a zip file" in refusal(tmp_path / "old.pt")
+    assert "its end is missing: copy or download it again" in refusal(file)
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"x": [1.0]}))
+    assert "a pickle of another program" in refusal(tmp_path / "x.pkl")
 
 
 def fuzz_seed() -> bytes:
@@ -408,3 +413,86 @@ def test_a_damaged_pickle_gives_tensors_or_an_input_error(
     archive(path, bytes(pickled), ("weights/data/0", bytes(12)), ("weights/data/1", bytes(16)))
     with contextlib.suppress(InputError):
         assert all(isinstance(tensor, torch.Tensor) for tensor in read_state_dict(path).values())
+
+
+# ------------------------------------------------------------------------------------------- what surrounds the tensors
+
+
+STATE = {"x": torch.arange(3.0), "n": torch.tensor(7)}
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model", "module", "net", "ema", "my weights"])
+def test_a_state_dict_beside_other_things_is_found(key: str, tmp_path: Path) -> None:
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(2))])
+    optimizer.param_groups[0]["params"][0].sum().backward()
+    optimizer.step()
+    beside = {
+        "epoch": 3, "loss": torch.tensor(0.5), "optimizer_state_dict": optimizer.state_dict(), "empty": {},
+        "rng": {"torch": torch.get_rng_state()}, "history": [0.1], "metrics": {"accuracy": 0.5},
+    }  # fmt: skip
+    torch.save({**beside, key: STATE}, tmp_path / "x.pt")
+    read = read_state_dict(tmp_path / "x.pt")
+    assert {name: tensor.tolist() for name, tensor in read.items()} == {"x": [0, 1, 2], "n": 7}
+
+
+def test_of_two_state_dicts_both_are_named(tmp_path: Path) -> None:
+    torch.save({"model": STATE, "ema": STATE, "epoch": 3}, tmp_path / "x.pt")
+    assert "holds 2 dictionaries of tensors, 'model' and 'ema': save the one that is meant" in refusal(
+        tmp_path / "x.pt"
+    )
+    lightning = {"state_dict": STATE, "ema": {"x": torch.ones(3)}, "pytorch-lightning_version": "2.0"}
+    torch.save(lightning, tmp_path / "x.ckpt")
+    assert read_state_dict(tmp_path / "x.ckpt")["x"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"epoch": 3}, "under 'epoch' something that is no tensor"),
+        ({"state_dict": {}}, "under 'state_dict' something that is no state dict"),
+        ({"a": {"model": STATE}}, "under 'a' something that is no state dict"),
+        ({"model": {**STATE, "epoch": 3}}, "under 'model' something that is no state dict"),
+        ({**STATE, "epoch": 3}, "under 'epoch' something that is no tensor"),
+    ],
+)
+def test_what_holds_no_state_dict_is_named(content: dict[str, Any], message: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "x.pt")
+    assert message in refusal(tmp_path / "x.pt")
+
+
+def test_what_training_programs_keep_beside_the_tensors_is_dropped(tmp_path: Path) -> None:
+    beside = {
+        "args": argparse.Namespace(lr=0.1, out=Path("x")), "best": np.float64(0.5), "numpy": np.random.get_state(),
+        "made": datetime.now(), "device": torch.device("cpu"), "shape": torch.Size([2]), "curve": np.arange(3),
+    }  # fmt: skip
+    torch.save({"model_state_dict": STATE, **beside}, tmp_path / "x.pt")
+    assert list(read_state_dict(tmp_path / "x.pt")) == ["x", "n"]
+
+
+def test_a_parameter_with_attributes_is_its_tensor(tmp_path: Path) -> None:
+    parameter = torch.nn.Parameter(torch.arange(3.0))
+    parameter._optim = {"weight_decay": 0.0}  # type: ignore[attr-defined]
+    torch.save({"x": parameter}, tmp_path / "x.pt")
+    assert b"_rebuild_parameter_with_state" in (tmp_path / "x.pt").read_bytes()
+    assert read_state_dict(tmp_path / "x.pt")["x"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lambda: {"x": torch.empty(2, device="meta")}, "tensors on the meta device, which have no numbers"),
+        (lambda: {"x": torch.ones(2).to_sparse()}, "sparse tensors: save them dense"),
+        (lambda: torch.nn.Linear(2, 2), "'torch.nn.modules.linear.Linear' (a whole model? Save model.state_dict()"),
+    ],
+)  # fmt: skip
+def test_tensors_of_other_kinds_are_named_with_what_to_do(
+    content: Callable[[], Any], message: str, tmp_path: Path
+) -> None:
+    torch.save(content(), tmp_path / "x.pt")
+    assert message in refusal(tmp_path / "x.pt")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_torchscript_program_is_named(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "x.pt")
+    assert "a TorchScript program: save the state_dict()" in refusal(tmp_path / "x.pt")
