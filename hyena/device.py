@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-#: How CUDA, cuBLAS and Triton word it where they take memory by themselves: plain RuntimeErrors.
-OUT_OF_MEMORY = ("out of memory", "alloc_failed")
+#: How CUDA, cuBLAS, Triton and the CPU's allocator word it: plain RuntimeErrors.
+OUT_OF_MEMORY = ("out of memory", "alloc_failed", "can't allocate memory")
 
 
 def wait_for(device: torch.device) -> None:

@@ -1,14 +1,14 @@
 """`python -m hyena.pretrain FASTA…`: next-nucleotide pretraining of a size on any genome.
 
 Writes `model.safetensors` and `config.json` (the layout of the published -hf repositories), which a study takes with
-`--weights`. Killed and called again, it goes on from where it last saved (every few minutes). Next: `pretraining.py`.
+`--weights`. Killed and called again, it goes on from where it last saved (every few minutes). Next: `pretraining.py`,
+and `pretraining_folder.py` for what it writes and what it refuses to write over.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -18,16 +18,17 @@ from typing import Any, get_args
 import torch
 
 from hyena import terminal
-from hyena.checkpoint import save_weights
 from hyena.config import BESIDE_THE_SHAPE, PUBLISHED, HyenaConfig, published
 from hyena.corpus import read_corpus
+from hyena.device import is_out_of_memory
 from hyena.errors import InputError
-from hyena.pretraining import Pretraining, PretrainingConfig, PretrainingPrecision
+from hyena.pretraining import Pretraining, PretrainingConfig, PretrainingPrecision, require_length
+from hyena.pretraining_folder import PretrainingFolder
 from hyena.training import TrainingError
 
-UNFINISHED = "unfinished.pt"
 SAVE_EVERY_S = 300.0
 SHAPE = ("d_model", "n_layer", "l_max")
+_MEMORY = "more memory is needed than there is: a smaller --batch-size or --length, or --checkpoint-activations, helps"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,35 +70,35 @@ def _add_option(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], 
 def _pretrain(options: argparse.Namespace) -> int:
     values = {field.name: getattr(options, field.name) for field in dataclasses.fields(PretrainingConfig)}
     config = PretrainingConfig(**{**values, "hold_out": tuple(options.hold_out or ())})
-    model_config = _size(options)
+    size = _size(options)
+    require_length(size, config)
+    folder = PretrainingFolder(options.output, size, config)
+    folder.check()  # before the corpus is read, and again when it is known
     corpus = read_corpus(options.fasta)
+    folder.corpus = corpus.digest
+    folder.check()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    run = Pretraining(model_config, corpus, config, device)
+    run = Pretraining(size, corpus, config, device)
+    digest = folder.finished()
+    if digest is not None:
+        print(f"weights {digest[:16]} in {folder.path} are of this pretraining, and finished: nothing is left to do")
+        return terminal.DONE
     print(f"{len(corpus.names)} records, {len(corpus.tokens):,} bases; {run.precision} on {device}", flush=True)
-    size = dataclasses.replace(model_config, checkpoint_activations=False)  # it may change on the way
-    recipe = json.dumps([dataclasses.asdict(size), dataclasses.asdict(config), corpus.digest])
-    checkpoint = options.output / UNFINISHED
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, map_location=device, weights_only=True)
-        if saved["recipe"] != recipe:
-            raise InputError(
-                f"{checkpoint} is of another pretraining (size, recipe or genome): choose another --output"
-            )
-        run.resume(saved["run"])
+    if folder.resume(run):
         print(f"goes on from step {run.history[-1].step}", flush=True)
-    options.output.mkdir(parents=True, exist_ok=True)
+    folder.begin()
     try:
-        _train(run, checkpoint, recipe)
-    except TrainingError as error:
-        terminal.say(f"failed: {error}")
+        _train(run, folder)
+    except (TrainingError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, TrainingError | MemoryError) and not is_out_of_memory(error):
+            raise
+        terminal.say(f"failed: {error if isinstance(error, TrainingError) else _MEMORY}")
         return terminal.FAILED
-    digest = save_weights(run.model.backbone, model_config, options.output)
-    checkpoint.unlink(missing_ok=True)
-    print(f"weights {digest[:16]} in {options.output}")
+    print(f"weights {folder.finish(run)[:16]} in {folder.path}")
     return terminal.DONE
 
 
-def _train(run: Pretraining, checkpoint: Path, recipe: str) -> None:
+def _train(run: Pretraining, folder: PretrainingFolder) -> None:
     """To the end, with a line for each record, and all that the rest depends on saved now and then."""
     saved_at = time.monotonic()
     while not run.finished:
@@ -105,9 +106,10 @@ def _train(run: Pretraining, checkpoint: Path, recipe: str) -> None:
         print(_line(record.step, run.config.steps, record), flush=True)
         due = record.validation_bits_per_base is not None or time.monotonic() - saved_at >= SAVE_EVERY_S
         if due and not run.finished:
-            partial = checkpoint.with_suffix(".tmp")
-            torch.save({"recipe": recipe, "run": run.state()}, partial)
-            partial.replace(checkpoint)
+            try:
+                folder.save(run)
+            except OSError as error:  # a disk may be full for a while; what is trained is worth more than the save
+                terminal.say(f"not saved at step {record.step} ({terminal.os_fault(error)}); training goes on")
             saved_at = time.monotonic()
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from hyena.config import HyenaConfig
 from hyena.corpus import Corpus, Intervals, read_corpus
 from hyena.device import sent
-from hyena.errors import InputError
+from hyena.errors import InputError, one_line
 from hyena.model import LanguageModel, initialise
 from hyena.optimisation import mixed_precision, optimizer_for, restore, snapshot, update
 from hyena.randomness import stream
@@ -38,6 +38,7 @@ from hyena.ranges import (
     require_ranges,
 )
 from hyena.recipe import Precision, TrainingConfig, learning_rate
+from hyena.resumption import misfit_of
 from hyena.tokenizer import COMPLEMENT, A, T
 from hyena.training import TrainingError
 
@@ -121,14 +122,19 @@ class PretrainingRecord:
     seconds: float
 
 
+def require_length(size: HyenaConfig, config: PretrainingConfig) -> None:
+    """InputError where the windows are longer than what the model takes."""
+    if config.length > size.l_max:
+        raise InputError(f"pretraining length = {config.length}: the model takes at most {size.l_max}")
+
+
 class Pretraining:
     """A pretraining in progress: `advance()` until it is `finished`; the weights are `model.backbone`'s."""
 
     def __init__(
         self, model_config: HyenaConfig, corpus: Corpus, config: PretrainingConfig, device: torch.device
     ) -> None:
-        if config.length > model_config.l_max:
-            raise InputError(f"pretraining length = {config.length}: the model takes at most {model_config.l_max}")
+        require_length(model_config, config)
         train, held_out = corpus.regions(config.validation_fraction, config.hold_out)
         self.starts = _window_starts(train, config.length, f"training part of the corpus ({config.length} + 1 bases)")
         self.held_out = _held_out_starts(held_out, config.length, config.validation_bases)
@@ -158,15 +164,16 @@ class Pretraining:
         for step in range(first, last):
             loss_sum += self._step(step)
         train = float(loss_sum) / (last - first) * BITS_PER_NAT
-        if not math.isfinite(train):
-            raise TrainingError(f"the pretraining loss became {train} by step {last}")
+        is_tenth = 10 * first // config.steps < 10 * last // config.steps
+        validation = self.validate() if is_tenth and math.isfinite(train) else None
+        for loss in (train, validation or 0.0):  # the second sees what the last step made of the parameters
+            if not math.isfinite(loss):
+                raise TrainingError(f"the pretraining loss became {loss} by step {last}")
         record = PretrainingRecord(
             step=last,
             tokens=last * config.batch_size * config.length,
             train_bits_per_base=train,
-            validation_bits_per_base=self.validate()
-            if 10 * first // config.steps < 10 * last // config.steps
-            else None,
+            validation_bits_per_base=validation,
             seconds=seconds + time.perf_counter() - started,
         )
         self.history.append(record)
@@ -178,9 +185,22 @@ class Pretraining:
         return {**snapshot(self.model, self.optimizer, self.streams), "history": history}
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from what `state()` returned: equal, bit for bit on a CPU, to never having stopped."""
-        restore(state, self.model, self.optimizer, self.streams)
-        self.history = [PretrainingRecord(**record) for record in state["history"]]
+        """Go on from what `state()` returned: equal, bit for bit on a CPU, to never having stopped.
+
+        Raises InputError, which says in a few words why, where it is not of this pretraining or damaged.
+        """
+        fault = misfit_of(state, self.model, self.optimizer, self.streams)
+        if fault is not None:
+            raise InputError(fault)
+        try:
+            history = [PretrainingRecord(**record) for record in state["history"]]
+            steps = [record.step for record in history]
+            if not steps or steps != sorted(set(steps)) or not 0 < steps[0] <= steps[-1] <= self.config.steps:
+                raise InputError("its steps are not of this pretraining")
+            restore(state, self.model, self.optimizer, self.streams)
+        except (TypeError, LookupError, RuntimeError) as error:
+            raise InputError(f"it is damaged ({one_line(error):.80})") from None
+        self.history = history
 
     @torch.inference_mode()
     def validate(self) -> float:

@@ -25,6 +25,8 @@ SAFETENSORS, TORCH_BIN, LIGHTNING = "model.safetensors", "pytorch_model.bin", "w
 INDEX = ".index.json"
 FIRST_OF_A_FOLDER = (SAFETENSORS, SAFETENSORS + INDEX, TORCH_BIN, TORCH_BIN + INDEX, LIGHTNING)
 SUFFIXES = (".safetensors", ".ckpt", ".bin", ".pt", ".pth")
+#: What a pretraining keeps in the folder of its weights until they are there.
+UNFINISHED = "unfinished.pt"
 
 #: Parts of a name that wrappers put in: DataParallel and its like, torch.compile, FSDP, gradient checkpointing.
 WRAPPERS = {"module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
@@ -75,6 +77,8 @@ def weights_file(path: Path) -> Path:
         if (path / name).is_file():
             return path / name
     found = sorted(file.name for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
+    if found == [UNFINISHED]:
+        raise InputError(f"{path}: holds a pretraining that is not finished ({UNFINISHED}): run it to its end first")
     if len(found) != 1:
         what = f"several weights files ({', '.join(found)}): name one" if found else f"no {SAFETENSORS} or {LIGHTNING}"
         raise InputError(f"{path}: holds {what}")

@@ -6,7 +6,6 @@ by itself. Where a death left them at different steps, those behind are trained 
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,7 +15,9 @@ from typing import Any
 import torch
 
 from hyena.checkpoint import load_backbone
+from hyena.errors import InputError
 from hyena.model import Classifier, initialise, shuffle
+from hyena.resumption import checkpoint_bytes, read_checkpoint
 from hyena.stacked import StackedRun
 from hyena.training import EpochRecord, PreparedData, RunResult, TrainingError, position
 from sweep.store import Store
@@ -84,9 +85,7 @@ class Group:
         """Name and content of the checkpoint of each run that goes on."""
         for spec, state in [*self._going_on(), *self.waiting]:
             if state is not None:
-                buffer = io.BytesIO()
-                torch.save(state, buffer)
-                yield checkpoint_file(spec.run_id), buffer.getvalue()
+                yield checkpoint_file(spec.run_id), checkpoint_bytes(state)
 
     def results(self) -> Iterator[tuple[RunSpec, RunResult]]:
         """Of each run that ended well."""
@@ -126,9 +125,14 @@ class Group:
         return [(spec, state) for spec, state in pairs if spec.run_id not in self.failed]
 
     def _saved(self, spec: RunSpec) -> dict[str, Any] | None:
-        """The state of a run that was begun before."""
+        """The state of a run that was begun before. One that is damaged begins anew: nothing but time is lost."""
         data = self.store.read(checkpoint_file(spec.run_id))
-        return torch.load(io.BytesIO(data), map_location=self.device, weights_only=True) if data is not None else None
+        try:
+            state = read_checkpoint(data, self.device) if data is not None else None
+        except InputError:
+            return None
+        is_whole = isinstance(state, dict) and state.keys() >= {"model", "optimizer", "streams", "history"}
+        return state if is_whole else None
 
     def _model(self, spec: RunSpec) -> Classifier:
         """A run's model as it starts: initialised from its seed, then as its arm says."""

@@ -78,7 +78,7 @@ class Progress(tune.Callback):
         for model in self.making.poll(wait):
             record = self.making.latest[model]
             last = record is not None and record.step >= self.making.steps
-            self._line(partial(self._pretraining_line, model), now=last)
+            self._line(partial(self._pretraining_line, model), now=last or record is None)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self.pretrained()
@@ -201,7 +201,7 @@ class Progress(tune.Callback):
         if model in self.making.broken:
             return f"pretraining {model}: {self.making.broken[model]}"
         if record is None:
-            return f"pretraining {model}: starting"
+            return f"pretraining {model}: {self.making.notes.get(model, 'starting')}"
         return (
             f"pretraining {model}: step {record.step}/{self.making.steps}, "
             f"{record.train_bits_per_base:.3f} bits per base"

@@ -5,7 +5,6 @@ Workers read weights from the store alone, so it does not matter on which machin
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from hyena.hub import find_weights, present_weights
 from hyena.model import Backbone
 from hyena.pretraining import Pretraining as PretrainingRun
 from hyena.pretraining import PretrainingRecord
+from hyena.resumption import checkpoint_bytes, read_checkpoint
 from hyena.tensorfiles import SAFETENSORS
 from sweep.resources import Share
 from sweep.store import Store
@@ -133,6 +133,7 @@ class Making:
     ) -> None:
         self.broken: dict[str, str] = {}
         self.latest: dict[str, PretrainingRecord | None] = {}
+        self.notes: dict[str, str] = {}  # what is to be said of a pretraining before its first record
         self.streams: dict[Any, str] = {}  # Ray's generators of records, and whose they are
         self.steps = study.pretraining.config.steps if study.pretraining else 0
         if study.pretraining is None:
@@ -154,7 +155,11 @@ class Making:
         for stream in ready:
             model = self.streams[stream]
             try:
-                self.latest[model] = ray.get(next(stream))
+                found = ray.get(next(stream))
+                if isinstance(found, str):
+                    self.notes[model] = found
+                else:
+                    self.latest[model] = found
                 moved.append(model)
             except StopIteration:
                 del self.streams[stream]
@@ -165,10 +170,10 @@ class Making:
         return moved
 
 
-def _pretrain(study: Study, model: str, key: str, results: str, share: Share) -> Iterator[PretrainingRecord]:
+def _pretrain(study: Study, model: str, key: str, results: str, share: Share) -> Iterator[PretrainingRecord | str]:
     """A Ray task: pretrain one size, reporting as it goes; leave its curve and its weights in the store.
 
-    A tenth of the way at most is lost with its worker.
+    A tenth of the way at most is lost with its worker. Text is a note: its checkpoint was damaged.
     """
     device, store = share.occupy(), Store(results)
     assert study.pretraining is not None
@@ -177,14 +182,16 @@ def _pretrain(study: Study, model: str, key: str, results: str, share: Share) ->
     checkpoint = f"checkpoints/{key}.pt"
     saved = store.read(checkpoint)
     if saved is not None:
-        run.resume(torch.load(io.BytesIO(saved), map_location=device, weights_only=True))
+        try:
+            run.resume(read_checkpoint(saved))
+        except InputError as fault:  # nothing but time is lost with it
+            yield f"begins anew, because its checkpoint {checkpoint} cannot be used: {fault}"
+            run = PretrainingRun(config, corpus_of(study), study.pretraining.config, device)
     while not run.finished:
         record = run.advance()
         yield record
         if record.validation_bits_per_base is not None and not run.finished:
-            buffer = io.BytesIO()
-            torch.save(run.state(), buffer)
-            store.write(checkpoint, buffer.getvalue())
+            store.write(checkpoint, checkpoint_bytes(run.state()))
     store.write_pretraining(key, [{"model": model, "weights_key": key, **vars(record)} for record in run.history])
     put(store, key, run.model.backbone, config)
     store.delete(checkpoint)

@@ -7,13 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from hyena.checkpoint import load_backbone
 from hyena.config import HyenaConfig
 from hyena.corpus import GAP_BP, Corpus
 from hyena.errors import InputError
-from hyena.model import Backbone
-from hyena.pretrain import main
-from hyena.pretraining import Pretraining, PretrainingConfig, PretrainingRecord
+from hyena.pretraining import Pretraining, PretrainingConfig
 from hyena.recipe import learning_rate
 from hyena.synthetic import SyntheticConfig, synthetic_dataset, synthetic_genome
 from hyena.tokenizer import encode
@@ -183,68 +180,3 @@ def test_a_resumed_pretraining_equals_an_uninterrupted_one_bit_for_bit() -> None
     assert [r.train_bits_per_base for r in second.history] == [r.train_bits_per_base for r in whole.history]
     assert second.history[-1].seconds > second.history[1].seconds
     assert [r.step for r in whole.history] == [7, 14, 21, 28, 30]
-
-
-def command(*words: object) -> int:
-    return main([str(word) for word in words])
-
-
-def test_the_command_writes_weights_that_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    genome, output = tmp_path / "genome.fa", tmp_path / "weights"
-    genome.write_bytes(b">x\n" + synthetic_genome(SyntheticConfig(genome_bases=10_000)))
-    shape = ("--d-model", 16, "--n-layer", 1, "--l-max", 64)
-    recipe = ("--steps", 4, "--length", 32, "--batch-size", 4, "--log-every", 2)
-    assert command(genome, "-o", output, *shape, *recipe) == 0
-    said = capsys.readouterr().out
-    assert "1 records, 10,000 bases; float32 on cpu" in said
-    assert "tokens/s" in said
-    assert "step 4/4" in said
-    backbone = Backbone(MODEL)
-    assert load_backbone(backbone, output)[:16] in said
-    assert not (output / "unfinished.pt").exists()
-
-
-def test_the_command_goes_on_where_it_was_left_and_refuses_another_recipe(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    genome, output = tmp_path / "genome.fa", tmp_path / "weights"
-    genome.write_bytes(b">x\n" + synthetic_genome(SyntheticConfig(genome_bases=10_000)))
-    words = (genome, "-o", output, "--d-model", 16, "--n-layer", 1, "--l-max", 64, "--length", 32, "--log-every", 2)
-    advance = Pretraining.advance
-
-    def stopped_at_four(run: Pretraining) -> PretrainingRecord:
-        if run.history and run.history[-1].step == 4:
-            raise KeyboardInterrupt
-        return advance(run)
-
-    monkeypatch.setattr(Pretraining, "advance", stopped_at_four)
-    assert command(*words, "--steps", 10) == 130
-    monkeypatch.undo()
-    assert command(*words, "--steps", 12) == 2
-    assert "is of another pretraining" in capsys.readouterr().err
-    assert command(*words, "--steps", 10) == 0
-    assert "goes on from step 4" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("words", "fault"),
-    [
-        ((), "give either --model"),
-        (("--model", "hyenadna-tiny"), "unknown model 'hyenadna-tiny'"),
-        (("--d-model", 8), "takes all three"),
-        (("--model", "hyenadna-tiny-1k-seqlen", "--emb-dim", 9), "give either --model"),
-        (("--model", "hyenadna-tiny-1k-seqlen", "--hold-out", "y"), "no record 'y' in the corpus; known: x"),
-        (("--model", "hyenadna-tiny-1k-seqlen", "--hold-out", "x:9-99999"), "does not lie in the 36000 bases"),
-        (("--model", "hyenadna-tiny-1k-seqlen", "--length", 5000), "at most 1026"),
-    ],
-)
-def test_the_command_refuses_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[object, ...], fault: str
-) -> None:
-    genome = tmp_path / "genome.fa"
-    genome.write_bytes(b">x\n" + b"ACGT" * 9000)
-    assert command(genome, "-o", tmp_path / "weights", "--steps", 1, *words) == 2
-    said = capsys.readouterr().err
-    assert fault in said
-    assert said.count("\n") == 1
-    assert not (tmp_path / "weights").exists()

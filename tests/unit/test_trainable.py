@@ -17,6 +17,7 @@ from hyena.config import HyenaConfig
 from hyena.model import Classifier
 from hyena.optimisation import predict
 from hyena.recipe import TrainingConfig
+from hyena.resumption import checkpoint_bytes
 from hyena.stacked import StackedRun
 from hyena.synthetic import SyntheticConfig
 from hyena.training import PreparedData
@@ -98,6 +99,23 @@ def test_another_worker_goes_on_where_the_first_was_and_ends_alike(start: Any, t
     assert start().step()["epoch"] == 2
     assert outcomes(start()) == [Outcome.ENDED]
     assert rows(tmp_path) == [undisturbed]  # bit for bit
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-99], lambda data: b"", lambda data: checkpoint_bytes({"a": 1})])
+def test_a_run_whose_checkpoint_is_damaged_begins_anew(
+    start: Any, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    outcomes(start())
+    (undisturbed,) = forgotten(tmp_path)
+    start().step()
+    store, name = Store(str(tmp_path)), f"checkpoints/{RUN.run_id}.pt"
+    saved = store.read(name)
+    assert saved is not None
+    store.write(name, damage(saved))
+    worker = start()
+    assert worker.step()["epoch"] == 1
+    outcomes(worker)
+    assert rows(tmp_path) == [undisturbed]
 
 
 @pytest.mark.parametrize("seeds", [(0,), (1, 2)])
