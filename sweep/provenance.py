@@ -1,18 +1,23 @@
-"""Who says so: the versions, the commit and the machine behind a row."""
+"""Provenance of a row: the versions, the commit and the machine behind it."""
 
 from __future__ import annotations
 
+import json
+import os
 import platform
 import resource
 import subprocess
+import tomllib
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 import torch
 
+#: Name of this project as it is installed.
+DISTRIBUTION = "hyenadna-sweep"
 #: Packages whose version can change a number.
-PACKAGES = ("hyenadna-sweep", "torch", "ray", "numpy", "scipy", "pyarrow", "einops", "genomic-benchmarks")
+PACKAGES = (DISTRIBUTION, "torch", "ray", "numpy", "scipy", "pyarrow", "einops", "genomic-benchmarks")
 
 
 @cache
@@ -31,16 +36,64 @@ def versions() -> dict[str, str]:
 
 @cache
 def commit() -> str | None:
-    """Commit of the code that runs, with "-dirty" where the working tree differs; None outside a git checkout."""
-    here = Path(__file__).resolve().parent.parent
+    """Commit of the code that runs, with "-dirty" where the working tree differs; None where it is unknown."""
+    return commit_of(Path(__file__).resolve())
+
+
+def commit_of(module: Path) -> str | None:
+    """Commit of the project that holds `module`, a file of one of its packages.
+
+    Where it lies in a checkout of this project, git says it; installed from a repository, the installer's note. A
+    repository that merely surrounds the file, such as that of the project whose environment it is installed into, has
+    nothing to say of it.
+    """
+    root = module.parent.parent
+    return _commit_of_checkout(root, module) if _is_ours(root) else _commit_of_installation(module)
+
+
+def _is_ours(root: Path) -> bool:
+    """Whether this folder is the root of a checkout of this project, by its name in `pyproject.toml`."""
     try:
-        found = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
+        found = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    project = found.get("project")
+    return isinstance(project, dict) and project.get("name") == DISTRIBUTION
+
+
+def _commit_of_checkout(root: Path, module: Path) -> str | None:
+    top = _git(root, "rev-parse", "--show-toplevel")
+    if not top or Path(top).resolve() != root or _git(root, "ls-files", "--error-unmatch", str(module)) is None:
         return None
-    return found.stdout.strip() or None
+    return _git(root, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") or None
+
+
+def _git(root: Path, *words: str) -> str | None:
+    """What git says in this folder; None where it fails.
+
+    Variables of the environment that name another repository do not count. A checkout of another user, as in a
+    container, counts: its code runs already.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "-c", f"safe.directory={root}", "-C", str(root), *words]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True, env=environment)
+    except (OSError, subprocess.SubprocessError, UnicodeError):
+        return None
+    return found.stdout.strip()
+
+
+def _commit_of_installation(module: Path) -> str | None:
+    """The commit that the installer noted (PEP 610), of the distribution that holds this very file."""
+    try:
+        found = distribution(DISTRIBUTION)
+        if not Path(str(found.locate_file(Path(module.parent.name) / module.name))).samefile(module):
+            return None
+        noted = json.loads(found.read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, OSError, ValueError):
+        return None
+    commit = noted.get("vcs_info", {}).get("commit_id") if isinstance(noted, dict) else None
+    return commit if isinstance(commit, str) else None
 
 
 @cache
