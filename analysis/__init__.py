@@ -1,6 +1,6 @@
 """From Parquet to the page. Loads neither torch nor Ray, and nothing heavy until it is used.
 
-    results.py  what a results folder holds  ->  pairs.py  which runs are compared
+    folder.py, tables.py, results.py  what a results folder holds  ->  pairs.py  which runs are compared
     ->  contrasts.py, estimates.py  how much, how sure  ->  robustness.py, power.py  other ways to ask, what next
     ->  words.py, charts.py, curves.py  sentences and figures
     ->  sections.py, run_sections.py, training_share.py, equivalence.py, robustness_section.py, confusion_section.py,

@@ -10,10 +10,13 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: str) -> None:
-    """Write to a temporary name beside `path` and rename: a reader never sees half a file. Raises OSError."""
+    """Write to a temporary name beside `path` and rename: a reader never sees half a file. Raises OSError.
+
+    A byte of a name that is not UTF-8, which Python keeps as half a letter, is written as its escape.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(content, encoding="utf-8")
+        temporary.write_bytes(content.encode("utf-8", "backslashreplace"))
         temporary.replace(path)
     finally:
         with suppress(OSError):

@@ -10,7 +10,8 @@ import polars as pl
 import pyarrow as pa
 
 from analysis.page import Markup, details, paragraphs, table, text
-from analysis.results import Problem, Results, read_table
+from analysis.results import Results
+from analysis.tables import Problem, read_table
 
 #: The columns of an audit that the section reads.
 _AUDIT = pa.schema(

@@ -151,7 +151,9 @@
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   }
-  const quote = (value) => (value === null || value === undefined ? "" : /[",\n\r]/.test(String(value)) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
+  // A name that begins as a formula does would be run by a spreadsheet: an apostrophe keeps it text.
+  const plain = (value) => (typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value));
+  const quote = (value) => (value === null || value === undefined ? "" : /[",\n\r]/.test(plain(value)) ? `"${plain(value).replaceAll('"', '""')}"` : plain(value));
   function csv(columns, table) {
     return [columns, ...table.map((row) => columns.map((name) => row[name]))].map((line) => line.map(quote).join(",")).join("\n") + "\n";
   }

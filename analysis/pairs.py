@@ -13,12 +13,14 @@ from itertools import takewhile
 
 import polars as pl
 
-from analysis.results import Results, ResultsError
+from analysis.folder import ResultsError
+from analysis.results import Results
 
 #: Columns of RUNS that tell two settings of one model, data set and number of epochs apart.
 HYPERPARAMETERS = (
     "learning_rate",
     "final_learning_rate",
+    "warmup_learning_rate",
     "warmup_fraction",
     "weight_decay",
     "batch_size",

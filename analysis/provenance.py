@@ -15,10 +15,13 @@ from typing import Any
 import polars as pl
 
 from analysis.estimates import Estimates
-from analysis.page import Page, details, table, text
+from analysis.page import Page, details, paragraphs, table, text
 from analysis.results import Results
 
 _SHOWN_DIGEST = 12
+
+#: Rows up to which a table is offered as CSV, which takes several times the bytes of Parquet in the page.
+MOST_CSV_ROWS = 20_000
 
 
 def provenance(results: Results, made_at: datetime) -> str:
@@ -96,7 +99,7 @@ def _versions(runs: pl.DataFrame) -> dict[str, list[str]]:
 
 
 def downloads(page: Page, results: Results, estimates: Estimates, curves: pl.DataFrame) -> str:
-    """Tidy tables in the page itself: estimates, pairs and curves as CSV, runs as Parquet."""
+    """Tidy tables in the page itself: estimates, pairs and curves as CSV, runs and very many curves as Parquet."""
     everything = [
         estimates.overall,
         estimates.overall_random,
@@ -112,19 +115,24 @@ def downloads(page: Page, results: Results, estimates: Estimates, curves: pl.Dat
     from analysis.estimates import to_frame
 
     page.csv_download("estimates.csv", to_frame(everything), "every estimate with its interval, df, p and method")
-    page.csv_download(
-        "pairs.csv", estimates.comparison.pairs.drop("setting_id"), "each pair of runs and its difference"
-    )
-    if curves.height <= 20_000:
+    pairs, paired = estimates.comparison.pairs.drop("setting_id"), estimates.comparison.paired
+    if pairs.height:
+        use = "" if paired else " (the estimates do not use them: the arms are compared unpaired)"
+        page.csv_download("pairs.csv", pairs, f"each pair of runs and its difference{use}")
+    if curves.height <= MOST_CSV_ROWS:
         page.csv_download("curves.csv", curves.drop("setting_id"), "learning curves")
-    page.file_download(
-        "runs.parquet", parquet_base64(results.runs), "one row a run: the recorded columns that this page reads"
-    )
-    return '<ul class="buttons" id="download-list"></ul>'
+    else:
+        what = f"learning curves, as Parquet because of their {curves.height:,} rows"
+        numbers = curves.with_columns(pl.col(pl.Float64).cast(pl.Float32))
+        page.file_download("curves.parquet", parquet_base64(numbers.drop("setting_id")), what)
+    runs = parquet_base64(results.runs.drop("versions"))
+    page.file_download("runs.parquet", runs, "one row a run: the recorded columns that this page reads")
+    none = "" if pairs.height else "There is no pairs.csv: no seed of a setting is done in both arms."
+    return '<ul class="buttons" id="download-list"></ul>' + paragraphs([none])
 
 
-def parquet_base64(runs: pl.DataFrame) -> str:
-    frame: Any = runs.drop("versions")
+def parquet_base64(frame: Any) -> str:
+    """A frame as a Parquet file in base64."""
     buffer = io.BytesIO()
     frame.write_parquet(buffer, compression="zstd", compression_level=9)
     return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -14,7 +14,8 @@ from typing import Any
 
 import polars as pl
 
-from analysis.results import Results, ResultsError
+from analysis.folder import ResultsError
+from analysis.results import Results
 from sweep.schema import EPOCHS, PLAN, PRETRAINING, RUNS, SCHEMA_VERSION
 
 #: Names that `--published` takes.

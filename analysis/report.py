@@ -7,7 +7,9 @@ written), 130 interrupted. Next: `analysis/build.py`.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from analysis import published
 from analysis.files import bundle, write_whole
-from analysis.results import Folder, ResultsError, load, one_line
+from analysis.folder import Folder, ResultsError, one_line
+from analysis.results import load
 from hyena import terminal
 
 if TYPE_CHECKING:
@@ -30,14 +33,27 @@ EPOCH_COLUMNS = ("run_id", "epoch", "test_accuracy")
 WATCH_S = 5
 
 
-def write(path: Path, html: str) -> None:
-    """The page in one step, or ResultsError: a reader never sees half a page."""
+def require_writable(path: Path) -> None:
+    """ResultsError, before anything is read, where the page could not be written. Leaves nothing behind."""
+    if re.match(r"[a-zA-Z][\w+.-]+:/", str(path)):
+        raise ResultsError(f"{path}: is an address; name a file on this machine")
     if not path.parent.is_dir():
         raise ResultsError(f"{path}: the folder {path.parent} does not exist")
     if path.is_dir():
         raise ResultsError(f"{path}: is a folder; expected the name of the page to write")
+    if path.exists() and not path.is_file():
+        raise ResultsError(f"{path}: is no file; expected the name of the page to write")
     try:
-        write_whole(path, html)
+        with tempfile.TemporaryFile(dir=path.resolve().parent):
+            pass
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def write(path: Path, html: str) -> None:
+    """The page in one step, or ResultsError: a reader never sees half a page."""
+    try:
+        write_whole(path.resolve(), html)  # where it is a link, what it leads to
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written ({error.strerror or error})") from error
 
@@ -104,6 +120,7 @@ def _requested(arguments: argparse.Namespace) -> Report:
         raise ResultsError("give either a results folder or --published NAME")
     if arguments.watch and arguments.published:
         raise ResultsError("--watch follows a results folder; a published study does not change")
+    require_writable(arguments.output)
     if arguments.watch:
         return watch(arguments.results, arguments.output, arguments.reference)
     if arguments.results:
@@ -128,7 +145,7 @@ def _report(arguments: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise ResultsError(f"{arguments.results}: cannot be read ({one_line(error)})") from error
+        raise ResultsError(f"{arguments.results or arguments.published}: cannot be read ({one_line(error)})") from error
     print(f"{report.headline}\n{arguments.output}")
     return terminal.DONE
 

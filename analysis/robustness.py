@@ -18,7 +18,9 @@ from statsmodels.stats.contingency_tables import mcnemar
 from analysis.contrasts import CellModel, Estimate
 from analysis.estimates import benefit_and_growth, cell_benefits, growth_weights, mean_weights
 from analysis.pairs import OUTCOMES, Comparison, compare
-from analysis.results import READ_ERRORS, Problem, Results
+from analysis.results import Results
+from analysis.tables import READ_ERRORS, UNREADABLE, Problem
+from sweep.schema import PREDICTIONS
 
 #: Seed of the Monte Carlo draw, used only where not every sign pattern can be tried.
 PERMUTATION_SEED = 20_260_101
@@ -227,7 +229,7 @@ def _shares(
     Examples that some run of the setting lacks are left out.
     """
     graded = _graded(results, batch, problems)
-    runs = _agreeing(batch, graded, problems).filter(pl.col("init").n_unique().over("setting_id") == 2)
+    runs = _agreeing(results, batch, graded, problems).filter(pl.col("init").n_unique().over("setting_id") == 2)
     sign = pl.when(pl.col("init") == arms[0]).then(1.0).otherwise(-1.0)
     runs = runs.with_columns((sign / pl.len().over("setting_id", "init")).alias("weight"))
     shares = {}
@@ -247,7 +249,7 @@ def _graded(results: Results, batch: pl.DataFrame, problems: list[Problem]) -> n
     graded = np.full((batch.height, max(batch["test_examples"])), -1, np.int8)
 
     def read(files: dict[str, str]) -> None:
-        rows = folder.rows_of(files, ["run_id", "example", "label", "logits"]).select(
+        rows = folder.rows_of(files, PREDICTIONS, ["run_id", "example", "label", "logits"]).select(
             pl.col("run_id").cast(run).to_physical(), pl.col("example").fill_null(-1), right.alias("right")
         )
         row, example, value = (column.to_numpy() for column in rows.collect())
@@ -262,7 +264,7 @@ def _graded(results: Results, batch: pl.DataFrame, problems: list[Problem]) -> n
             try:
                 read({run_id: file for run_id, file in files.items() if file == path})
             except READ_ERRORS:
-                problems.append(Problem(path.removeprefix(folder.root + "/"), "not a readable Parquet file"))
+                problems.append(Problem(folder.relative(path), UNREADABLE))
     return graded
 
 
@@ -280,10 +282,18 @@ def chosen_class(classes: int) -> pl.Expr:
     return chosen
 
 
-def _agreeing(batch: pl.DataFrame, graded: np.ndarray, problems: list[Problem]) -> pl.DataFrame:
+def _agreeing(results: Results, batch: pl.DataFrame, graded: np.ndarray, problems: list[Problem]) -> pl.DataFrame:
     """The runs of a batch whose predictions give the accuracy that they record (to half an example), with their row."""
+    folder = results.source
+    assert folder is not None
     found = pl.DataFrame({"right": (graded == 1).sum(axis=1), "n": (graded >= 0).sum(axis=1)})
-    runs = batch.with_row_index("row").hstack(found).filter(pl.col("n") > 0)
+    everything = batch.with_row_index("row").hstack(found)
+    runs = everything.filter(pl.col("n") > 0)
+    named = {problem.path for problem in problems}
+    for run_id in everything.filter(pl.col("n") == 0)["run_id"]:
+        if folder.relative(results.predictions[run_id]) not in named:
+            reason = "no predictions of this run in its file; left out of the per-example tests"
+            problems.append(Problem(f"predictions/{run_id}.parquet", reason))
     fits = (pl.col("right") - pl.col("value") / 100 * pl.col("n")).abs() < 0.5
     wrong = runs.filter(~fits).select("run_id", pl.col("right") / pl.col("n"), pl.col("value") / 100)
     for run_id, accuracy, recorded in wrong.iter_rows():

@@ -203,8 +203,10 @@ def test_folded_panels_draw_when_they_are_opened(browser, tmp_path):
         time.sleep(0.05)
 
 
-def test_downloads_give_the_tables(browser, results, page):
-    visit(browser, page)
+def download_all(browser):
+    """Click on every table, and wait until they are there."""
+    for file in browser.downloads.iterdir():
+        file.unlink()
     behaviour = {"behavior": "allow", "downloadPath": str(browser.downloads)}
     browser.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
     browser.execute_script("document.querySelectorAll('#download-list button').forEach((one) => one.click())")
@@ -214,6 +216,25 @@ def test_downloads_give_the_tables(browser, results, page):
         assert time.monotonic() < deadline, [one.name for one in browser.downloads.iterdir()]
         time.sleep(0.1)
     time.sleep(0.3)
+
+
+def test_names_that_begin_as_formulas_are_text_in_a_spreadsheet(browser, tmp_path):
+    truth = Truth(models={"@net": 1_000}, datasets={'=HYPERLINK("x")': 0.7}, seeds=(1, 2), epochs=(2,))
+    output = tmp_path / "report.html"
+    assert report.main([str(write_results(tmp_path / "results", truth)), "-o", str(output)]) == 0
+    visit(browser, output)
+    download_all(browser)
+    pairs = pl.read_csv(browser.downloads / "pairs.csv")
+    assert set(pairs["dataset"]) == {'\'=HYPERLINK("x")'}
+    assert set(pairs["model"]) == {"'@net"}
+    comparison = compare(load(tmp_path / "results"))
+    assert pairs["difference"].min() < 0, "a number below 0 stays a number"
+    assert pairs["difference"].to_list() == pytest.approx(comparison.pairs["difference"].to_list(), rel=1e-6)
+
+
+def test_downloads_give_the_tables(browser, results, page):
+    visit(browser, page)
+    download_all(browser)
     assert pl.read_parquet(browser.downloads / "runs.parquet").height == load(results).runs.height
     pairs = pl.read_csv(browser.downloads / "pairs.csv")
     comparison = compare(load(results))

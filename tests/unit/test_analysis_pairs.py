@@ -1,12 +1,15 @@
 """Which runs are compared, paired or not, and which hyperparameters stand together."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import polars as pl
 import pytest
 
-from analysis.pairs import compare, primary_epochs, short_names
-from analysis.results import ResultsError, load
+from analysis.folder import ResultsError
+from analysis.pairs import HYPERPARAMETERS, compare, primary_epochs, short_names
+from analysis.results import load
+from hyena.recipe import TrainingConfig
+from sweep.schema import RUNS
 from tests.synthetic_results import Truth, write_results
 
 TWO = Truth(models={"net-a-x": 1_000, "net-b-x": 10_000}, datasets={"alpha": 0.7}, seeds=(1, 2, 3), epochs=(2,))
@@ -123,3 +126,32 @@ def test_a_seed_that_stands_twice_in_an_arm_is_refused(tmp_path):
     twin = results.runs.head(1).with_columns(run_id=pl.lit("twin"))
     with pytest.raises(ResultsError, match="more than once"):
         compare(replace(results, runs=pl.concat([results.runs, twin])))
+
+
+def test_every_training_value_tells_groups_apart():
+    """`epochs` is a part of the block within which groups are told apart."""
+    values = {field.name for field in fields(TrainingConfig)}
+    assert values <= set(RUNS.names)
+    assert values - set(HYPERPARAMETERS) == {"epochs"}
+    assert set(HYPERPARAMETERS) - values == {"split_seed"}
+
+
+@pytest.mark.parametrize("name", HYPERPARAMETERS)
+def test_groups_are_named_by_what_tells_them_apart(name, tmp_path):
+    truth = replace(TWO, learning_rates=(1e-3, 2e-3))
+    other = {
+        "padding": "right",
+        "pooling": "real",
+        "batching": "like_length",
+        "split": "regroup",
+        "precision": "bfloat16",
+    }
+
+    def changes(row):
+        second = row["_learning_rate"] == 2e-3
+        value = other.get(name, 2 if name in ("batch_size", "max_length", "split_seed") else 0.75)
+        return {"learning_rate": 1e-3} | ({name: value} if second else {})
+
+    comparison = compare(study(tmp_path, truth, changes=changes))
+    assert len(comparison.variants) == 2
+    assert all(variant.startswith(f"{name} ") for variant in comparison.variants)

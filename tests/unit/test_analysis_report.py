@@ -1,7 +1,10 @@
 """The command: what it prints, writes and refuses; and what the page says of results that warrant little."""
 
+import base64
 import html
+import io
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -11,10 +14,12 @@ import polars as pl
 import pytest
 
 from analysis import report
+from analysis.curves import curve_table
 from analysis.estimates import estimate
 from analysis.files import bundle
+from analysis.folder import Folder
 from analysis.pairs import compare
-from analysis.results import Folder, load
+from analysis.results import load
 from analysis.robustness import welch
 from analysis.words import interval
 from tests.synthetic_results import Truth, write_results
@@ -401,3 +406,111 @@ def test_what_the_sweep_noted_of_its_data_is_on_the_page(tmp_path, capsys):
     visible, source, _, _ = page_of(folder, tmp_path, capsys)
     assert f"{dataset}: not the official <b>: 3 fewer." in visible
     assert "<b>: 3 fewer" not in source
+
+
+def offered(payload):
+    """What can be taken away, by name."""
+    return {one["name"]: one for one in payload["downloads"]}
+
+
+def test_the_tables_can_be_taken_away(tmp_path, capsys):
+    visible, _, payload, _ = page_of(write_results(tmp_path / "results", SMALL), tmp_path, capsys)
+    found = offered(payload)
+    assert list(found) == ["estimates.csv", "pairs.csv", "curves.csv", "runs.parquet"]
+    assert found["curves.csv"]["what"] == "learning curves"
+    assert "There is no pairs.csv" not in visible
+
+
+def test_curves_of_very_many_rows_are_there_as_parquet(tmp_path, capsys, monkeypatch):
+    folder = write_results(tmp_path / "results", SMALL)
+    rows = curve_table(load(folder), compare(load(folder)))
+    monkeypatch.setattr("analysis.provenance.MOST_CSV_ROWS", rows.height - 1)
+    _, _, payload, _ = page_of(folder, tmp_path, capsys)
+    found = offered(payload)
+    assert list(found) == ["estimates.csv", "pairs.csv", "curves.parquet", "runs.parquet"]
+    assert found["curves.parquet"]["what"] == f"learning curves, as Parquet because of their {rows.height:,} rows"
+    read = pl.read_parquet(io.BytesIO(base64.b64decode(found["curves.parquet"]["base64"])))
+    assert read.columns == rows.drop("setting_id").columns
+    for name in ("mean", "value"):
+        assert read[name].is_null().equals(rows[name].is_null())
+        assert read[name].drop_nulls().to_list() == pytest.approx(rows[name].drop_nulls().to_list(), rel=1e-6)
+
+
+@pytest.mark.parametrize("shared", [0, 1])
+def test_without_pairs_a_sentence_says_so(shared, tmp_path, capsys):
+    """Seeds of the arms are others, but for one seed of one setting where `shared`."""
+
+    def missing(row):
+        lone = row["seed"] == 3 and row["dataset"] == "alpha" and row["model"] == "tiny" and shared
+        return (row["seed"] <= 2) == (row["init"] == "scratch") and not lone
+
+    visible, _, payload, _ = page_of(write_results(tmp_path / "results", SMALL, missing=missing), tmp_path, capsys)
+    assert ("pairs.csv" in offered(payload)) == bool(shared)
+    if shared:
+        use = "each pair of runs and its difference (the estimates do not use them: the arms are compared unpaired)"
+        assert offered(payload)["pairs.csv"]["what"] == use
+    else:
+        assert "There is no pairs.csv: no seed of a setting is done in both arms." in visible
+
+
+@pytest.mark.parametrize(
+    ("output", "complaint"),
+    [
+        ("folder", "is a folder; expected the name of the page to write"),
+        ("pipe", "is no file; expected the name of the page to write"),
+        ("nowhere/page.html", "the folder {tmp}/nowhere does not exist"),
+        ("file/page.html", "the folder {tmp}/file does not exist"),
+        ("x" * 300, "file name too long"),
+    ],
+)
+def test_a_page_that_cannot_be_written_is_told_before_anything_is_read(
+    output, complaint, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("analysis.report.made", pytest.fail)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    os.mkfifo(tmp_path / "pipe")
+    before = sorted(tmp_path.iterdir())
+    assert report.main(["results", "-o", str(tmp_path / output)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+    assert complaint.format(tmp=tmp_path) in printed.err.replace("File name", "file name")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/page.html", "s3:/bucket/page.html"])
+def test_a_page_is_not_written_to_an_address(address, capsys):
+    assert report.main(["--published", "badici2024", "-o", address]) == 2
+    assert "is an address; name a file on this machine" in capsys.readouterr().err
+
+
+def test_a_folder_that_may_not_be_written_to_is_told_before(tmp_path, capsys, monkeypatch):
+    def denied(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("analysis.report.made", pytest.fail)
+    monkeypatch.setattr("tempfile.TemporaryFile", denied)
+    page = tmp_path / "page.html"
+    assert report.main(["results", "-o", str(page)]) == 2
+    assert capsys.readouterr().err == f"error: {page}: cannot be written (Permission denied)\n"
+
+
+def test_a_page_that_is_a_link_stays_one(tmp_path):
+    (tmp_path / "link.html").symlink_to(tmp_path / "page.html")
+    assert report.main(["--published", "badici2024", "-o", str(tmp_path / "link.html")]) == 0
+    assert (tmp_path / "link.html").is_symlink()
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_names_of_any_letters_stay_what_they_are(tmp_path, capsys):
+    names = {"study": "[bold]étude[/bold]", "model": "[x] Größe 1", "dataset": "=1+1 数据 {b}"}
+    truth = Truth(models={names["model"]: 1_000}, datasets={names["dataset"]: 0.7}, seeds=(1, 2), epochs=(2,))
+    folder = write_results(tmp_path / "results", truth, predictions=False)
+    (folder / "study.json").write_text(json.dumps({"name": names["study"], "description": "a byte: \udce9"}))
+    visible, _, payload, _ = page_of(folder, tmp_path, capsys)
+    assert "a byte: \\udce9" in visible
+    for name in names.values():
+        assert name in visible.replace("\u200b", "")
+    assert payload["choices"]["dataset"] == [names["dataset"]]

@@ -7,7 +7,8 @@ import sys
 import polars as pl
 import pytest
 
-from analysis.results import ResultsError, load
+from analysis.folder import ResultsError
+from analysis.results import load
 from tests.synthetic_results import Truth, write_results
 
 SMALL = Truth(models={"tiny": 1_000}, datasets={"alpha": 0.7}, seeds=(1, 2), epochs=(2,), test_examples=50)
@@ -114,6 +115,8 @@ def test_a_done_run_without_a_fraction_as_accuracy_does_not_count(tmp_path, valu
     ("content", "complaint"),
     [
         ("{", "not valid JSON"),
+        ("", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
         ("[]", "expected a JSON object"),
         (json.dumps({"analysis": {"margin": -1}}), "margin"),
         (json.dumps({"analysis": {"margin": "wide"}}), "margin"),

@@ -61,7 +61,9 @@ def read(address: str) -> Rows:
 
 def predictions(results: Results) -> pl.DataFrame:
     assert results.source is not None
-    return results.source.rows_of(results.predictions, PREDICTIONS.names).sort("run_id", "example").collect()
+    return (
+        results.source.rows_of(results.predictions, PREDICTIONS, PREDICTIONS.names).sort("run_id", "example").collect()
+    )
 
 
 def half(store: Store) -> int:
@@ -263,7 +265,9 @@ def test_one_run_of_a_part_is_read_without_the_others(results: str) -> None:
     results_read = load(results)
     assert results_read.source is not None
     run_id = sorted(results_read.predictions)[2]
-    rows = results_read.source.rows_of({run_id: results_read.predictions[run_id]}, PREDICTIONS.names).collect()
+    rows = results_read.source.rows_of(
+        {run_id: results_read.predictions[run_id]}, PREDICTIONS, PREDICTIONS.names
+    ).collect()
     assert rows["run_id"].to_list() == [run_id] * 40
     with pytest.raises(Exception, match=r".+"):
         predictions(results_read)
