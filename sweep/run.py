@@ -55,6 +55,7 @@ from sweep.planned import PlannedData, planned_data  # noqa: E402
 from sweep.progress import Progress  # noqa: E402
 from sweep.resources import Share  # noqa: E402
 from sweep.rows import Circumstances, failed_row  # noqa: E402
+from sweep.shipped import QUICKSTART, study_file  # noqa: E402
 from sweep.status import failures  # noqa: E402
 from sweep.store import Store, StoreError  # noqa: E402
 from sweep.study import AUTO, Study, load_study  # noqa: E402
@@ -74,7 +75,6 @@ from sweep.trials import (  # noqa: E402
 )
 from sweep.words import duration  # noqa: E402
 
-QUICKSTART = Path(__file__).resolve().parent.parent / "studies" / "quickstart.toml"
 DONE, SOME_FAILED = terminal.DONE, terminal.FAILED
 #: Deaths of its worker without getting further that a run survives in one call of Tune, and such calls before it fails.
 WORKER_DEATHS, FRUITLESS_ROUNDS = 3, 2
@@ -120,10 +120,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "study",
         nargs="?",
-        type=Path,
+        type=study_file,
         default=QUICKSTART,
         metavar="STUDY.toml",
-        help="default: studies/quickstart.toml, which needs no download",
+        help="a file, or the name of a shipped study (default: quickstart, which needs no download)",
     )
     parser.add_argument("--plan", action="store_true", help="print what would run, and run nothing")
     parser.add_argument(
