@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import Any
 import pytest
 import torch
 
+from hyena.batches import Batch
+from hyena.capture import stepper
 from hyena.config import HyenaConfig
 from hyena.model import Classifier, initialise
+from hyena.probe import probe
 from hyena.recipe import TrainingConfig
 from hyena.synthetic import SyntheticConfig, synthetic_dataset
 from hyena.training import PreparedData, Run
@@ -32,27 +36,28 @@ def with_training(**values: Any) -> Kind:
     return Kind.of(dataclasses.replace(RUN, training=dataclasses.replace(RUN.training, **values)))
 
 
-def test_what_leaves_no_trace_in_the_memory_makes_no_other_kind() -> None:
-    same = [
-        dataclasses.replace(RUN, seed=9, init="pretrained", weights_key="w"),
-        dataclasses.replace(RUN, training=dataclasses.replace(RUN.training, epochs=99, learning_rate=1.0)),
-    ]
-    assert {Kind.of(run).key for run in same} == {Kind.of(RUN).key}
+#: For each training value another one than the usual.
+OTHER: dict[str, Any] = {
+    "epochs": 99, "batch_size": 8, "learning_rate": 1.0, "final_learning_rate": 1e-9, "warmup_learning_rate": 1e-9,
+    "warmup_fraction": 0.5, "weight_decay": 0.0, "gradient_clip": 9.0, "max_length": 32, "padding": "left",
+    "pooling": "all", "reverse_complement": 0.0, "batching": "like_length", "split": "regroup",
+    "validation_fraction": 0.5, "train_fraction": 0.5, "precision": "bfloat16",
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("change", [{"batch_size": 8}, {"max_length": 32}, {"precision": "bfloat16"}])
-def test_what_leaves_a_trace_makes_another_kind(change: dict[str, object]) -> None:
-    assert with_training(**change).key != Kind.of(RUN).key
+def test_seed_and_weights_make_no_other_kind() -> None:
+    assert Kind.of(dataclasses.replace(RUN, seed=9, init="pretrained", weights_key="w")).key == Kind.of(RUN).key
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(TrainingConfig)])
+def test_every_training_value_is_either_traceless_or_part_of_a_kind(name: str) -> None:
+    assert OTHER[name] != getattr(RUN.training, name)
+    assert (with_training(**{name: OTHER[name]}).key == Kind.of(RUN).key) == (name in memory.TRACELESS)
 
 
 def test_size_and_a_frozen_backbone_make_another_kind() -> None:
     others = [dataclasses.replace(RUN, config=HyenaConfig(16, 1, 64)), dataclasses.replace(RUN, init="frozen")]
     assert len({Kind.of(run).key for run in (RUN, *others)}) == 3
-
-
-def test_every_training_value_is_either_traceless_or_part_of_a_kind() -> None:
-    fields = {field.name for field in dataclasses.fields(TrainingConfig)}
-    assert set(memory.TRACELESS) <= fields
 
 
 def test_as_many_runs_as_fit_with_headroom() -> None:
@@ -108,12 +113,12 @@ def test_without_gpus_nothing_is_measured(tmp_path: Path) -> None:
 def test_larger_stacks_are_measured_while_they_fit_and_are_worth_it(
     seconds: dict[int, float], measured: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def probe(config: Any, training: Any, classes: int, device: torch.device, stack: int, *rest: Any) -> float:
+    def pretended(config: Any, training: Any, classes: int, device: torch.device, stack: int, *rest: Any) -> float:
         if stack not in seconds:
             raise torch.OutOfMemoryError
         return seconds[stack]
 
-    monkeypatch.setattr(memory, "probe", probe)
+    monkeypatch.setattr(memory, "probe", pretended)
     answers = {
         "empty_cache": None, "reset_peak_memory_stats": None, "max_memory_reserved": 3 * GB, "memory_reserved": 2 * GB,
         "mem_get_info": (36 * GB, 40 * GB), "get_device_name": "a GPU",
@@ -138,10 +143,32 @@ def probed_run(config: HyenaConfig) -> RunSpec:
     return dataclasses.replace(RUN, config=config, training=TrainingConfig(epochs=1, batch_size=128, max_length=120))
 
 
-def test_a_run_of_the_probed_kind_has_the_probes_shapes() -> None:
-    training = train_for_an_epoch(probed_run(HyenaConfig(8, 1, 130)), torch.device("cpu"))
-    assert training.data.train.tokens.shape[1] == training.config.max_length == 120
-    assert len(training.lengths) >= training.config.batch_size == 128
+def shapes_of_steps(module: str, monkeypatch: pytest.MonkeyPatch) -> set[tuple[int, ...]]:
+    """The shapes of the batches that the training steps of a module get, as they come."""
+    shapes: set[tuple[int, ...]] = set()
+
+    def noting(*arguments: Any) -> Callable[..., Any]:
+        take_step = stepper(*arguments)
+
+        def step(batch: Batch, rate: Any) -> Any:
+            shapes.add(tuple(batch.tokens.shape))
+            return take_step(batch, rate)
+
+        return step
+
+    monkeypatch.setattr(f"{module}.stepper", noting)
+    return shapes
+
+
+def test_a_run_of_the_probed_kind_has_the_probes_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, cpu = probed_run(HyenaConfig(8, 1, 130)), torch.device("cpu")
+    of_run, of_probe = (shapes_of_steps(f"hyena.{module}", monkeypatch) for module in ("training", "probe"))
+    training = train_for_an_epoch(run, cpu)
+    kind = Kind.of(run)
+    probe(kind.config, kind.training, kind.num_classes, cpu)
+    assert of_probe == {(128, 120)}
+    assert max(of_run) == max(of_probe), "the largest batch of a run is what the probe takes"
+    assert training.data.train.tokens.shape[1] == 120
     assert len(training.history) == 1
 
 
