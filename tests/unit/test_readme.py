@@ -43,9 +43,38 @@ def test_the_example_study_is_valid(tmp_path: Path) -> None:
     assert tomllib.loads(example)["name"] == load_study(path).name == "promoters"
 
 
-def test_every_file_named_in_the_readme_exists() -> None:
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+def links(document: Path) -> list[str]:
+    """Targets of the links of a Markdown file that lead somewhere in this repository."""
+    text = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+    return re.findall(r"\]\((?!https?:|mailto:)([^)\s]+)\)", text)
+
+
+def anchors(document: Path) -> set[str]:
+    """What the headings of a Markdown file are called in an address."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(document: Path) -> None:
+    for link in links(document):
+        path, _, anchor = link.partition("#")
+        target = (document.parent / path).resolve() if path else document
+        assert target.exists(), link
+        assert target.is_relative_to(ROOT), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_document_is_linked_from_the_readme() -> None:
+    linked = {(ROOT / link.partition("#")[0]).resolve() for link in links(ROOT / "README.md")}
+    assert {path.name for path in DOCUMENTS[1:] if path.resolve() not in linked} == set()
+    assert len(DOCUMENTS) > 8
+
+
+def test_every_file_in_the_readmes_tree_exists() -> None:
     tree = re.search(r"## What is where\n(.*?)\n## ", README, flags=re.DOTALL)
     assert tree is not None
     package = ""
