@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from hyena.errors import InputError, one_line
+from hyena.text import what_it_is
 from hyena.torchfile import read_state_dict
 
 #: The file of a folder that is read, first one first, and what any file of weights may end in. A file in shards goes
@@ -127,8 +128,5 @@ def _no_weights(first: bytes) -> str | None:
     """What a file is that stands in place of weights, by its first bytes, and what helps."""
     if not first:
         return "empty: copy or download it again"
-    if first.startswith(b"version https://git-lfs.github.com/spec"):
-        return "a git-lfs pointer, not the weights: run `git lfs pull` in the folder that it was cloned into"
-    if first.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        return "an HTML or XML page, not weights: look at it for what went wrong, and download again"
-    return None
+    other = {b"\x1f\x8b": "compressed with gzip: decompress it first", b"\x89HDF": "an HDF5 file, not weights of torch"}
+    return what_it_is(first) or next((what for begin, what in other.items() if first.startswith(begin)), None)

@@ -110,7 +110,9 @@ def test_a_part_of_another_name_is_refused(tensors: Tensors, tmp_path: Path) -> 
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n", "a git-lfs pointer"),
         (b"<!DOCTYPE html><html>", "an HTML"),
         (b"\xef\xbb\xbf\n<html>", "an HTML"),
-        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "an "),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "an XML document"),
+        (b"\x1f\x8b\x08\x00", "compressed with gzip: decompress it first"),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file, not weights of torch"),
     ],
 )
 @pytest.mark.parametrize("name", ["model.safetensors", "weights.ckpt", "pytorch_model.bin"])
