@@ -275,5 +275,8 @@ def _write_whole(path: Path, content: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # a full disk names no file, and nobody knows the partial one
+        raise
     finally:
         partial.unlink(missing_ok=True)

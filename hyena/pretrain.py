@@ -19,7 +19,7 @@ import torch
 
 from hyena import terminal
 from hyena.config import BESIDE_THE_SHAPE, PUBLISHED, HyenaConfig, published
-from hyena.corpus import read_corpus
+from hyena.corpus import Corpus, read_corpus
 from hyena.device import is_out_of_memory
 from hyena.errors import InputError
 from hyena.pretraining import Pretraining, PretrainingConfig, PretrainingPrecision, require_length
@@ -27,6 +27,8 @@ from hyena.pretraining_folder import PretrainingFolder
 from hyena.training import TrainingError
 
 SAVE_EVERY_S = 300.0
+#: Seconds between two attempts to write the finished weights, and for how long they are made.
+RETRY_S, PATIENCE_S = 10.0, 3600.0
 SHAPE = ("d_model", "n_layer", "l_max")
 _MEMORY = "more memory is needed than there is: a smaller --batch-size or --length, or --checkpoint-activations, helps"
 
@@ -77,8 +79,19 @@ def _pretrain(options: argparse.Namespace) -> int:
     corpus = read_corpus(options.fasta)
     folder.corpus = corpus.digest
     folder.check()
+    try:
+        return _run(folder, corpus)
+    except (TrainingError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, TrainingError | MemoryError) and not is_out_of_memory(error):
+            raise
+        terminal.say(f"failed: {error if isinstance(error, TrainingError) else _MEMORY}")
+        return terminal.FAILED
+
+
+def _run(folder: PretrainingFolder, corpus: Corpus) -> int:
+    """Train what is left of it, and write the weights."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    run = Pretraining(size, corpus, config, device)
+    run = Pretraining(folder.size, corpus, folder.config, device)
     digest = folder.finished()
     if digest is not None:
         print(f"weights {digest[:16]} in {folder.path} are of this pretraining, and finished: nothing is left to do")
@@ -87,14 +100,8 @@ def _pretrain(options: argparse.Namespace) -> int:
     if folder.resume(run):
         print(f"goes on from step {run.history[-1].step}", flush=True)
     folder.begin()
-    try:
-        _train(run, folder)
-    except (TrainingError, MemoryError, RuntimeError) as error:
-        if not isinstance(error, TrainingError | MemoryError) and not is_out_of_memory(error):
-            raise
-        terminal.say(f"failed: {error if isinstance(error, TrainingError) else _MEMORY}")
-        return terminal.FAILED
-    print(f"weights {folder.finish(run)[:16]} in {folder.path}")
+    _train(run, folder)
+    print(f"weights {_finish(run, folder)[:16]} in {folder.path}")
     return terminal.DONE
 
 
@@ -111,6 +118,23 @@ def _train(run: Pretraining, folder: PretrainingFolder) -> None:
             except OSError as error:  # a disk may be full for a while; what is trained is worth more than the save
                 terminal.say(f"not saved at step {record.step} ({terminal.os_fault(error)}); training goes on")
             saved_at = time.monotonic()
+
+
+def _finish(run: Pretraining, folder: PretrainingFolder) -> str:
+    """Write the weights; where that fails, as on a full disk, try for an hour, for hours of training hang on it."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    is_said = False
+    while True:
+        try:
+            return folder.finish(run)
+        except OSError as error:
+            if time.monotonic() >= give_up_at:
+                raise
+            if not is_said:
+                fault = terminal.os_fault(error)
+                terminal.say(f"the weights cannot be written ({fault}): make room; this is tried again for an hour")
+            is_said = True
+        time.sleep(RETRY_S)
 
 
 def _size(options: argparse.Namespace) -> HyenaConfig:

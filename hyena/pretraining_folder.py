@@ -125,7 +125,7 @@ class PretrainingFolder:
         free, needed = shutil.disk_usage(place).free, output_bytes(self.size)
         if free < needed:
             raise InputError(
-                f"--output {self.path}: needs {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free there: make room, "
+                f"--output {self.path}: needs {needed / 1e6:,.2f} MB, {free / 1e6:,.2f} MB are free there: make room, "
                 "or choose another folder"
             )
 

@@ -11,11 +11,14 @@ import torch
 
 from hyena import checkpoint, terminal
 from hyena.checkpoint import load_backbone, save_weights
-from hyena.config import HyenaConfig
+from hyena.config import PUBLISHED, HyenaConfig
+from hyena.corpus import Corpus
 from hyena.model import Backbone
 from hyena.pretrain import main
-from hyena.pretraining import Pretraining, PretrainingRecord
+from hyena.pretraining import Pretraining, PretrainingConfig, PretrainingRecord
+from hyena.pretraining_folder import PretrainingFolder, output_bytes
 from hyena.synthetic import SyntheticConfig, synthetic_genome
+from hyena.tokenizer import encode
 
 SIZE = HyenaConfig(d_model=16, n_layer=1, l_max=64)
 SHAPE = ("--d-model", 16, "--n-layer", 1, "--l-max", 64)
@@ -338,9 +341,23 @@ def test_too_little_room_is_told_before(
 ) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage(10**9, 10**9 - 1_000_000, 1_000_000))
-    said = refusal(capsys, command(genome, output, "--steps", 2, "--emb-dim", 1025))
-    assert said == f"--output {output}: needs 2 MB, 1 MB are free there: make room, or choose another folder"
+    said = refusal(capsys, command(genome, output, "--steps", 2, "--emb-dim", 1023))
+    assert said == f"--output {output}: needs 2.47 MB, 1.00 MB are free there: make room, or choose another folder"
     assert not output.exists()
+
+
+def test_the_room_that_is_asked_for_is_what_is_written(tmp_path: Path) -> None:
+    size, config = PUBLISHED["hyenadna-tiny-1k-seqlen"], PretrainingConfig(steps=1, length=32, batch_size=1)
+    corpus = Corpus([encode(b"ACGT" * 500)])
+    run, folder = Pretraining(size, corpus, config, torch.device("cpu")), PretrainingFolder(tmp_path, size, config)
+    folder.corpus = corpus.digest
+    run.advance()
+    folder.begin()
+    folder.save(run)
+    checkpoint_bytes = (tmp_path / "unfinished.pt").stat().st_size
+    folder.finish(run)
+    written = 2 * checkpoint_bytes + sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert output_bytes(size) == pytest.approx(written, rel=0.05)
 
 
 def test_a_full_disk_costs_a_save_and_not_the_training(
@@ -372,10 +389,32 @@ def test_a_disk_that_is_full_at_the_end_keeps_the_checkpoint(
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "_write_whole", full)
+        patch.setattr("hyena.pretrain.PATIENCE_S", 0.0)
         assert command(genome, output, "--steps", 4) == 2
     assert capsys.readouterr().err == f"error: {output / 'model.safetensors'}: no space left on device\n"
     assert command(genome, output, "--steps", 4) == 0
     assert "goes on from step 2" in capsys.readouterr().out
+
+
+def test_weights_wait_for_room_on_a_disk_that_is_full_for_a_while(
+    genome: Path, output: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, waited = checkpoint._write_whole, []
+
+    def full(path: Path, content: bytes) -> None:
+        if path.name == "model.safetensors" and len(waited) < 3:
+            raise OSError(28, "No space left on device", str(path))
+        write(path, content)
+
+    monkeypatch.setattr(checkpoint, "_write_whole", full)
+    monkeypatch.setattr("hyena.pretrain.time.sleep", waited.append)
+    assert command(genome, output, "--steps", 2) == 0
+    assert waited == [10.0] * 3
+    assert capsys.readouterr().err == (
+        f"the weights cannot be written ({output / 'model.safetensors'}: no space left on device): make room; this is "
+        "tried again for an hour\n"
+    )
+    assert load_backbone(Backbone(SIZE), output)
 
 
 def test_too_little_memory_is_one_line(
