@@ -125,7 +125,7 @@ def test_too_rare_says_beforehand_what_the_cut_would_do(count, fraction):
     if fault is None:
         assert np.bincount(with_validation(dataset, fraction, 0).train.labels, minlength=2).all()
     else:
-        with pytest.raises(InputError, match="leaves none: set training.validation_fraction = 0"):
+        with pytest.raises(InputError, match=r"leaves none: set training\.validation_fraction = 0"):
             with_validation(dataset, fraction, 0)
 
 
