@@ -23,7 +23,7 @@ from hyena.errors import InputError
 NAME = "human_enhancers_cohn"
 COUNTS = {"negative": (30, 10), "positive": (29, 10)}
 OFFICIAL_SMALL = catalogue.OfficialDataset(
-    {name: train for name, (train, _) in COUNTS.items()}, {name: test for name, (_, test) in COUNTS.items()}, 8, 8, 8
+    {name: train for name, (train, _) in COUNTS.items()}, {name: test for name, (_, test) in COUNTS.items()}, (8,) * 11
 )
 ROOT = Path(__file__).parents[2]
 
@@ -259,7 +259,7 @@ def test_real_archives_go_through_the_package(tmp_path, shared_data, serve, monk
     with pytest.raises(InputError, match=r"2,606 train sequences of class negative where 10,422 are published"):
         load_dataset(NAME, None, tmp_path / "data", tmp_path / "cache")
     counts = {"negative": 2_606, "positive": 2_606}, {"negative": 868, "positive": 868}
-    monkeypatch.setattr(datasets, "OFFICIAL", {NAME: catalogue.OfficialDataset(*counts, 500, 500, 500)})
+    monkeypatch.setattr(datasets, "OFFICIAL", {NAME: catalogue.OfficialDataset(*counts, (500,) * 11)})
     downloaded = load_dataset(NAME, None, tmp_path / "data", tmp_path / "cache")
     assert downloaded.official
     read_in_place = load_dataset(NAME, None, shared_data / "genomic_benchmarks", tmp_path / "cache")

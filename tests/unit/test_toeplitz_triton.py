@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported, which nothing else does before tests run
 triton = pytest.importorskip("triton")
 
 from hyena.gated_convolution import _GatedConvolution, kernels_work, on_matrix_units  # noqa: E402
