@@ -10,8 +10,20 @@ class InputError(ValueError):
     """A request that cannot be met as it stands: a key, a value or a file.
 
     The message is one line that says what, where, and what would be right; the command line prints it as it is and
-    ends with code 2.
+    ends with code 2. A name in it may hold anything: a line end becomes a blank, and other control characters and bytes
+    that are not UTF-8 become escapes, so that it stays one line, and text that can be stored.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(map(_printable, message)))
+
+
+def _printable(letter: str) -> str:
+    if letter.isprintable():
+        return letter
+    if "\udc80" <= letter <= "\udcff":  # a byte of a file's name that is not UTF-8
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return " " if letter in "\n\r\t\u2028\u2029" else ascii(letter)[1:-1]
 
 
 def one_line(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hyena.errors import shown
+from hyena.errors import InputError, shown
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,9 @@ def test_a_long_text_is_shown_by_its_ends() -> None:
     assert len(text) == 80
     assert text.startswith("'aaa")
     assert text.endswith("az'")
+
+
+def test_a_message_is_one_line_of_text_that_can_be_stored() -> None:
+    message = str(InputError("a\nb\x1b[2J/caf\udce9: \u200b\u00e9 \ud800"))
+    assert message == r"a b\x1b[2J/caf\xe9: \u200bé \ud800"
+    assert message.encode()
