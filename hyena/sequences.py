@@ -18,6 +18,8 @@ from hyena.tokenizer import UNK, LetterError, encode
 
 Integers = NDArray[np.int64]
 SPLIT_NAMES = ("train", "validation", "test")
+#: Most of a sequence that may be ambiguous letters other than N; more are a protein, or RNA.
+AMBIGUOUS_FRACTION = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,14 +95,17 @@ class Dataset:
         return max(int(split.lengths.max()) for split in self.splits.values())
 
 
-def pack(sequences: list[bytes], labels: Iterable[int], place: Callable[[int], str]) -> Split:
+def pack(
+    sequences: list[bytes], labels: Iterable[int], place: Callable[[int], str], ambiguous_fraction: float = 1.0
+) -> Split:
     """Tokenise sequences into one split.
 
     Args:
         place: names sequence i in an error, as "FILE" or "FILE, line 12".
+        ambiguous_fraction: most of a sequence that may be other letters than A, C, G, T and N.
 
     Raises:
-        InputError: an empty sequence, or a letter that is no nucleotide.
+        InputError: an empty sequence, a letter that is no nucleotide, or too many ambiguous ones.
     """
     lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
     if len(lengths) and not lengths.all():
@@ -112,7 +117,28 @@ def pack(sequences: list[bytes], labels: Iterable[int], place: Callable[[int], s
         index = int(np.searchsorted(offsets, error.position, side="right")) - 1
         position = error.position - int(offsets[index]) + 1
         raise InputError(f"{place(index)}: {error.fault}, at position {position} of the sequence") from None
+    unknown = np.flatnonzero(tokens == UNK)
+    if len(unknown):
+        counts = np.bincount(np.searchsorted(offsets, unknown, side="right") - 1, minlength=len(sequences))
+        over = np.flatnonzero(counts > ambiguous_fraction * lengths)
+        if len(over):
+            index = int(over[0])
+            fault = ambiguity(int(counts[index]), sequences[index].upper().count(b"U"), int(lengths[index]))
+            raise InputError(f"{place(index)}: {fault}, or set ambiguous_fraction")
     return Split(tokens, offsets, np.fromiter(labels, np.int64, len(sequences)))
+
+
+def ambiguity(unknown: int, uracils: int, letters: int) -> str:
+    """What a sequence seems to be of which so many letters are unknown, and what to do about it.
+
+    Args:
+        unknown: letters other than A, C, G, T and N; `uracils` of them are U.
+    """
+    share = 100 * unknown / letters
+    percent = f"{share:.0f} %" if share >= 1 else f"{share:.2g} %"
+    if 2 * uracils > unknown:
+        return f"{percent} of the letters are U or ambiguous: RNA? Write T for U"
+    return f"{percent} of the letters are no A, C, G, T or N: a protein? In DNA, write N for what is unknown"
 
 
 def assemble(name: str, classes: tuple[str, ...], splits: dict[str, Split], place: str = "") -> Dataset:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hyena.corpus
-from hyena.corpus import GAP_BP, Corpus, StoredCorpus, fasta_pieces, intersection, read_corpus, store
+from hyena.corpus import GAP_BP, Corpus, StoredCorpus, intersection, read_corpus, store, token_pieces
 from hyena.errors import InputError
 from hyena.tokenizer import encode
 
@@ -26,11 +26,12 @@ def written(folder: Path, name: str, content: bytes) -> Path:
 
 def test_fasta_is_read_plain_and_gzipped(tmp_path: Path) -> None:
     plain = written(tmp_path, "a.fa", TEXT)
-    packed = written(tmp_path, "b.fa.gz", gzip.compress(TEXT))
+    packed = written(tmp_path, "b.fa.gz", gzip.compress(TEXT.replace(b"NNNT", b"NNNA")))
     corpus = read_corpus([plain, packed], tmp_path / "cache")
     assert corpus.names == ("one", "two", "one", "two")
     assert corpus.offsets.tolist() == [0, 7, 11, 18, 22]
     assert corpus.tokens[:11].tolist() == [7, 8, 9, 10, 7, 8, 9, 11, 11, 11, 10]
+    assert corpus.tokens[18:].tolist() == [11, 11, 11, 7]
     assert read_corpus([plain], tmp_path / "cache").digest != corpus.digest
 
 
@@ -39,8 +40,8 @@ def test_fasta_is_read_plain_and_gzipped(tmp_path: Path) -> None:
     [
         (b"", "empty"),
         (b">x\n>y\n", "holds no sequence"),
-        (b"ACGT\n", "line 1: a FASTA file begins with '>'"),
-        (b">x\nACGT\nAC!T\n", "record 'x', position 7: letter '!'"),
+        (b"ACGT\n", "line 1: not a FASTA file; expected a header line that starts with '>'"),
+        (b"\n>w\nA\n>x\nACGT\nAC!T\n", "line 4, record 'x', position 7: letter '!'"),
     ],
 )
 @pytest.mark.parametrize("chunk", [3, 4 * 2**20])
@@ -50,13 +51,13 @@ def test_a_file_that_is_no_fasta_is_refused_by_name(
     monkeypatch.setattr(hyena.corpus, "CHUNK_BYTES", chunk)
     with pytest.raises(InputError, match=fault) as error:
         read_corpus([written(tmp_path, "genome.fa", content)], tmp_path / "cache")
-    assert "genome.fa" in str(error.value) or "corpus" in str(error.value)
+    assert str(error.value).startswith(str(tmp_path / "genome.fa"))
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]  # nothing half-made is left
 
 
 def test_a_broken_gzip_file_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, "genome.fa.gz", gzip.compress(b">x\n" + b"ACGT" * 1000)[:-20])
-    with pytest.raises(InputError, match=r"genome\.fa\.gz: cannot be read"):
+    with pytest.raises(InputError, match=r"genome\.fa\.gz: not a whole gzip file"):
         read_corpus([path], tmp_path / "cache")
     with pytest.raises(InputError, match="cannot be read"):
         read_corpus([tmp_path / "none.fa"], tmp_path / "cache")
@@ -83,7 +84,7 @@ def test_stored_in_pieces_equals_made_in_memory(tmp_path: Path, chunk: int, monk
 def test_files_are_read_once_until_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, cache = written(tmp_path, "a.fa", TEXT), tmp_path / "cache"
     digest = read_corpus([path], cache).digest
-    monkeypatch.setattr(hyena.corpus, "fasta_pieces", lambda files: pytest.fail("the file was read again"))
+    monkeypatch.setattr(hyena.corpus, "fasta_pieces", lambda *_: pytest.fail("the file was read again"))
     assert read_corpus([path], cache).digest == digest
     monkeypatch.undo()
     written(tmp_path, "a.fa", TEXT + b"A")
@@ -114,6 +115,57 @@ def test_parts_and_records_are_held_out_by_name() -> None:
             corpus.regions(0.05, [wrong])
 
 
+def test_all_records_of_a_name_are_held_out() -> None:
+    corpus = Corpus([encode(b"A" * 100), encode(b"C" * 50), encode(b"G" * 80)], ["chr1", "chr2", "chr1"])
+    train, held = corpus.regions(0.05, ["chr1"])
+    assert (train.tolist(), held.tolist()) == ([[100, 150]], [[0, 100], [150, 230]])
+    with pytest.raises(InputError, match=r"'chr1:1-5' is a part of which record\? 2 are called 'chr1': hold out all"):
+        corpus.regions(0.05, ["chr1:1-5"])
+
+
+def test_a_copy_of_a_held_out_record_is_not_trained_on() -> None:
+    same, other = encode(b"ACGTT" * 20), encode(b"ACGTA" * 20)
+    corpus = Corpus([same, other, same], ["chr1", "chr2", "NC_1"])
+    with pytest.raises(InputError, match="record 'NC_1' has the same letters as 'chr1', which is held out"):
+        corpus.regions(0.05, ["chr1"])
+    train, held = corpus.regions(0.05, ["chr1", "NC_1"])
+    assert (train.tolist(), held.tolist()) == ([[100, 200]], [[0, 100], [200, 300]])
+    assert corpus.regions(0.05, ["chr2"])[0].tolist() == [[0, 100], [200, 300]]
+
+
+@pytest.mark.parametrize("usable", [True, False])
+def test_a_file_that_is_given_twice_is_refused(tmp_path: Path, usable: bool) -> None:
+    cache = tmp_path / ("cache" if usable else "a.fa")
+    plain, other = written(tmp_path, "a.fa", TEXT), written(tmp_path, "c.fa", b">one\nACGTACT\n>two\nNNNT\n")
+    packed = written(tmp_path, "b.fa.gz", gzip.compress(TEXT.replace(b">one", b">chr1")))
+    (tmp_path / "link.fa").symlink_to(plain)
+    with pytest.raises(
+        InputError, match=r"/link\.fa: the corpus names this file twice, also as .*/a\.fa; name it once"
+    ):
+        read_corpus([plain, other, tmp_path / "link.fa"], cache)
+    with pytest.raises(InputError, match=r"/b\.fa\.gz: the same sequences as in .*/a\.fa; name one of the two files"):
+        read_corpus([plain, other, packed], cache)
+    assert read_corpus([plain, other], cache).names == ("one", "two", "one", "two")
+
+
+@pytest.mark.parametrize("chunk", [3, 2**20])
+def test_proteins_and_rna_are_told(tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hyena.corpus, "CHUNK_BYTES", chunk)
+    cache = tmp_path / "cache"
+    path = written(tmp_path, "a.fa", b">chr1\nACGTNNNNACGTACGTACGR\n>p\nRVKDSBWNNYAG\n")
+    message = r"a\.fa, line 3, record 'p': 67 % of the letters are no A, C, G, T or N: a protein\?"
+    with pytest.raises(InputError, match=message):
+        read_corpus([path], cache)
+    assert len(read_corpus([path], cache, ambiguous_fraction=1.0).tokens) == 32
+    with pytest.raises(InputError, match=message):
+        read_corpus([path], cache)
+    rna = written(tmp_path, "b.fa", b">r\nACGUACGU\n")
+    with pytest.raises(
+        InputError, match=r"line 1, record 'r': 25 % of the letters are U or ambiguous: RNA\? Write T for U"
+    ):
+        read_corpus([rna], cache)
+
+
 flags = st.lists(st.booleans(), min_size=1, max_size=60)
 
 
@@ -132,8 +184,12 @@ def test_intersection_is_that_of_the_positions(one: list[bool], other: list[bool
 @given(st.lists(st.binary(max_size=12).map(lambda raw: bytes(b"ACGTN"[v % 5] for v in raw)), min_size=1, max_size=5))
 def test_pieces_are_the_records(tmp_path_factory: pytest.TempPathFactory, records: list[bytes]) -> None:
     path = written(tmp_path_factory.mktemp("fasta"), "a.fa", b"".join(b">r\n%b\n" % record for record in records))
-    found = [tokens.tolist() for _, begins, tokens in fasta_pieces([path]) if begins]
-    assert found == [encode(record).tolist() for record in records if record]
+    wanted = [encode(record).tolist() for record in records if record]
+    if wanted:
+        assert [piece.tokens.tolist() for piece in token_pieces(path) if piece.begins] == wanted
+    else:
+        with pytest.raises(InputError, match=r"a\.fa: the file holds no sequence"):
+            list(token_pieces(path))
 
 
 READ_AND_SAMPLE = """
