@@ -6,7 +6,7 @@ The names that other modules need stand here: the types and cuts from `sequences
 
 import difflib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -16,8 +16,11 @@ from hyena.batches import padded, reverse_complement
 from hyena.catalogue import OFFICIAL
 from hyena.download import download
 from hyena.errors import InputError
+from hyena.labels import settle_labels
 from hyena.paths import expanded
+from hyena.ranges import Fraction, require_ranges
 from hyena.sequences import (
+    AMBIGUOUS_FRACTION,
     Dataset,
     Split,
     assemble,
@@ -26,6 +29,7 @@ from hyena.sequences import (
     training_subset,
     with_validation,
 )
+from hyena.splits import holds_splits, is_litter, require_train_and_test
 from hyena.tables import Columns, read_fasta, read_tables
 from hyena.token_cache import cached, default_cache_dir
 
@@ -59,6 +63,11 @@ class DatasetSource:
             in the header (`>ID label=CLASS`), or a folder per split with a file per class. See `tables.py`.
         path: the folder, archive or file; None: `NAME` (or `NAME_v0.zip`) in the data folder.
         sequence_column, label_column, split_column, id_column: names in the header of tables.
+        where: rows to read, as values of columns: {"task": "promoter_all"} (FASTA: of KEY=VALUE words in headers). Held
+            as (column, value) pairs, sorted.
+        na_is_a_class: whether labels that say that they are missing (NA, NaN, None, null …) are classes.
+        ambiguous_fraction: most of a sequence, 0 … 1, that may be other letters than A, C, G, T and N: more are taken
+            for a protein, or for RNA.
     """
 
     format: Format
@@ -67,8 +76,12 @@ class DatasetSource:
     label_column: str = "label"
     split_column: str = "split"
     id_column: str = "id"
+    where: Mapping[str, str] | tuple[tuple[str, str], ...] = ()
+    na_is_a_class: bool = False
+    ambiguous_fraction: Fraction = AMBIGUOUS_FRACTION
 
     def __post_init__(self) -> None:
+        require_ranges(self)
         if self.format not in get_args(Format):
             raise InputError(f"data set format {self.format!r}: must be one of {', '.join(get_args(Format))}")
         if self.path is not None:
@@ -77,10 +90,19 @@ class DatasetSource:
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"column {name!r} cannot play two parts (sequence, label, split, id)")
+        pairs = sorted(self.where.items() if isinstance(self.where, Mapping) else self.where)
+        object.__setattr__(self, "where", tuple(pairs))
+        if pairs and self.format == "genomic_benchmarks":
+            raise InputError('where: format = "genomic_benchmarks" has no columns')
+        for name in (self.sequence_column, self.id_column):
+            if name in dict(pairs):
+                raise InputError(f"where: {name!r} is the sequence or id column; it must be another one")
 
     @property
     def columns(self) -> Columns:
-        return Columns(self.sequence_column, self.label_column, self.split_column, self.id_column)
+        names = (self.sequence_column, self.label_column, self.split_column, self.id_column)
+        assert isinstance(self.where, tuple)
+        return Columns(*names, self.where, self.na_is_a_class)
 
 
 def default_data_dir() -> Path:
@@ -164,8 +186,8 @@ def _locate(name: str, source: DatasetSource | None, data_dir: Path | None) -> P
 
 
 def _inside(path: Path, name: str) -> Path:
-    """`path` itself, or `path/NAME` where the splits lie there."""
-    return path / name if (path / name / "train").is_dir() and not (path / "train").exists() else path
+    """`path` itself, or `path/NAME` where the splits lie there, and none in `path`."""
+    return path / name if not holds_splits(path) and holds_splits(path / name) else path
 
 
 def _read(name: str, path: Path, source: DatasetSource) -> Dataset:
@@ -174,14 +196,16 @@ def _read(name: str, path: Path, source: DatasetSource) -> Dataset:
         examples = _read_examples(path, source)
     except OSError as error:
         raise _unreadable(error, path) from None
-    readers.require_train_and_test(examples, path, "splits")
-    classes = readers.class_names(examples)
+    require_train_and_test(examples, path, "splits")
+    classes = settle_labels(examples)
     number = {label: i for i, label in enumerate(classes)}
     splits = {
-        split: pack(part.sequences, [number[label] for label in part.labels], part.place)
-        for split, part in examples.items()
+        split: pack(part.sequences, [number[label] for label in part.labels], part.place, source.ambiguous_fraction)
+        for split, part in readers.in_order(examples)
     }
     dataset = assemble(name, classes, splits, place=str(path))
+    notes = dict.fromkeys(note for part in examples.values() for note in part.notes)
+    dataset = replace(dataset, notes=(*dataset.notes, *notes))
     if _fingerprint(path) != before:
         raise InputError(f"{path}: changed while it was being read; start again when it is complete")
     return dataset
@@ -228,12 +252,14 @@ def _fingerprint(path: Path) -> str:
 
 
 def _walk(folder: Path | str) -> Iterator[os.DirEntry[str]]:
-    """Everything in a folder and up to two levels below it: the depth of `SPLIT/CLASS/ID.txt`."""
+    """What may be read in a folder and up to two levels below it: the depth of `SPLIT/CLASS/ID.txt`."""
     pending = [(folder, 0)]
     while pending:
         current, depth = pending.pop()
         with os.scandir(current) as entries:
             for entry in entries:
+                if is_litter(entry.name):
+                    continue
                 yield entry
                 if depth < 2 and entry.is_dir():
                     pending.append((entry.path, depth + 1))

@@ -15,11 +15,12 @@ For the official data sets three more, by place on the genome (`intervals.py`).
 """
 
 import argparse
+import difflib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -27,11 +28,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from hyena import terminal
-from hyena.datasets import Dataset, DatasetSource, load_dataset
+from hyena.datasets import OFFICIAL, Dataset, DatasetSource, Format, load_dataset
 from hyena.errors import InputError
 from hyena.intervals import interval_flags, read_intervals
 from hyena.kmers import SharedKmers, find_shared, letters_of, pool_of
 from hyena.sequences import Integers
+from hyena.splits import format_of
 
 Flags = NDArray[np.bool_]
 RELATIONS = ("same", "other", "any")
@@ -216,15 +218,31 @@ def _share(row: dict[str, Any]) -> str:
 
 
 def guess_source(path: Path) -> DatasetSource:
-    """The format of data named by their place: by suffix, or by what a folder holds."""
-    names = [path.name] if path.is_file() else [entry.name for entry in path.iterdir()]
-    suffixes = {name.removesuffix(".gz").rpartition(".")[2] for name in names}
-    for format in ("csv", "tsv", "parquet"):
-        if format in suffixes:
-            return DatasetSource(format, path)
-    if suffixes & {"fa", "fasta", "fna"} or any(path.glob("train/*.f*a*")):
-        return DatasetSource("fasta", path)
-    return DatasetSource("genomic_benchmarks", path)
+    """The format of data named by their place: by the names of the splits in a folder, or that of the file.
+
+    Raises InputError where they are of several formats.
+    """
+    format = format_of(path)
+    if format is None and path.is_file():
+        raise InputError(
+            f"{path}: its name says no format; known are .csv, .tsv, .parquet, .fa (and .fasta, .fna), each perhaps "
+            "compressed, and .zip"
+        )
+    return DatasetSource(cast(Format, format or "genomic_benchmarks"), path)
+
+
+def _source_of(dataset: str) -> DatasetSource | None:
+    """The data set of one's own that a command line names; None for an official name."""
+    path = Path(dataset)
+    if path.exists():
+        return guess_source(path)
+    if dataset in OFFICIAL:
+        return None
+    if len(path.parts) > 1 or path.suffix:
+        raise InputError(f"{dataset}: no such file or folder")
+    near = difflib.get_close_matches(dataset, OFFICIAL, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"those are {', '.join(OFFICIAL)}"
+    raise InputError(f"{dataset}: no such file or folder, and no official data set; {hint}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -247,7 +265,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.intervals_only and not options.coordinates:
         raise InputError("--intervals-only needs --coordinates DIR")
     if not options.intervals_only:
-        dataset = load_dataset(name, guess_source(path) if path.exists() else None, options.data)
+        dataset = load_dataset(name, _source_of(options.dataset), options.data)
         found = audit(dataset, options.kmer)
         tables.append(found.table)
         print(f"{name}: " + ", ".join(f"{len(split):,} {part}" for part, split in dataset.splits.items()))

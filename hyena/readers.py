@@ -5,10 +5,9 @@ follows a canonical order, so that the same sequences give the same data set how
 archives by class and then by id, numbers in ids in their natural order; tables in the order of the file.
 
 Layout of a GenomicBenchmarks folder or archive: `{train,test}/CLASS/ID.txt`, one sequence a file; in an archive below
-one folder, `NAME/`. A folder or table named `validation`, `valid` or `dev` is the validation split.
+one folder, `NAME/`. How splits are named, and what may lie beside them, is in `splits.py`.
 """
 
-import gzip
 import itertools
 import mmap
 import os
@@ -16,32 +15,54 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from hyena.errors import InputError
 from hyena.sequences import SPLIT_NAMES
+from hyena.splits import (
+    COMPRESSIONS,
+    Name,
+    find_splits,
+    is_litter,
+    refuse_left_out,
+    require_train_and_test,
+    second_of,
+    split_of,
+    visible,
+)
+from hyena.text import read_bytes, what_it_is
 
 T = TypeVar("T")
 
-SPLIT_OF_STEM = {
-    "train": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "dev": "validation",
-    "test": "test",
-}
+_SEQUENCE_FILE = re.compile(rf"(?P<id>.+)\.txt(\.({'|'.join(COMPRESSIONS)}))*", re.IGNORECASE | re.DOTALL)
+_MOST_DIGITS = 4_000  # Python refuses to read longer integers
 
 
 @dataclass
 class Examples:
-    """Sequences of one split in canonical order; `place(i)` names sequence i in an error."""
+    """Sequences of one split in canonical order; `place(i)` names sequence i in an error.
+
+    Attributes:
+        source: the file or folder of the split, for errors.
+        notes: what a reader of results should know of how it was read, one sentence each.
+    """
 
     place: Callable[[int], str]
+    source: str
     sequences: list[bytes] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+class _Member(NamedTuple):
+    """One file of a split."""
+
+    label: str
+    name: str
+    path: str
 
 
 def in_order(splits: Mapping[str, T]) -> list[tuple[str, T]]:
@@ -52,34 +73,36 @@ def in_order(splits: Mapping[str, T]) -> list[tuple[str, T]]:
 def natural_key(text: str) -> tuple[list[str | int], str]:
     """Sorts "x2" before "x10"; texts that differ only in leading zeros are told apart by the text itself."""
     if text.isdecimal() and text.isascii():  # what the general rule gives, at a fifth of its time
-        return ["", int(text), ""], text
-    parts: list[str | int] = [int(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", text))]
+        return ["", whole_number(text), ""], text
+    parts: list[str | int] = [
+        whole_number(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", text))
+    ]
     return parts, text
 
 
+def whole_number(digits: str) -> int:
+    """A number that sorts as these decimal digits (and their sign) do, however many there are."""
+    if len(digits) <= _MOST_DIGITS:
+        return int(digits)
+    sign, plain = (-1 if digits[0] == "-" else 1), digits.lstrip("+-").lstrip("0") or "0"
+    # Read as hexadecimal, long numbers keep their order, and stay beyond the short ones.
+    return sign * int(plain, 10 if len(plain) <= _MOST_DIGITS else 16)
+
+
 def read_folder(folder: Path) -> dict[str, Examples]:
-    """Splits of a folder in the GenomicBenchmarks layout; files may be gzipped (`ID.txt.gz`)."""
-    found: dict[str, list[tuple[str, str, str]]] = {}
-    for split_dir in _visible(folder):
-        split = SPLIT_OF_STEM.get(split_dir.name)
-        if split is None or not split_dir.is_dir():
-            continue
-        if split in found:
-            raise InputError(f"{folder}: two folders for the {split} split; keep one of validation, valid and dev")
-        found[split] = []
-        for class_dir in _visible(split_dir):
-            if not class_dir.is_dir():
-                raise InputError(f"{class_dir.path}: expected a folder of sequences per class, found a file")
-            found[split] += [(class_dir.name, file.name, file.path) for file in _visible(class_dir)]
-    require_train_and_test(found, folder, "folders")
-    return {split: _read_members(files, _read_file) for split, files in in_order(found)}
-
-
-def _visible(folder: os.PathLike[str] | Path) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if not entry.name.startswith("."):
-                yield entry
+    """Splits of a folder in the GenomicBenchmarks layout; files may be compressed (`ID.txt.gz`)."""
+    found: dict[str, tuple[str, list[_Member]]] = {}
+    for split, [split_folder] in find_splits(folder, "genomic_benchmarks").items():
+        members = []
+        for class_folder in visible(split_folder):
+            if not class_folder.is_dir():
+                raise InputError(f"{class_folder.path}: expected a folder of sequences per class, found a file")
+            of_class = [_Member(class_folder.name, file.name, file.path) for file in visible(class_folder)]
+            if not of_class:
+                raise InputError(f"{class_folder.path}: no sequence in this folder of a class")
+            members += of_class
+        found[split] = str(split_folder), members
+    return {split: _read_members(members, _read_file, source) for split, (source, members) in in_order(found)}
 
 
 def _read_file(path: str) -> bytes:
@@ -93,16 +116,7 @@ def _read_file(path: str) -> bytes:
         raise InputError(f"{path}: expected a text file with one sequence, found a folder") from None
     finally:
         os.close(descriptor)
-    content = b"".join(blocks)
-    return unzipped(content, path) if path.endswith(".gz") else content
-
-
-def unzipped(content: bytes, path: object) -> bytes:
-    """What a gzip file holds."""
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: not a whole gzip file ({error}); copy or fetch it again") from None
+    return b"".join(blocks)
 
 
 def read_archive(path: Path) -> dict[str, Examples]:
@@ -110,18 +124,22 @@ def read_archive(path: Path) -> dict[str, Examples]:
     try:
         with zipfile.ZipFile(path) as archive, path.open("rb") as file:
             members = _archive_members(path, archive)
-            require_train_and_test(members, path, "folders")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
 
                 def read(name: str) -> bytes:
-                    member = _read_archive_member(content, archive.getinfo(name))
-                    return unzipped(member, f"{path}: {name}") if name.endswith(".gz") else member
+                    return _read_archive_member(content, archive.getinfo(name))
 
-                return {split: _read_members(files, read, f"{path}: ") for split, files in in_order(members)}
-    except (InputError, PermissionError):
+                return {
+                    split: _read_members(of_split, read, str(path), f"{path}: ")
+                    for split, of_split in in_order(members)
+                }
+    except (InputError, PermissionError, FileNotFoundError):
         raise
     except (zipfile.BadZipFile, zlib.error, struct.error, OSError, ValueError) as error:
-        raise InputError(f"{path}: not a whole zip archive ({error}); copy or fetch it again") from None
+        with path.open("rb") as file:
+            other = what_it_is(file.read(512))
+        fault = f", but {other}" if other else f" ({error}); copy or fetch it again"
+        raise InputError(f"{path}: not a whole zip archive{fault}") from None
 
 
 def _read_archive_member(content: mmap.mmap, info: zipfile.ZipInfo) -> bytes:
@@ -143,88 +161,85 @@ def _read_archive_member(content: mmap.mmap, info: zipfile.ZipInfo) -> bytes:
     return data
 
 
-def _archive_members(path: Path, archive: zipfile.ZipFile) -> dict[str, list[tuple[str, str, str]]]:
-    found: dict[str, list[tuple[str, str, str]]] = {}
-    roots = set()
-    for info in archive.infolist():
-        parts = info.filename.split("/")
-        if parts[0] == "" or ".." in parts or "\\" in info.filename or ":" in info.filename:
-            raise InputError(f"{path}: unsafe member name {info.filename!r}; expected NAME/SPLIT/CLASS/ID.txt")
-        if info.is_dir() or parts[0] == "__MACOSX" or any(part.startswith(".") for part in parts):
-            continue
-        depth = next((i for i, part in enumerate(parts[:2]) if part in SPLIT_OF_STEM), None)
-        if depth is None:  # a read-me or metadata beside the splits
-            continue
-        if len(parts) != depth + 3:
-            raise InputError(f"{path}: unexpected member {info.filename!r}; expected NAME/SPLIT/CLASS/ID.txt")
-        roots.add(tuple(parts[:depth]))
-        found.setdefault(SPLIT_OF_STEM[parts[depth]], []).append((parts[-2], parts[-1], info.filename))
+def _archive_members(path: Path, archive: zipfile.ZipFile) -> dict[str, list[_Member]]:
+    """The files of each split; raises InputError for what would be left out, as `find_splits` does for a folder."""
+    infos = [info for info in archive.infolist() if _is_safe(path, info)]
+    files = [info.filename.split("/") for info in infos if not info.is_dir()]
+    folders = [info.filename.split("/")[:-1] for info in infos if info.is_dir()]
+    # SPLIT/CLASS/ID.txt stands at the top or below one folder; the folder itself may be called as a split is.
+    roots = {tuple(parts[:-3]) for parts in files if len(parts) in (3, 4) and split_of(parts[-3])}
+    roots = roots or {tuple(parts[:i]) for parts in files for i in (0, 1) if len(parts) > i + 1 and split_of(parts[i])}
     if len(roots) > 1:
         names = " and ".join(sorted("/".join(root) or "." for root in roots)[:2])
         raise InputError(f"{path}: holds several data sets ({names}); expected one folder with train and test")
+    root = next(iter(roots), ())
+    found: dict[str, list[_Member]] = {}
+    names_of: dict[str, str] = {}
+    left_out: dict[str, None] = {}
+    for parts in files:
+        below = parts[len(root) :] if tuple(parts[: len(root)]) == root else parts
+        split = split_of(below[0])
+        if split is None or len(below) == 1:
+            if Name.of(below[0]).is_left_out:
+                left_out["/".join(parts[: len(parts) - len(below) + 1])] = None
+            continue
+        if len(below) != 3:
+            raise InputError(f"{path}: unexpected member {'/'.join(parts)!r}; expected NAME/SPLIT/CLASS/ID.txt")
+        if names_of.setdefault(split, below[0]) != below[0]:
+            raise second_of(split, names_of[split], f"{path}: {below[0]}", "folder")
+        found.setdefault(split, []).append(_Member(below[1], below[2], "/".join(parts)))
+    require_train_and_test(found, path, "folders", others=left_out)
+    refuse_left_out([f"{path}: {name}" for name in left_out], names_of.values())
+    _refuse_empty_classes(path, folders, root, found)
     return found
 
 
-def _read_members(files: list[tuple[str, str, str]], read: Callable[[str], bytes], prefix: str = "") -> Examples:
-    """Examples of one split from (class, file name, path) triples, in canonical order."""
+def _is_safe(path: Path, info: zipfile.ZipInfo) -> bool:
+    """Whether a member may be data; raises InputError for a name that leads out of the archive."""
+    parts = info.filename.split("/")
+    if parts[0] == "" or ".." in parts or "\\" in info.filename or ":" in info.filename:
+        raise InputError(f"{path}: unsafe member name {info.filename!r}; expected NAME/SPLIT/CLASS/ID.txt")
+    return not any(is_litter(part) for part in parts)
+
+
+def _refuse_empty_classes(
+    path: Path, folders: Iterable[list[str]], root: tuple[str, ...], found: Mapping[str, list[_Member]]
+) -> None:
+    """Raise InputError for a folder of a class that holds no file."""
+    held = {member.path.rpartition("/")[0] for members in found.values() for member in members}
+    for parts in folders:
+        below = parts[len(root) :]
+        is_class = tuple(parts[: len(root)]) == root and len(below) == 2 and split_of(below[0]) in found
+        if is_class and "/".join(parts) not in held:
+            raise InputError(f"{path}: {'/'.join(parts)}: no sequence in this folder of a class")
+
+
+def _read_members(members: list[_Member], read: Callable[[str], bytes], source: str, prefix: str = "") -> Examples:
+    """Examples of one split, in canonical order; `prefix` is put before the paths of members in errors."""
     keyed = []
-    for label, name, path in files:
-        stem = name.removesuffix(".gz").removesuffix(".txt")
-        if stem == name.removesuffix(".gz"):
-            raise InputError(f"{prefix}{path}: unexpected file; sequences are named ID.txt or ID.txt.gz")
-        keyed.append((label, natural_key(stem), path))
+    for label, name, path in members:
+        id = name[:-4] if name.endswith(".txt") and len(name) > 4 else _id_of(name, prefix + path)
+        keyed.append((label, natural_key(id), path))
     keyed.sort()
     for (label, key, path), (next_label, next_key, next_path) in itertools.pairwise(keyed):
         if label == next_label and key[1] == next_key[1]:
             raise InputError(f"{prefix}{next_path}: id {key[1]!r} is there twice in its class (also {path})")
-    examples = Examples(lambda i: prefix + keyed[i][2])
+    examples = Examples(lambda i: prefix + keyed[i][2], source)
     for label, _, path in keyed:
+        content = read(path)
+        if content[:1] not in _USUAL:
+            content = read_bytes(prefix + path, content)
         examples.labels.append(label)
-        examples.sequences.append(read(path).strip())
+        examples.sequences.append(content.strip())
     return examples
 
 
-def text_of(content: bytes, path: object) -> str:
-    """UTF-8 text, a byte order mark left out."""
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise InputError(
-            f"{path}, line {line}: not UTF-8 text (byte 0x{content[error.start]:02X}); convert the file to UTF-8"
-        ) from None
+_USUAL = frozenset((b"A", b"C", b"G", b"T", b"N", b"a", b"c", b"g", b"t", b"n", b""))
+"""First bytes of a content that is neither compressed nor anything but a sequence."""
 
 
-def class_names(splits: dict[str, Examples]) -> tuple[str, ...]:
-    """All labels, sorted: as numbers where all of them are integers, as text otherwise."""
-    labels = {label for examples in splits.values() for label in examples.labels}
-    if all(re.fullmatch(r"[+-]?[0-9]+", label) for label in labels):
-        return tuple(sorted(labels, key=lambda label: (int(label), label)))
-    return tuple(sorted(labels))
-
-
-def split_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """The file of each split in a folder: `train.SUFFIX`, `test.SUFFIX`, `dev.SUFFIX`, each perhaps gzipped."""
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        stem, _, suffix = path.name.removesuffix(".gz").partition(".")
-        split = SPLIT_OF_STEM.get(stem)
-        if split is None or suffix not in suffixes or not path.is_file():
-            continue
-        if split in found:
-            raise InputError(f"{path}: a second file for the {split} split, beside {found[split].name}; keep one")
-        found[split] = path
-    return found
-
-
-def read_text(path: Path) -> str:
-    """A UTF-8 file, perhaps gzipped, as text."""
-    content = path.read_bytes()
-    return text_of(unzipped(content, path) if path.suffix == ".gz" else content, path)
-
-
-def require_train_and_test(found: Collection[str], place: Path, what: str, suffix: str = "") -> None:
-    """Raise InputError unless both of them were found; `what` says what they are, "folders" or "files"."""
-    missing = [f"{split}{suffix}" for split in ("train", "test") if split not in found]
-    if missing:
-        raise InputError(f"{place}: no {' and no '.join(missing)}; expected the {what} train{suffix} and test{suffix}")
+def _id_of(name: str, place: str) -> str:
+    found = _SEQUENCE_FILE.fullmatch(name)
+    if found is None:
+        raise InputError(f"{place}: unexpected file; sequences are named ID.txt or ID.txt.gz")
+    return found["id"]

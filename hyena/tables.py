@@ -1,144 +1,275 @@
-"""Labelled sequences from CSV, TSV and Parquet tables and from FASTA files. Next: `datasets.py`.
+"""Labelled sequences from CSV, TSV and Parquet tables and from FASTA files. Next: `labels.py`, then `datasets.py`.
 
-A file holds one split and stands in a folder with the others: train, test and, where there is one, dev (or valid,
-validation). Or one file holds all of them, and a column says which row belongs to which. Text files may be gzipped.
+A split is a file, shards of one, or a folder of its parts, in a folder with the other splits (`splits.py`). Or one file
+holds all of them, and a column says which row belongs to which. Text files may be compressed (`text.py`).
 
 In FASTA files the words `label=CLASS` (and `split=SPLIT`) of a header take the place of columns, the first word is
 the id, and a sequence may run over several lines. Or a folder per split holds a file per class, `train/CLASS.fa`.
 
-Every fault is told by file and line (Parquet: by row, counted from 1).
+Every fault is told by file and by the line where its record begins (Parquet: by row, counted from 1).
 """
 
 import csv
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, chain, compress
+from operator import itemgetter
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from hyena.errors import InputError
-from hyena.readers import SPLIT_OF_STEM, Examples, in_order, read_text, require_train_and_test, split_files
+from hyena.fasta import fasta_records
+from hyena.labels import MISSING
+from hyena.parquet import parquet_columns
+from hyena.readers import Examples, in_order, natural_key
+from hyena.sequences import SPLIT_NAMES
+from hyena.splits import SPLIT_OF_WORD, Name, find_splits, holds_splits, in_shard_order, sorted_entries, split_of_word
+from hyena.text import read_text
 
-FASTA_SUFFIXES = ("fa", "fasta", "fna")
+#: A column that tells the tasks of a table apart, as in the Nucleotide Transformer's downstream tasks.
+TASK = "task"
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Names in the header of a table, or the KEY of KEY=VALUE words in FASTA headers.
+    """Names in the header of a table, or the KEY of KEY=VALUE words in FASTA headers, and which rows are read.
 
     Attributes:
         sequence, label: must be there (FASTA has no name for its sequences).
-        split: must be there in a file that holds all splits: train, validation (or valid, dev) or test.
+        split: must be there in a file that holds all splits: train, validation (or a word for it) or test.
         id: where a table has it, no two rows of a split may share a value.
+        where: (column, value) pairs; rows with another value are left out.
+        na_is_a_class: whether labels such as NA and None are classes; else they are missing, which is an error.
     """
 
     sequence: str = "sequence"
     label: str = "label"
     split: str = "split"
     id: str = "id"
+    where: tuple[tuple[str, str], ...] = ()
+    na_is_a_class: bool = False
+
+    def required(self, split: str) -> list[str]:
+        """The columns that a file must have; `split` is the file's own, where it has one."""
+        names = [self.sequence, self.label, *([] if split else [self.split]), *(name for name, _ in self.where)]
+        return list(dict.fromkeys(names))
+
+    def optional(self, split: str) -> list[str]:
+        """The columns that are read where they are there."""
+        return [name for name in dict.fromkeys((self.split, self.id, TASK)) if name not in self.required(split)]
 
 
-@dataclass(frozen=True)
-class _Row:
-    number: int  # line of the file, or row of the Parquet table
-    sequence: str
-    label: str
-    split: str
-    id: str  # "" where the file has none
+@dataclass
+class Rows:
+    """What was read of one file.
+
+    Attributes:
+        unit: what `numbers` count, "line" or "row".
+        numbers: where each record begins.
+        cells: the other columns, as text without white space around it.
+    """
+
+    path: Path
+    unit: str
+    numbers: Sequence[int]
+    sequences: list[bytes]
+    cells: dict[str, list[str]]
+
+    def place(self, i: int) -> str:
+        return f"{self.path}, {self.unit} {self.numbers[i]}"
+
+    def where(self, column: str, values: Collection[str]) -> "Rows":
+        """The rows whose cell in a column is one of some values."""
+        keep = [cell in values for cell in self.cells[column]]
+        if all(keep):
+            return self
+        cells = {name: list(compress(of_column, keep)) for name, of_column in self.cells.items()}
+        return Rows(
+            self.path, self.unit, list(compress(self.numbers, keep)), list(compress(self.sequences, keep)), cells
+        )
 
 
-def read_tables(path: Path, suffix: str, columns: Columns) -> dict[str, Examples]:
-    """Splits of one table that holds all, or of a folder with one table a split.
+def read_tables(path: Path, format: str, columns: Columns) -> dict[str, Examples]:
+    """Splits of one table that holds all, or of a folder that holds those of each split.
 
     Args:
-        suffix: "csv", "tsv" or "parquet": what the files are, and how their names end.
+        format: "csv", "tsv" or "parquet".
     """
-    if path.is_file():
-        return _read_table(path, suffix, columns, "")
-    files = split_files(path, (suffix,))
-    require_train_and_test(files, path, "files", f".{suffix}")
+    if path.is_file() or _is_folder_of_parts(path, format):
+        return _collect([_table(file, format, columns, "") for file in _parts(path, format)], columns, "", path)
     found: dict[str, Examples] = {}
-    for split, file in in_order(files):
-        found |= _read_table(file, suffix, columns, split)
+    for split, files in in_order(find_splits(path, format)):
+        parts = [part for file in files for part in _parts(file, format)]
+        rows = [_table(part, format, columns, split) for part in parts]
+        found |= _collect(rows, columns, split, files[0])
     return found
 
 
-def _read_table(path: Path, suffix: str, columns: Columns, split: str) -> dict[str, Examples]:
-    if suffix == "parquet":
-        return _collect(_parquet_rows(path, columns, split), path, "row")
-    return _collect(_delimited_rows(path, "\t" if suffix == "tsv" else ",", columns, split), path, "line")
+def _is_folder_of_parts(path: Path, format: str) -> bool:
+    """Whether a folder is one table, as `all.parquet/`, and not one of splits."""
+    return path.is_dir() and Name.of(path.name).format == format and not holds_splits(path)
+
+
+def _parts(path: Path, format: str) -> list[Path]:
+    """A file, or those of a folder of parts as Spark and Dask write it, in the natural order of their names."""
+    if not path.is_dir():
+        return [path]
+    parts = []
+    for entry in sorted_entries(path):
+        if Name.of(entry.name).format == format and not entry.is_dir():
+            parts.append(Path(entry.path))
+        elif not Name.of(entry.name).is_beside:
+            raise InputError(f"{entry.path}: unexpected in a folder of {format} files, whose parts end in .{format}")
+    if not parts:
+        raise InputError(f"{path}: no part in this folder; expected files that end in .{format}")
+    return in_shard_order(parts, "") or sorted(parts, key=lambda part: natural_key(part.name))
+
+
+def _table(path: Path, format: str, columns: Columns, split: str) -> Rows:
+    if format == "parquet":
+        count, sequences, cells = parquet_columns(
+            path,
+            lambda header: _chosen(header, columns, split, str(path)),
+            columns.sequence,
+            optional=columns.optional(split),
+        )
+        return Rows(path, "row", range(1, count + 1), sequences, cells)
+    return _delimited(path, "\t" if format == "tsv" else ",", columns, split)
 
 
 def read_fasta(path: Path, columns: Columns) -> dict[str, Examples]:
     """Splits of one FASTA file, of a folder with one file a split, or of a folder with one file a class a split."""
     if path.is_file():
-        return _collect(_fasta_rows(path, columns, "", ""), path, "line")
-    files = split_files(path, FASTA_SUFFIXES)
-    folders = {SPLIT_OF_STEM[p.name]: p for p in sorted(path.iterdir()) if p.is_dir() and p.name in SPLIT_OF_STEM}
-    require_train_and_test({**files, **folders}, path, "FASTA files (or folders)")
+        return _collect([_fasta(path, columns, "")], columns, "", path)
     found: dict[str, Examples] = {}
-    for split, file in in_order(files):
-        found |= _collect(_fasta_rows(file, columns, split, ""), file, "line")
-    for split, folder in in_order(folders):
-        if split in files:
-            raise InputError(f"{folder}: both a file and a folder for the {split} split; keep one")
-        found[split] = _read_fasta_folder(folder, columns, split)
+    for split, files in in_order(find_splits(path, "fasta")):
+        if files[0].is_dir():
+            rows = [_class_file(label, file, columns, split) for label, file in _class_files(files[0], split)]
+            found |= _collect(rows, replace(columns, na_is_a_class=True), split, files[0])  # a file's name is meant
+        else:
+            found |= _collect([_fasta(file, columns, split) for file in files], columns, split, files[0])
     return found
 
 
-def _read_fasta_folder(folder: Path, columns: Columns, split: str) -> Examples:
-    """One split from `CLASS.fa` files, classes in the order of their names."""
-    places: list[tuple[Path, int]] = []
-    merged = Examples(lambda i: f"{places[i][0]}, line {places[i][1]}")
-    for file in sorted(folder.iterdir(), key=lambda file: file.name.split(".")[0]):
-        if file.name.startswith("."):
+def _class_files(folder: Path, split: str) -> list[tuple[str, Path]]:
+    """The `CLASS.fa` files of a split, in the order of the classes' names."""
+    found: dict[str, Path] = {}
+    for entry in sorted_entries(folder):
+        name = Name.of(entry.name)
+        if name.is_beside and not entry.is_dir():
             continue
-        label, _, suffix = file.name.removesuffix(".gz").rpartition(".")
-        if suffix not in FASTA_SUFFIXES:
-            raise InputError(f"{file}: unexpected file; expected CLASS.fa (or .fasta, .fna; or gzipped)")
-        rows = list(_fasta_rows(file, columns, split, label))
-        places += [(file, row.number) for row in rows]
-        for part in _collect(iter(rows), file, "line").values():
-            merged.sequences += part.sequences
-            merged.labels += part.labels
-    return merged
-
-
-def _collect(rows: Iterator[_Row], path: Path, unit: str) -> dict[str, Examples]:
-    """Rows by split, in their order."""
-    numbers: dict[str, list[int]] = {}
-    seen: dict[tuple[str, str], int] = {}
-    found: dict[str, Examples] = {}
-    for row in rows:
-        split = SPLIT_OF_STEM.get(row.split)
-        if split is None:
-            known = ", ".join(SPLIT_OF_STEM)
-            raise InputError(f"{path}, {unit} {row.number}: split {row.split!r} is unknown; expected one of {known}")
-        if not row.label:
-            raise InputError(f"{path}, {unit} {row.number}: the label is empty")
-        if row.id and (first := seen.setdefault((split, row.id), row.number)) != row.number:
-            raise InputError(f"{path}, {unit} {row.number}: id {row.id!r} is there twice (also {unit} {first})")
-        if split not in found:
-            numbers[split] = []
-            found[split] = Examples(lambda i, split=split: f"{path}, {unit} {numbers[split][i]}")  # type: ignore[misc]
-        numbers[split].append(row.number)
-        found[split].sequences.append(row.sequence.encode())
-        found[split].labels.append(row.label)
+        if name.format != "fasta" or entry.is_dir():
+            raise InputError(f"{entry.path}: unexpected file; expected CLASS.fa (or .fasta, .fna; or compressed)")
+        label = entry.name[: len(name.stem)]
+        if label in found:
+            raise InputError(f"{entry.path}: a second file for class {label!r} of {split}, beside {found[label].name}")
+        found[label] = Path(entry.path)
     if not found:
-        raise InputError(f"{path}: no sequences in it; at least one of each class is needed")
+        raise InputError(f"{folder}: no file in this folder; expected CLASS.fa (or .fasta, .fna; or compressed)")
+    return sorted(found.items(), key=lambda item: (item[1].name.split(".")[0], item[0]))
+
+
+def _class_file(label: str, path: Path, columns: Columns, split: str) -> Rows:
+    """The records of a file of one class, whose ids need not differ from those of another class."""
+    rows = _fasta(path, columns, split, label)
+    _refuse_empty([rows], path)
+    _refuse_second_ids(rows.cells.pop(columns.id), rows.place)
+    return rows
+
+
+def _collect(files: list[Rows], columns: Columns, split: str, source: Path) -> dict[str, Examples]:
+    """The examples of each split, in the order of the files and of their rows."""
+    _refuse_empty(files, source)
+    for rows in files:
+        _check_splits(rows, columns, split)
+    for name, value in columns.where:
+        files = _kept(files, name, value, source)
+    if split:
+        return {split: _examples(files, columns, str(source))}
+    found = {}
+    for name in SPLIT_NAMES:
+        words = {word for rows in files for word in rows.cells[columns.split] if split_of_word(word) == name}
+        if words:
+            found[name] = _examples([rows.where(columns.split, words) for rows in files], columns, str(source))
     return found
 
 
-def _names(header: list[str], columns: Columns, split: str, place: str) -> dict[str, str]:
-    """The columns to read, by the part they play; `split` (when it is known) and `id` need not be there."""
-    names = {"sequence": columns.sequence, "label": columns.label}
-    if not split:
-        names["split"] = columns.split
-    if columns.id in header:
-        names["id"] = columns.id
-    for name in names.values():
+def _refuse_empty(files: list[Rows], source: Path) -> None:
+    if not any(rows.numbers for rows in files):
+        raise InputError(f"{source}: no sequences in it; at least one of each class is needed")
+
+
+def _check_splits(rows: Rows, columns: Columns, split: str) -> None:
+    """Raise InputError for a row whose split is unknown, or another than the file's."""
+    stated = rows.cells.get(columns.split, [])
+    for word in dict.fromkeys(stated):
+        of_word = split_of_word(word)
+        if not split and of_word is None:
+            place, known = rows.place(stated.index(word)), ", ".join(SPLIT_OF_WORD)
+            raise InputError(f"{place}: split {word!r} is unknown; expected one of {known}")
+        if split and of_word not in (None, split):
+            raise InputError(
+                f"{rows.place(stated.index(word))}: {columns.split} is {word!r} in the file of the {split} split; "
+                "where the column means another thing, name another split_column"
+            )
+
+
+def _kept(files: list[Rows], column: str, value: str, source: Path) -> list[Rows]:
+    """The rows with a value. Raises InputError where none has it."""
+    kept = [rows.where(column, {value}) for rows in files]
+    if not any(rows.numbers for rows in kept):
+        there = sorted(set(chain.from_iterable(rows.cells[column] for rows in files)))
+        raise InputError(f"{source}: where: no row has {column} = {value!r}; there are {_shown(there)}")
+    return kept
+
+
+def _examples(files: list[Rows], columns: Columns, source: str) -> Examples:
+    """The rows of one split, checked."""
+    starts = list(accumulate((len(rows.numbers) for rows in files), initial=0))
+
+    def place(i: int) -> str:
+        at = bisect_right(starts, i) - 1
+        return files[at].place(i - starts[at])
+
+    def column(name: str) -> list[str]:
+        """Empty texts for a file that lacks it."""
+        return list(chain.from_iterable(rows.cells.get(name) or [""] * len(rows.numbers) for rows in files))
+
+    labels = column(columns.label)
+    for label in set(labels):
+        if not label or (label in MISSING and not columns.na_is_a_class):
+            fault = f"label {label!r} means that it is missing (a class of that name needs na_is_a_class = true)"
+            raise InputError(f"{place(labels.index(label))}: {fault if label else 'the label is empty'}")
+    _refuse_second_ids(column(columns.id), place)
+    examples = Examples(place, source, list(chain.from_iterable(rows.sequences for rows in files)), labels)
+    if TASK in columns.optional("train"):
+        tasks = sorted(set(column(TASK)))
+        if len(tasks) > 1:
+            examples.notes.append(
+                f"{len(tasks)} tasks are read as one ({_shown(tasks)}); where = {{ {TASK} = … }} keeps one"
+            )
+    return examples
+
+
+def _refuse_second_ids(ids: list[str], place: Callable[[int], str]) -> None:
+    if len(set(ids)) == len(ids):
+        return
+    seen: dict[str, int] = {}
+    for i, id in enumerate(ids):
+        if id and (first := seen.setdefault(id, i)) != i:
+            file, _, also = place(first).rpartition(", ")
+            also = also if place(i).startswith(f"{file}, ") else place(first)
+            raise InputError(f"{place(i)}: id {id!r} is there twice (also {also})")
+
+
+# --- text tables ---
+
+
+def _chosen(header: list[str], columns: Columns, split: str, place: str) -> list[str]:
+    """The columns to read. Raises InputError where one that is needed is missing or is there twice."""
+    names = columns.required(split) + [name for name in columns.optional(split) if name in header]
+    for name in names:
         if name not in header:
             raise InputError(f"{place}: no column {name!r}; the columns are {_shown(header)}")
         if header.count(name) > 1:
@@ -146,82 +277,81 @@ def _names(header: list[str], columns: Columns, split: str, place: str) -> dict[
     return names
 
 
-def _shown(header: list[str]) -> str:
-    """Column names for an error; what is no header (a sequence, binary data) must not fill the screen."""
-    names = [name if name.isprintable() and len(name) <= 40 else ascii(name)[1:37] + "…" for name in header[:8]]
-    return (", ".join(names) or "none") + (", …" if len(header) > 8 else "")
+def _shown(names: list[str]) -> str:
+    """Names for an error; what is no header (a sequence, binary data) must not fill the screen."""
+    short = [name if name.isprintable() else ascii(name)[1:-1] for name in names[:8]]
+    short = [name if len(name) <= 40 else f"{name[:36]}…" for name in short]
+    return (", ".join(short) or "none") + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
-def _delimited_rows(path: Path, delimiter: str, columns: Columns, split: str) -> Iterator[_Row]:
+def _delimited(path: Path, delimiter: str, columns: Columns, split: str) -> Rows:
     text = read_text(path)
     csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))  # the default refuses more than 131,072 letters
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    begins = 1  # the line on which the record begins that is read
+    kept, numbers = [], []
     try:
         header = [name.strip() for name in next(reader, [])]
-        names = _names(header, columns, split, f"{path}, line 1")
-        at = {part: header.index(name) for part, name in names.items()}
+        if fault := _other_delimiter(header, delimiter):
+            raise InputError(f"{path}, line 1: {fault}")
+        names = _chosen(header, columns, split, f"{path}, line 1")
+        take = itemgetter(*(header.index(name) for name in names))
+        begins = reader.line_num + 1
         for cells in reader:
-            if not cells:
-                continue
-            if len(cells) != len(header):
+            if len(cells) == len(header):
+                kept.append(take(cells))
+                numbers.append(begins)
+            elif cells:
                 count = f"{len(cells)} column{'s' * (len(cells) > 1)}"
-                raise InputError(f"{path}, line {reader.line_num}: {count} where the header has {len(header)}")
-            parts = {"split": split, "id": ""} | {part: cells[i].strip() for part, i in at.items()}
-            yield _Row(reader.line_num, **parts)
+                raise InputError(f"{path}, line {begins}: {count} where the header has {len(header)}")
+            begins = reader.line_num + 1
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: not a table row ({error})") from None
+        raise InputError(f"{path}, line {begins}: not a table row ({error}); the row begins on this line") from None
+    sequences = [cells[0].strip().encode() for cells in kept]
+    return Rows(
+        path,
+        "line",
+        numbers,
+        sequences,
+        {name: [cells[i].strip() for cells in kept] for i, name in enumerate(names) if i},
+    )
 
 
-def _parquet_rows(path: Path, columns: Columns, split: str) -> Iterator[_Row]:
-    try:
-        file = pq.ParquetFile(path)
-        names = _names(file.schema_arrow.names, columns, split, str(path))
-        table = file.read(columns=list(names.values()))
-        cells = {part: _texts(table.column(name), f"{path}, column {name!r}") for part, name in names.items()}
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not a Parquet table that can be read ({str(error).splitlines()[0]})") from None
-    for i in range(table.num_rows):
-        parts = {"split": split, "id": ""} | {part: texts[i].strip() for part, texts in cells.items()}
-        yield _Row(i + 1, **parts)
+def _other_delimiter(header: list[str], delimiter: str) -> str | None:
+    """What to do about a header that another separator parts."""
+    for other, what, advice in (
+        ("\t", "tabs", 'call the file .tsv, and set format = "tsv"'),
+        (",", "commas", 'call the file .csv, and set format = "csv"'),
+        (";", "semicolons", "write the table with commas or tabs"),
+    ):
+        if len(header) == 1 and other in header[0] and other != delimiter:
+            names = [name.strip().strip('"') for name in header[0].split(other)]
+            return f"the columns are {_shown(names)}, and {what} part them: {advice}"
+    return None
 
 
-def _texts(column: pa.ChunkedArray, place: str) -> list[str]:
-    """Values as text: of strings, integers and booleans, and of dictionaries of them."""
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    readable = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_boolean)
-    if not any(is_kind(kind) for is_kind in readable):
-        raise InputError(f"{place}: type {column.type}; expected text (or integers, for labels)")
-    if column.null_count:
-        row = column.is_null().to_pylist().index(True) + 1
-        raise InputError(f"{place}, row {row}: the value is missing")
-    return column.cast(pa.large_string()).to_pylist()
+# --- FASTA ---
 
 
-def _fasta_rows(path: Path, columns: Columns, split: str, label: str) -> Iterator[_Row]:
-    """Records of a FASTA file; `split` and `label` are read from the headers where they are not given."""
-    number, header = 0, ""
-    lines: list[str] = []
-    for at, line in enumerate(read_text(path).split("\n"), start=1):
-        if line.startswith(">"):
-            if number:
-                yield _fasta_row(path, number, header, lines, columns, split, label)
-            number, header, lines = at, line[1:], []
-        elif line.strip():
-            if not number:
-                raise InputError(f"{path}, line {at}: not a FASTA file; expected a header line that starts with '>'")
-            lines.append(line.strip())
-    if number:
-        yield _fasta_row(path, number, header, lines, columns, split, label)
-
-
-def _fasta_row(
-    path: Path, number: int, header: str, lines: list[str], columns: Columns, split: str, label: str
-) -> _Row:
-    words = header.split()
-    values = dict(word.split("=", 1) for word in words[1:] if "=" in word)
-    for key, given in ((columns.label, label), (columns.split, split)):
-        if not given and key not in values:
-            raise InputError(f"{path}, line {number}: no '{key}=…' in the header; expected '>ID {key}=VALUE'")
-    if not words:
-        raise InputError(f"{path}, line {number}: the header has no id; expected '>ID …'")
-    return _Row(number, "".join(lines), label or values[columns.label], split or values[columns.split], words[0])
+def _fasta(path: Path, columns: Columns, split: str, label: str = "") -> Rows:
+    """Records of a FASTA file; `label` is that of all records, where it is not read from the headers."""
+    required = [
+        name for name in columns.required(split) if name != columns.sequence and not (label and name == columns.label)
+    ]
+    optional = [name for name in columns.optional(split) if name != columns.id]
+    cells: dict[str, list[str]] = {name: [] for name in (columns.id, *required, *optional)}
+    numbers, sequences = [], []
+    for record in fasta_records(path):
+        numbers.append(record.line)
+        sequences.append(record.letters)
+        cells[columns.id].append(record.words[0])
+        for name in required:
+            value = record.value(name, free=name != columns.split)
+            if value is None:
+                raise InputError(f"{record.place}: no '{name}=…' in the header; expected '>ID {name}=VALUE'")
+            cells[name].append(value)
+        for name in optional:
+            cells[name].append(record.value(name, free=False) or "")
+    if label:
+        cells[columns.label] = [label] * len(numbers)
+    return Rows(path, "line", numbers, sequences, cells)

@@ -2,7 +2,8 @@
 
 One folder per content and tokenizer version, `DIGEST-vFORMAT-tTOKENIZER`, so that the same sequences lie there once,
 wherever and in whatever container they came from. A small file per source, `NAME.source`, says which content the source
-held: the source's fingerprint is looked at rather than its content, which would have to be read whole for its digest.
+held, and what was noted when it was read: the source's fingerprint is looked at rather than its content, which would
+have to be read whole for its digest.
 
 A folder is written under a temporary name and renamed when whole, so that a reader finds all of it or nothing; a lock
 lets one process read a source while the others wait. No pickle is read or written.
@@ -15,6 +16,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from filelock import FileLock
 from hyena.sequences import Dataset, Split
 from hyena.tokenizer import TOKENIZER_VERSION
 
-FORMAT_VERSION = 2  # raise it when the readers or the files below change meaning
+FORMAT_VERSION = 3  # raise it when the readers or the files below change meaning
 _ARRAYS = ("tokens", "offsets", "labels")
 _log = logging.getLogger(__name__)
 
@@ -44,7 +46,8 @@ def cached(cache_dir: Path, fingerprint: str, build: Callable[[], Dataset]) -> D
         fingerprint: text that changes whenever what `build` would make changes.
     """
     versions = f"v{FORMAT_VERSION}-t{TOKENIZER_VERSION}"
-    source = cache_dir / f"{hashlib.sha256(f'{versions} {fingerprint}'.encode()).hexdigest()[:32]}.source"
+    text = f"{versions} {fingerprint}".encode("utf-8", "backslashreplace")  # a file's name may be any bytes
+    source = cache_dir / f"{hashlib.sha256(text).hexdigest()[:32]}.source"
     if (dataset := _of_source(source, versions)) is not None:
         return dataset
     try:
@@ -62,11 +65,12 @@ def cached(cache_dir: Path, fingerprint: str, build: Callable[[], Dataset]) -> D
             with FileLock(entry.with_name(f"{entry.name}.lock")):  # another source may hold the same content
                 if _read(entry) is None:
                     _write(entry, dataset)
-            _write_source(source, dataset.digest)
+            _write_source(source, dataset)
         except OSError as error:
             _log.warning("tokens are not cached: %s cannot be written to (%s)", entry, error)
             return dataset
-    return _read(entry) or dataset
+    mapped = _read(entry)
+    return dataset if mapped is None else replace(mapped, notes=dataset.notes)
 
 
 def _entry_name(digest: str, versions: str) -> str:
@@ -76,16 +80,18 @@ def _entry_name(digest: str, versions: str) -> str:
 def _of_source(source: Path, versions: str) -> Dataset | None:
     """The data set that a source held when it was read; None where it was not, or is damaged."""
     try:
-        digest = source.read_text()
+        digest, *notes = source.read_text("utf-8").split("\n")
     except (OSError, ValueError):
         return None
     dataset = _read(source.parent / _entry_name(digest, versions))
-    return dataset if dataset is not None and dataset.digest == digest else None
+    return replace(dataset, notes=tuple(notes)) if dataset is not None and dataset.digest == digest else None
 
 
-def _write_source(source: Path, digest: str) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=source.parent, prefix=f"{source.name}.", delete=False) as file:
-        file.write(digest)
+def _write_source(source: Path, dataset: Dataset) -> None:
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=source.parent, prefix=f"{source.name}.", delete=False
+    ) as file:
+        file.write("\n".join([dataset.digest, *dataset.notes]))
     Path(file.name).replace(source)
 
 
@@ -100,7 +106,6 @@ def _write(entry: Path, dataset: Dataset) -> None:
             "classes": dataset.classes,
             "splits": list(dataset.splits),
             "digest": dataset.digest,
-            "notes": dataset.notes,
         }
         (temporary / "dataset.json").write_text(json.dumps(about, indent=1))
         if entry.exists():
@@ -122,7 +127,6 @@ def _read(entry: Path) -> Dataset | None:
             validation=splits.get("validation"),
             test=splits["test"],
             digest=about["digest"],
-            notes=tuple(about["notes"]),
         )
     except FileNotFoundError:
         return None

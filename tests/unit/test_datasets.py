@@ -4,6 +4,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import pickle
 import random
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from hyena import datasets
 from hyena.datasets import Dataset, DatasetSource, is_present, load_dataset
 from hyena.errors import InputError
 from hyena.tokenizer import decode
+from sweep.toml import build
 
 GENOMIC = DatasetSource("genomic_benchmarks")
 FILES = {
@@ -174,7 +176,27 @@ BAD_TABLES = {
     "an empty label": ("sequence,label\nACGT,1\nAC,\n", r"train\.csv, line 3: the label is empty"),
     "not DNA": ("sequence,label\nACGT,1\nAC,0\nAPP,0\n", r"train\.csv, line 4: letter 'P' .*position 2"),
     "not UTF-8": (b"sequence,label\nACGT,1\nA\xe9,0\n", r"train\.csv, line 3: not UTF-8 text \(byte 0xE9\)"),
-    "an open quote": ('sequence,label\nACGT,1\n"AC,0\n', r"train\.csv, line \d: not a table row"),
+    "an open quote": (
+        'sequence,label\nACGT,1\n"AC,0\nAC,1\nAC,1\n',
+        r"train\.csv, line 3: not a table row .* begins on",
+    ),
+    "an open quote that another closes": (
+        'sequence,label\n\n"AC,0\nAC,"1\nG,1\n',
+        r"train\.csv, line 3: not a table row",
+    ),
+    "two lines": ('sequence,label\nA,1\n"AC\nGT",0\nC,1\n', r"train\.csv, line 3: byte 0x0A .* at position 3"),
+    "a row after two lines": (
+        'sequence,label\r\n"A\r\nC",1\r\nC,1,2\r\n',
+        r"train\.csv, line 4: 3 columns where the header has 2",
+    ),
+    "tabs": (
+        "sequence\tlabel\nA\t1\n",
+        r'line 1: the columns are sequence, label, and tabs part them: .*format = "tsv"',
+    ),
+    "semicolons": ("sequence;label\nA;1\n", r"line 1: the columns are sequence, label, and semicolons part them"),
+    "a NUL byte": ("sequence,label\nA,1\nC\0,0\n", r"train\.csv, line 3: a NUL byte"),
+    "UTF-16": ("sequence,label\nA,1\n".encode("utf-16"), r"train\.csv: UTF-16 text: save it as UTF-8"),
+    "an HTML page": ("<!DOCTYPE html>\n<html>", r"train\.csv: an HTML page"),
     "one class in train": ("sequence,label\nACGT,1\n", r"class '0' has no sequences in the train split"),
 }
 
@@ -193,7 +215,9 @@ def test_a_label_of_the_validation_split_only_is_refused(tmp_path, load):
 
 
 def test_two_validation_tables_are_refused(tmp_path, load):
-    with pytest.raises(InputError, match="a second file for the validation split"):
+    with pytest.raises(
+        InputError, match=r"valid\.csv: a second file for the validation split, beside dev\.csv; keep one"
+    ):
         load(write_tables(tmp_path / "mine", ROWS | {"dev": ROWS["test"], "valid": ROWS["test"]}), "csv")
 
 
@@ -203,7 +227,7 @@ def test_broken_archives_are_refused(tmp_path, load):
     flipped[whole.index(b"ACGT") if b"ACGT" in whole else 60] ^= 0xFF
     for name, content in {
         "cut": whole[: len(whole) // 2],
-        "rubbish": b"<html>",
+        "rubbish": b"rubbish",
         "empty": b"",
         "flipped": flipped,
     }.items():
@@ -242,14 +266,26 @@ def test_missing_and_unreadable_files_are_named(tmp_path, load):
         load(tmp_path / "mine")
 
 
-def test_folders_without_sequences(tmp_path, load):
+def test_a_class_without_a_file_is_named(tmp_path, load):
+    write_folder(tmp_path / "mine", FILES)
+    (tmp_path / "mine" / "train" / "c_class").mkdir()
+    with pytest.raises(InputError, match=r"train/c_class: no sequence in this folder of a class"):
+        load(tmp_path / "mine")
+    archive = write_archive(tmp_path / "mine.zip", FILES)
+    with zipfile.ZipFile(archive, "a") as file:
+        file.mkdir("mine/train/c_class")
+    with pytest.raises(InputError, match=r"mine\.zip: mine/train/c_class: no sequence in this folder of a class"):
+        load(archive)
+
+
+def test_splits_without_sequences_are_refused(tmp_path, load):
     for split in ("train", "test"):
-        (tmp_path / "mine" / split / "a_class").mkdir(parents=True)
+        (tmp_path / "mine" / split).mkdir(parents=True)
     with pytest.raises(InputError, match=r"mine: no sequences; at least two classes are needed"):
         load(tmp_path / "mine")
 
 
-@pytest.mark.parametrize("header", ["ACGT" * 10_000, "\x00\x01\x02" * 500, ",".join("abcdefghijkl")])
+@pytest.mark.parametrize("header", ["ACGT" * 10_000, "\x07\x01\x02" * 500, ",".join("abcdefghijkl")])
 def test_what_is_no_header_does_not_fill_the_screen(tmp_path, load, header):
     with pytest.raises(InputError, match=r"line 1: no column 'sequence'; the columns are") as caught:
         load(write_tables(tmp_path / "mine", ROWS | {"train": header + "\n"}), "csv")
@@ -272,6 +308,28 @@ def test_sources_are_checked():
     with pytest.raises(InputError, match="cannot play two parts"):
         DatasetSource("csv", label_column="sequence")
     assert DatasetSource("csv", "~/x").path == Path.home() / "x"
+    for fraction in (-0.1, 1.1, float("nan")):
+        with pytest.raises(InputError, match=r"ambiguous_fraction = .*: it must be from 0 to 1"):
+            DatasetSource("csv", ambiguous_fraction=fraction)
+    with pytest.raises(InputError, match='where: format = "genomic_benchmarks" has no columns'):
+        DatasetSource("genomic_benchmarks", where={"task": "a"})
+    with pytest.raises(InputError, match="where: 'sequence' is the sequence or id column"):
+        DatasetSource("csv", where={"sequence": "A"})
+
+
+def test_sources_are_values(tmp_path):
+    source = DatasetSource("csv", tmp_path, where={"task": "a", "fold": "1"})
+    assert source.where == (("fold", "1"), ("task", "a"))
+    assert hash(source) == hash(DatasetSource("csv", tmp_path, where=source.where))
+    assert pickle.loads(pickle.dumps(source)) == source == dataclasses.replace(source)
+
+
+def test_a_study_file_may_name_the_rows_to_read():
+    source = build(DatasetSource, {"format": "csv", "where": {"task": "enhancers"}}, "datasets.mine")
+    assert source == DatasetSource("csv", where={"task": "enhancers"})
+    assert json.loads(json.dumps(dataclasses.asdict(source)))["where"] == [["task", "enhancers"]]
+    with pytest.raises(InputError, match=r"datasets\.mine\.where"):
+        build(DatasetSource, {"format": "csv", "where": "enhancers"}, "datasets.mine")
 
 
 def test_official_names_are_found_in_the_data_folder(tmp_path):

@@ -1,6 +1,8 @@
 """Data of one's own: TSV, Parquet, FASTA and gzip give what CSV gives, and faults are told by file and line."""
 
+import bz2
 import gzip
+import lzma
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -36,7 +38,8 @@ def fasta(rows, with_label=True, split="") -> str:
 def write(path: Path, content: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     content = content.encode() if isinstance(content, str) else content
-    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    compress = {".gz": gzip.compress, ".bgz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+    path.write_bytes(compress.get(path.suffix.lower(), bytes)(content))
 
 
 def parquet(path: Path, rows, **types) -> None:
@@ -47,6 +50,11 @@ def parquet(path: Path, rows, **types) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(arrays), path)
+
+
+def write_label(path: Path, labels: pa.Array) -> None:
+    """A table of as many short sequences."""
+    pq.write_table(pa.table({"sequence": ["ACGT"] * len(labels), "label": labels}), path)
 
 
 @pytest.fixture
@@ -69,18 +77,26 @@ def expected(tmp_path, load) -> str:
     return dataset.digest
 
 
-@pytest.mark.parametrize("name", ["{}.tsv", "{}.tsv.gz", "{}.csv.gz"])
-def test_delimited_text_and_gzip(tmp_path, load, expected, name):
-    format = name[3:6]
+@pytest.mark.parametrize(
+    "name", ["{}.tsv", "{}.tsv.gz", "{}.csv.gz", "{}.CSV", "{}.csv.bz2", "{}.csv.xz", "{}.TSV.BGZ"]
+)
+def test_delimited_text_and_compressions(tmp_path, load, expected, name):
+    format = name[3:6].lower()
     for split, rows in ROWS.items():
         write(tmp_path / "mine" / name.format(split), delimited(rows, "\t" if format == "tsv" else ","))
     assert load(tmp_path / "mine", format).digest == expected
 
 
-@pytest.mark.parametrize("type", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+TEXT_TYPES = (
+    *(pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary(), pa.binary_view()),
+    *(pa.dictionary(pa.int32(), pa.string()), pa.dictionary(pa.int8(), pa.binary())),
+)
+
+
+@pytest.mark.parametrize("type", TEXT_TYPES, ids=str)
 def test_parquet(tmp_path, load, expected, type):
     for split, rows in ROWS.items():
-        parquet(tmp_path / "mine" / f"{split}.parquet", rows, label=type)
+        parquet(tmp_path / "mine" / f"{split}.parquet", rows, sequence=type, label=type, id=type)
     assert load(tmp_path / "mine", "parquet").digest == expected
 
 
@@ -90,7 +106,7 @@ def test_integer_labels_in_parquet(tmp_path, load):
     assert load(tmp_path / "mine", "parquet").classes == ("9", "10")
 
 
-@pytest.mark.parametrize("name", ["{}.fa", "{}.fasta.gz", "{}.fna"])
+@pytest.mark.parametrize("name", ["{}.fa", "{}.fasta.gz", "{}.fna", "{}.FA.GZ", "{}.fa.bgz"])
 def test_fasta_with_labels_in_the_headers(tmp_path, load, expected, name):
     for split, rows in ROWS.items():
         write(tmp_path / "mine" / name.format(split), fasta(rows))
@@ -161,8 +177,19 @@ def test_faults_are_told_by_file_and_line(tmp_path, load, format, content, messa
 def test_faults_of_parquet_tables(tmp_path, load):
     path = tmp_path / "mine" / "train.parquet"
     parquet(tmp_path / "mine" / "test.parquet", ROWS["test"])
-    parquet(path, [("A", 0.5)], label=pa.float64())
-    with pytest.raises(InputError, match=r"train\.parquet, column 'label': type double; expected text"):
+    write_label(path, pa.array([["a"]]))
+    with pytest.raises(InputError, match=r"train\.parquet, column 'label': type list<.*>; expected text"):
+        load(tmp_path / "mine", "parquet")
+    write_label(path, pa.array(["a", "\udce9".encode("utf-8", "surrogateescape")], pa.binary()))
+    with pytest.raises(InputError, match=r"train\.parquet, column 'label', row 2: not UTF-8 text \(byte 0xE9\)"):
+        load(tmp_path / "mine", "parquet")
+    write_label(path, pa.array([1.0, float("nan")]))
+    with pytest.raises(InputError, match=r"train\.parquet, column 'label', row 2: the value is missing"):
+        load(tmp_path / "mine", "parquet")
+    write_label(path, pa.array([1.0, 0.5]))
+    with pytest.raises(
+        InputError, match=r"train\.parquet, row 2: label '0\.5' is a number with a fraction; regression\?"
+    ):
         load(tmp_path / "mine", "parquet")
     parquet(path, [("A", "a"), ("C", None)])
     with pytest.raises(InputError, match=r"train\.parquet, column 'label', row 2: the value is missing"):
@@ -192,3 +219,149 @@ def test_broken_gzip(tmp_path, load):
     (tmp_path / "mine" / "train.csv.gz").write_bytes(gzip.compress(delimited(ROWS["train"]).encode())[:-9])
     with pytest.raises(InputError, match=r"train\.csv\.gz: not a whole gzip file"):
         load(tmp_path / "mine", "csv")
+
+
+# --- labels ---
+
+
+@pytest.mark.parametrize("labels", [pa.float64(), pa.float32(), pa.decimal128(6, 2), pa.string()], ids=str)
+def test_whole_number_floats_are_integers(tmp_path, load, labels):
+    rows = [("A", "10"), ("C", "9"), ("G", "-1")]
+    floats = [(sequence, f"{label}.0") for sequence, label in rows]
+    for split in ("train", "test"):
+        write(tmp_path / "integers" / f"{split}.csv", delimited(rows, header=("sequence", "label")))
+        write(tmp_path / "floats" / f"{split}.csv", delimited(floats, header=("sequence", "label")))
+        parquet(tmp_path / "mine" / f"{split}.parquet", floats, label=labels)
+    integers = load(tmp_path / "integers", "csv")
+    assert integers.classes == ("-1", "9", "10")
+    assert load(tmp_path / "floats", "csv").digest == integers.digest
+    assert load(tmp_path / "mine", "parquet").digest == integers.digest
+
+
+def test_labels_that_are_missing(tmp_path, load):
+    for label in ("NA", "NaN", "nan", "NULL", "None", "N/A", "<NA>", "null"):
+        rows = [("A", "a"), ("C", label), ("G", "a")]
+        for split in ("train", "test"):
+            write(tmp_path / "mine" / f"{split}.csv", delimited(rows, header=("sequence", "label")))
+            write(tmp_path / "fasta" / f"{split}.fa", fasta([(*row, i) for i, row in enumerate(rows)]))
+            parquet(tmp_path / "table" / f"{split}.parquet", rows)
+        fault = (
+            rf"label '{re.escape(label)}' means that it is missing \(a class of that name needs na_is_a_class = true\)"
+        )
+        for folder, format, place in (
+            ("mine", "csv", "line 3"),
+            ("fasta", "fasta", "line 4"),
+            ("table", "parquet", "row 2"),
+        ):
+            with pytest.raises(InputError, match=rf"train\.\w+, {place}: {fault}"):
+                load(tmp_path / folder, format)
+            assert set(load(tmp_path / folder, format, na_is_a_class=True).classes) == {"a", label}
+
+
+def test_a_class_called_na_is_one_where_it_names_a_file(tmp_path, load):
+    for split in ("train", "test"):
+        for label in ("NA", "B"):
+            write(tmp_path / "mine" / split / f"{label}.fa", ">r1\nACGT\n")
+    assert load(tmp_path / "mine", "fasta").classes == ("B", "NA")
+
+
+def test_labels_in_fasta_headers_are_read_whole_or_not_at_all(tmp_path, load):
+    quoted = '>r1 label="type 1"\nA\n>r2 label="type 2"\nC\n>r3 label=other\nG\n'
+    for split in ("train", "test"):
+        write(tmp_path / "mine" / f"{split}.fa", quoted)
+    assert load(tmp_path / "mine", "fasta").classes == ("other", "type 1", "type 2")
+    write(tmp_path / "mine" / "train.fa", quoted.replace('"', ""))
+    with pytest.raises(InputError, match=r"train\.fa, line 1: 'label=type 1' can be read in two ways"):
+        load(tmp_path / "mine", "fasta")
+
+
+# --- which rows ---
+
+TASKS = [("ACGT", "1", "x"), ("GG", "0", "x"), ("TT", "0", "y"), ("CC", "2", "y")]
+
+
+@pytest.fixture(params=["csv", "tsv", "parquet", "fasta"])
+def table_of_tasks(request, tmp_path):
+    """A folder with the tasks x and y in each table, and its format."""
+    folder = tmp_path / "tasks"
+    for split in ("train", "test"):
+        if request.param == "parquet":
+            folder.mkdir(exist_ok=True)
+            columns = zip(*TASKS, strict=True)
+            arrays = dict(zip(("sequence", "label", "task"), columns, strict=True))
+            pq.write_table(
+                pa.table({name: list(values) for name, values in arrays.items()}), folder / f"{split}.parquet"
+            )
+        elif request.param == "fasta":
+            records = "".join(f">{i} label={label} task={task}\n{s}\n" for i, (s, label, task) in enumerate(TASKS))
+            write(folder / f"{split}.fa", records)
+        else:
+            delimiter = "\t" if request.param == "tsv" else ","
+            write(folder / f"{split}.{request.param}", delimited(TASKS, delimiter, ("sequence", "label", "task")))
+    return folder, request.param
+
+
+def test_where_keeps_one_task_of_a_table(tmp_path, load, table_of_tasks):
+    for split in ("train", "test"):
+        write(tmp_path / "x" / f"{split}.csv", delimited([row[:2] for row in TASKS[:2]], header=("sequence", "label")))
+    only = load(*table_of_tasks, where={"task": "x"})
+    assert only.digest == load(tmp_path / "x", "csv").digest
+    assert only.notes == ()
+    assert load(*table_of_tasks, where={"task": "y"}).classes == ("0", "2")
+
+
+def test_where_names_the_values_that_are_there(load, table_of_tasks):
+    with pytest.raises(InputError, match=r"train\.\w+: where: no row has task = 'z'; there are x, y$"):
+        load(*table_of_tasks, where={"task": "z"})
+    with pytest.raises(InputError, match=r"train\.\w+.*: no (column 'kind'|'kind=…')"):
+        load(*table_of_tasks, where={"kind": "z"})
+
+
+def test_tasks_that_are_read_as_one_are_noted(load, table_of_tasks):
+    everything = load(*table_of_tasks)
+    assert len(everything.train) == 4
+    assert everything.notes == ("2 tasks are read as one (x, y); where = { task = … } keeps one",)
+    assert load(*table_of_tasks).notes == everything.notes, "the cache forgets notes"
+
+
+def test_notes_are_those_of_the_source_and_not_of_the_content(tmp_path, load, table_of_tasks):
+    everything = load(*table_of_tasks)
+    for split in ("train", "test"):
+        write(tmp_path / "plain" / f"{split}.csv", delimited([row[:2] for row in TASKS], header=("sequence", "label")))
+    plain = load(tmp_path / "plain", "csv")
+    assert plain.digest == everything.digest
+    assert (plain.notes, load(tmp_path / "plain", "csv").notes) == ((), ())
+    assert load(*table_of_tasks).notes == everything.notes
+
+
+def test_a_row_of_another_split_than_its_file_is_refused(tmp_path, load):
+    header = ("sequence", "label", "split")
+    write(tmp_path / "mine" / "test.csv", delimited([("A", "a", "test"), ("C", "b", "test")], header=header))
+    write(tmp_path / "mine" / "train.csv", delimited([("A", "a", "Train"), ("C", "b", "3rd")], header=header))
+    assert len(load(tmp_path / "mine", "csv").train) == 2
+    write(tmp_path / "mine" / "train.csv", delimited([("A", "a", "train"), ("C", "b", "test")], header=header))
+    with pytest.raises(InputError, match=r"train\.csv, line 3: split is 'test' in the file of the train split"):
+        load(tmp_path / "mine", "csv")
+    assert len(load(tmp_path / "mine", "csv", split_column="part").train) == 2
+
+
+# --- what is no DNA ---
+
+
+def test_proteins_and_rna_are_told(tmp_path, load):
+    write(tmp_path / "mine" / "test.fa", ">r1 label=a\nACGT\n>r2 label=b\nACGT\n")
+    write(tmp_path / "mine" / "train.fa", ">r1 label=a\nACGT\n>r2 label=b\nRVKDSBWNNYAG\n")
+    message = (
+        r"train\.fa, line 3: 67 % of the letters are no A, C, G, T or N: a protein\? .* or set ambiguous_fraction$"
+    )
+    with pytest.raises(InputError, match=message):
+        load(tmp_path / "mine", "fasta")
+    read = load(tmp_path / "mine", "fasta", ambiguous_fraction=1.0)
+    assert read.notes == ("8 of 24 letters are ambiguous (or U) and are read as [UNK]",)
+    write(tmp_path / "mine" / "train.fa", ">r1 label=a\nACGT\n>r2 label=b\nACGuACGU\n")
+    with pytest.raises(
+        InputError, match=r"train\.fa, line 3: 25 % of the letters are U or ambiguous: RNA\? Write T for U"
+    ):
+        load(tmp_path / "mine", "fasta")
+    write(tmp_path / "mine" / "train.fa", f">r1 label=a\nACGTNNNNN\n>r2 label=b\n{'ACGTACGTA' * 2}RY\n")
+    assert len(load(tmp_path / "mine", "fasta").train) == 2, "a tenth is no more than a tenth"
