@@ -8,6 +8,8 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from hyena.paths import cache_folder
+
 
 def write_whole(path: Path, content: str) -> None:
     """Write to a temporary name beside `path` and rename: a reader never sees half a file. Raises OSError.
@@ -30,8 +32,7 @@ def bundle() -> str:
     To make it takes seconds, so each version is made once and kept in the user's cache; where there can be none, it is
     made every time.
     """
-    base = os.environ.get("XDG_CACHE_HOME")
-    folder = (Path(base) if base else Path.home() / ".cache") / "hyenadna-sweep" / "vega"
+    folder = cache_folder() / "vega"
     kept = folder / f"{version('vl-convert-python')}.js"
     with suppress(OSError):
         return kept.read_text(encoding="utf-8")

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from hyena.config import nearest
@@ -29,6 +28,7 @@ from hyena.fasta import CHUNK_BYTES, fasta_pieces
 from hyena.sequences import AMBIGUOUS_FRACTION, ambiguity
 from hyena.token_cache import default_cache_dir
 from hyena.tokenizer import TOKENIZER_VERSION, UNK, A, LetterError, T, encode
+from hyena.waiting import locked
 
 Tokens = NDArray[np.uint8]
 Intervals = NDArray[np.int64]
@@ -162,7 +162,7 @@ def read_corpus(
     try:
         entry = folder / _fingerprint(files, ambiguous_fraction)
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{entry}.lock"):
+        with locked(f"{entry}.lock", "storing the same corpus"):
             return _stored(files, entry, ambiguous_fraction)
     except (OSError, NotImplementedError) as error:
         _log.warning("the corpus is held in memory: %s cannot be used (%s)", folder, error)

@@ -17,7 +17,7 @@ from hyena.catalogue import OFFICIAL
 from hyena.download import download
 from hyena.errors import InputError
 from hyena.labels import settle_labels
-from hyena.paths import expanded
+from hyena.paths import expanded, home
 from hyena.ranges import Fraction, require_ranges
 from hyena.sequences import (
     AMBIGUOUS_FRACTION,
@@ -107,7 +107,7 @@ class DatasetSource:
 
 def default_data_dir() -> Path:
     """Where the genomic_benchmarks package keeps its data sets."""
-    return Path.home() / ".genomic_benchmarks"
+    return home() / ".genomic_benchmarks"
 
 
 def load_dataset(

@@ -15,9 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
-
 from hyena.errors import InputError
+from hyena.waiting import locked
 
 MIRROR_VARIABLE = "GENOMIC_BENCHMARKS_URL"
 """Environment variable: another place for the archives, read as URL/files/NAME_v0.zip."""
@@ -69,7 +68,7 @@ def download(name: str, data_dir: Path, check: Callable[[Path], None]) -> Path:
     target = data_dir / name
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        held = FileLock(data_dir / f".{name}.lock").acquire()
+        held = locked(data_dir / f".{name}.lock", f"fetching data set {name!r}")
     except OSError as error:
         raise DownloadError(
             f"data set {name!r}: cannot be fetched, {data_dir} cannot be written to ({error})"

@@ -19,6 +19,7 @@ from hyena.checkpoint import HUB_ORGANISATION
 from hyena.config import PUBLISHED, nearest
 from hyena.errors import InputError, one_line
 from hyena.tensorfiles import LIGHTNING, SAFETENSORS, SUFFIXES, TORCH_BIN
+from hyena.waiting import waiting_for
 
 #: What a repository's name ends in and the file in it, first one first.
 HUB_FILES = [("-hf", SAFETENSORS), ("-hf", TORCH_BIN), ("", LIGHTNING)]
@@ -88,13 +89,14 @@ def _hub_file(
 ) -> Path | None:
     """The file in the hub's cache, fetched if allowed; None where the hub, or the cache, does not have it."""
     try:
-        found = hf_hub_download(
-            f"{HUB_ORGANISATION}/{repository}",
-            file,
-            revision=revision,
-            cache_dir=cache,
-            local_files_only=local_files_only,
-        )
+        with waiting_for(f"{HUB_ORGANISATION}/{repository}/{file} from the hub"):
+            found = hf_hub_download(
+                f"{HUB_ORGANISATION}/{repository}",
+                file,
+                revision=revision,
+                cache_dir=cache,
+                local_files_only=local_files_only,
+            )
     except (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError) as error:
         if local_files_only or isinstance(error, HfHubHTTPError):  # the second is the hub's own answer "not found"
             return None

@@ -1,7 +1,12 @@
-"""Paths as users write them, made absolute: every fault of one is an InputError, found before anything is opened."""
+"""Paths as users write them, made absolute: every fault of one is an InputError, found before anything is opened.
+
+And the folders of the user, also where there is no such user: a container may run under an id without a home.
+"""
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 from hyena.errors import InputError, shown
@@ -34,3 +39,17 @@ def expanded(path: Path | str) -> Path:
         user = Path(path).parts[0].removeprefix("~")
         whose = f"of the user {shown(user)}" if user else "of yours (set HOME)"
         raise InputError(f"path {shown(str(path))}: there is no home folder {whose}") from None
+
+
+def home() -> Path:
+    """The home folder; where there is none, a folder of this user id among the temporary files."""
+    try:
+        return Path.home()
+    except RuntimeError:  # neither HOME nor an entry in the list of users
+        return Path(tempfile.gettempdir()) / f"hyenadna-sweep-{os.getuid()}"
+
+
+def cache_folder() -> Path:
+    """Where this project caches: `hyenadna-sweep` in `XDG_CACHE_HOME`, by default in `~/.cache`."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else home() / ".cache") / "hyenadna-sweep"

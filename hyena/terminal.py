@@ -44,8 +44,10 @@ def command(body: Callable[[], int], interrupted: str = "interrupted") -> int:
     Every such error is one line on standard error. An output that was closed early (`… | head`) ends the command
     without a word.
     """
-    for stream in (sys.stdout, sys.stderr):
-        _encode_all(stream)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed before this process began
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - as long as the process
+        _encode_all(getattr(sys, name))
     try:
         code = body()
         sys.stdout.flush()
@@ -66,7 +68,13 @@ def console() -> Console:
     """Rich's console on standard output: it colours what the code marks, and takes no word of a user for markup."""
     from rich.console import Console  # not at the top: most commands do without
 
-    return Console(highlight=False, markup=False, emoji=False)
+    class Closable(Console):
+        def on_broken_pipe(self) -> None:
+            """Nobody reads on. Not as an error, which a library that calls us would take for one of its own."""
+            _discard(sys.stdout)
+            raise SystemExit(OUTPUT_CLOSED)
+
+    return Closable(highlight=False, markup=False, emoji=False)
 
 
 def say(text: str) -> None:

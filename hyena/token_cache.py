@@ -12,7 +12,6 @@ lets one process read a source while the others wait. No pickle is read or writt
 import hashlib
 import json
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -20,10 +19,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
+from hyena.paths import cache_folder
 from hyena.sequences import Dataset, Split
 from hyena.tokenizer import TOKENIZER_VERSION
+from hyena.waiting import locked
 
 FORMAT_VERSION = 3  # raise it when the readers or the files below change meaning
 _ARRAYS = ("tokens", "offsets", "labels")
@@ -32,8 +32,7 @@ _log = logging.getLogger(__name__)
 
 def default_cache_dir() -> Path:
     """Where tokens are cached when nothing else is asked for: `hyenadna-sweep/tokens` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "hyenadna-sweep" / "tokens"
+    return cache_folder() / "tokens"
 
 
 def cached(cache_dir: Path, fingerprint: str, build: Callable[[], Dataset]) -> Dataset:
@@ -52,7 +51,7 @@ def cached(cache_dir: Path, fingerprint: str, build: Callable[[], Dataset]) -> D
         return dataset
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        held = FileLock(source.with_suffix(".lock")).acquire()
+        held = locked(source.with_suffix(".lock"), "reading the same data set")
     except (OSError, NotImplementedError) as error:
         _log.warning("tokens are not cached: %s cannot be written to (%s)", cache_dir, error)
         return build()
@@ -62,7 +61,8 @@ def cached(cache_dir: Path, fingerprint: str, build: Callable[[], Dataset]) -> D
         dataset = build()
         entry = cache_dir / _entry_name(dataset.digest, versions)
         try:
-            with FileLock(entry.with_name(f"{entry.name}.lock")):  # another source may hold the same content
+            # Another source may hold the same content.
+            with locked(entry.with_name(f"{entry.name}.lock"), "storing the same tokens"):
                 if _read(entry) is None:
                     _write(entry, dataset)
             _write_source(source, dataset)

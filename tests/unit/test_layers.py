@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = {"hyena", "sweep", "analysis"}
 #: What the analysis may import of the other two: the result schema, and what every command needs.
-DOORS_OF_THE_ANALYSIS = ("sweep.schema", "sweep.layout", "hyena.errors", "hyena.terminal")
+DOORS_OF_THE_ANALYSIS = ("sweep.schema", "sweep.layout", "hyena.errors", "hyena.paths", "hyena.terminal")
 MODULES = sorted(path for package in PROJECT for path in (ROOT / package).rglob("*.py"))
 
 

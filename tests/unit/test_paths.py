@@ -1,11 +1,15 @@
 """Paths as users write them: what they mean, and what no path can be."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from hyena.datasets import default_data_dir
 from hyena.errors import InputError
-from hyena.paths import expanded, resolved
+from hyena.paths import expanded, home, resolved
+from hyena.token_cache import default_cache_dir
 
 
 def test_a_path_counts_from_the_folder_given_or_from_the_working_folder(
@@ -42,3 +46,17 @@ def test_what_no_file_system_takes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ring").symlink_to(tmp_path / "ring")
     with pytest.raises(InputError, match=r"^path 'ring/x': symlink loop$"):
         resolved("ring/x", tmp_path)
+
+
+def test_a_user_without_a_home_folder_has_one_among_the_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nobody)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert home() == tmp_path / f"hyenadna-sweep-{os.getuid()}"
+    assert default_data_dir() == home() / ".genomic_benchmarks"
+    assert default_cache_dir() == home() / ".cache" / "hyenadna-sweep" / "tokens"
