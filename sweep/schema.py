@@ -11,6 +11,7 @@ A results folder (local, S3 or GCS) holds
     leakage/DIGEST.parquet       hyena.leakage.SCHEMA: how much of a data set's test split stands in its training split
     compact/TABLE-PART.parquet   RUNS, EPOCHS, PREDICTIONS (TABLE: runs, epochs, predictions) of many runs that are done
     models/RUN_ID/               the fine-tuned model of a finished run, where the study keeps them (docs/weights.md)
+    at-work-HOST-PID.json        a sign of life of a sweep that is at work in the folder (sweep/heartbeat.py)
     checkpoints/RUN_ID.pt        where an unfinished run stands; weights/ and memory/ hold what a sweep made for itself
 
 `runs/RUN_ID.parquet` is written last, so a run that has its row has all its files; `compact/runs-PART.parquet` is the

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hyena import terminal
+from sweep.heartbeat import signs
 from sweep.store import TEMPORARY, Store
 from sweep.words import duration, run_name
 
@@ -47,9 +48,12 @@ def _report(store: Store, console: Console) -> int:
     }
     rows = {row["run_id"]: row for row in store.runs(COLUMNS) if row["run_id"] in planned}
     begun = {run_id: checkpoints[run_id] for run_id in checkpoints.keys() & planned.keys() - rows.keys()}
+    now = datetime.now(UTC)
     console.print(f"study {name} in {store.uri}", soft_wrap=True)
+    for sign in signs(store, now):
+        console.print(sign.words("a sweep", now), soft_wrap=True)
     console.print(_cells(planned, rows, begun))
-    for line in (_summary(len(planned), rows, begun, datetime.now(UTC)), *failures(planned, rows)):
+    for line in (_summary(len(planned), rows, begun, now), *failures(planned, rows)):
         console.print(line, soft_wrap=True)
     return 0 if all(rows.get(i, {}).get("status") == "done" for i in planned) else 1
 

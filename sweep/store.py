@@ -24,16 +24,21 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from hyena.errors import InputError
-from sweep.layout import COMPACT, complete_parts, opened, part_file
+from hyena.waiting import waiting_for
+from sweep.layout import AT_WORK, COMPACT, complete_parts, opened, part_file
 from sweep.schema import EPOCHS, PLAN, PREDICTIONS, PRETRAINING, RUNS
 
 T = TypeVar("T")
 S = TypeVar("S")
 
+#: How a sweep that waits is ended.
+ENDING = "Ctrl-C ends the sweep, and what is done is kept"
 STUDY, PLAN_FILE = "study.json", "plan.parquet"
+#: Columns of the plan without which nothing can be told of a run.
+PLAN_NEEDED = {"run_id", "setting_id", "model", "dataset", "init", "seed", "epochs"}
 TEMPORARY = ".tmp"
 RIGHT = "may-write.tmp"
 LONGEST_WAIT_S = 30.0
@@ -45,6 +50,7 @@ _FINAL = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionEr
 _REFUSED = re.compile(
     r"ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY|INVALID_CLIENT_TOKEN|SIGNATURE|NO_SUCH_UPLOAD"
     r"|Bucket '.*' not found|PERMISSION_DENIED|PermissionDenied|UNAUTHENTICATED"
+    r"|[Ii]s a directory"
 )
 
 
@@ -54,6 +60,10 @@ class StoreError(OSError):
 
 class RefusedError(StoreError):
     """The store refused what another attempt would not mend: no such bucket, or no right to it."""
+
+
+class DamagedError(InputError):
+    """A file that says what the folder holds cannot be read; a sweep writes it anew."""
 
 
 class Store:
@@ -73,16 +83,44 @@ class Store:
             raise InputError(f"results: {error}") from None
         self.local = isinstance(self.files, fs.LocalFileSystem)
 
-    def claim(self, study: Mapping[str, Any]) -> None:
-        """Make this the results folder of a study. InputError where it belongs to another, or holds something else."""
-        owner = self.study()
-        if owner is not None and owner["name"] != study["name"]:
+    def claim(self, study: Mapping[str, Any]) -> list[str]:
+        """Make this the results folder of a study; returns the names of damaged files that it is to write anew.
+
+        InputError where the folder belongs to another study, or holds something else.
+        """
+        damaged = []
+        try:
+            found = self.study()
+            owner = found["name"] if found is not None else None
+            is_new = found is None
+        except DamagedError:
+            damaged.append(STUDY)
+            owner, is_new = self._owner_of_rows(), False
+        if owner not in (None, study["name"]):
             raise InputError(
-                f"results '{self.uri}' belong to the study '{owner['name']}', not to '{study['name']}': "
+                f"results '{self.uri}' belong to the study '{owner}', not to '{study['name']}': "
                 "choose another folder with --results"
             )
-        if owner is None and self.names(""):
+        names = [name for name in self.names("") if not name.startswith(AT_WORK)] if is_new else []
+        if PLAN_FILE in names and self._owner_of_rows() == study["name"]:
+            damaged.append(STUDY)  # somebody deleted it
+        elif names:
             raise InputError(f"results '{self.uri}': the folder holds other files; choose an empty or a new one")
+        try:
+            self.plan()
+        except DamagedError:
+            damaged.append(PLAN_FILE)
+        return damaged
+
+    def _owner_of_rows(self) -> str | None:
+        """Name of the study that wrote the runs of this folder; None where there are none. InputError if unclear."""
+        studies = {row["study"] for row in self.runs(["study"])}
+        if len(studies) > 1 or (not studies and self.ended()):
+            raise InputError(
+                f"{self.uri}/{STUDY}: the file is damaged, and the runs do not tell whose it is: choose another "
+                "folder with --results"
+            )
+        return studies.pop() if studies else None
 
     def require_right_to_write(self) -> None:
         """Before much is done for nothing. InputError where nothing may be written here; nothing is left behind."""
@@ -110,7 +148,26 @@ class Store:
                 raise InputError(f"results '{self.uri}': there is no bucket of that name, or none that you may see")
         except (RefusedError, PermissionError, NotADirectoryError) as error:
             raise InputError(f"results '{self.uri}': {error}") from None
-        return json.loads(data) if data is not None else None
+        if data is None:
+            return None
+        try:
+            study = json.loads(data)
+        except (ValueError, RecursionError):
+            study = None
+        if not isinstance(study, dict) or not isinstance(study.get("name"), str):
+            raise self._damaged(STUDY, data)
+        return study
+
+    def _damaged(self, name: str, data: bytes) -> DamagedError:
+        what = "damaged" if data else "empty"
+        return DamagedError(f"{self.uri}/{name}: the file is {what}; run the sweep again: it writes this file anew")
+
+    def noted_study(self) -> dict[str, Any]:
+        """What an earlier call noted of the study; nothing in a new folder, or where the file is damaged."""
+        try:
+            return self.study() or {}
+        except DamagedError:
+            return {}
 
     def known_study(self) -> dict[str, Any]:
         """The resolved study. InputError where there is none, so that the folder holds no results."""
@@ -130,9 +187,20 @@ class Store:
         return bool(bucket.type != fs.FileType.NotFound)
 
     def plan(self) -> list[dict[str, Any]]:
-        """Rows of the plan; empty in a new folder."""
-        data = self.read(PLAN_FILE)
-        return pq.read_table(io.BytesIO(data)).to_pylist() if data is not None else []
+        """Rows of the plan; empty in a new folder. DamagedError where they cannot be read."""
+        try:
+            data = self.read(PLAN_FILE)
+        except (RefusedError, PermissionError) as error:
+            raise InputError(f"results '{self.uri}': {error}") from None
+        if data is None:
+            return []
+        try:
+            plan = pq.read_table(io.BytesIO(data))
+        except (pa.ArrowException, OSError, ValueError):
+            raise self._damaged(PLAN_FILE, data) from None
+        if not PLAN_NEEDED.issubset(plan.column_names):
+            raise self._damaged(PLAN_FILE, data)
+        return plan.to_pylist()
 
     def runs(self, columns: Sequence[str]) -> list[dict[str, Any]]:
         """The given columns of all runs that ended, each once. A file that cannot be read counts as missing.
@@ -253,14 +321,22 @@ class Store:
 
     def _patiently(self, what: str, operation: Callable[[], T]) -> T:
         """Do it, again and again while it fails in a way that may pass, with growing waits."""
-        attempts = Retrying(
-            retry=retry_if_exception(_may_pass),
-            wait=wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT_S),
-            stop=stop_after_delay(self.patience_s),
-            reraise=True,
-        )
+        place = f"{self.uri} (to {what})"
+
+        def note(state: RetryCallState) -> None:
+            reason = state.outcome.exception() if state.outcome else None
+            wait.what = f"{place}: {' '.join(str(reason).split())}; it is tried again for {self.patience_s:g} s at most"
+
         try:
-            return attempts(operation)
+            with waiting_for(place, ENDING) as wait:
+                attempts = Retrying(
+                    retry=retry_if_exception(_may_pass),
+                    wait=wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT_S),
+                    stop=stop_after_delay(self.patience_s),
+                    before_sleep=note,
+                    reraise=True,
+                )
+                return attempts(operation)
         except _FINAL:
             raise
         except OSError as error:

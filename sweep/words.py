@@ -8,8 +8,8 @@ from typing import Any
 
 
 def duration(seconds: float) -> str:
-    """2:05 or 1:02:05."""
-    minutes, s = divmod(round(seconds), 60)
+    """2:05 or 1:02:05; a time that would be negative, by clocks that disagree or a poor estimate, is 0:00."""
+    minutes, s = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{s:02}" if hours else f"{minutes}:{s:02}"
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import subprocess
 import threading
@@ -19,9 +20,11 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
+import sweep.compact
 import sweep.run
 import sweep.status
 from analysis import report
+from hyena import waiting
 from hyena.errors import InputError
 from sweep.schema import EPOCHS, PLAN, PREDICTIONS, PRETRAINING, RUNS
 from sweep.store import Store, StoreError
@@ -127,6 +130,182 @@ def test_a_folder_with_other_files_is_refused(store: Store) -> None:
     store.write("holiday.jpg", b"")
     with pytest.raises(InputError, match="holds other files"):
         store.claim({"name": "one"})
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "what"),
+    [(b"", "empty"), (b'{"name": "on', "damaged"), (b"[]", "damaged"), (b"{}", "damaged"), (b"\xff\xfe{", "damaged"),
+     (b'{"name": 3}', "damaged"), (b"[" * 100_000, "damaged")],
+)  # fmt: skip
+def test_a_damaged_study_is_named_and_its_sweep_takes_the_folder_up_again(
+    disk: Store, spoilt: bytes, what: str
+) -> None:
+    disk.write_plan({"name": "one"}, [])
+    disk.write_run(row("a", study="one"))
+    disk.write("study.json", spoilt)
+    message = f"{disk.uri}/study.json: the file is {what}; run the sweep again: it writes this file anew"
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        disk.known_study()
+    with pytest.raises(InputError, match="belong to the study 'one', not to 'two'"):
+        disk.claim({"name": "two"})
+    assert disk.claim({"name": "one"}) == ["study.json"]
+    disk.write_plan({"name": "one"}, [])
+    assert disk.claim({"name": "one"}) == []
+
+
+def test_a_damaged_study_without_rows_is_anybodys(store: Store) -> None:
+    store.write_plan({"name": "one"}, [])
+    store.write("study.json", b"")
+    assert store.claim({"name": "two"}) == ["study.json"]
+
+
+def test_a_damaged_study_whose_rows_do_not_tell_is_refused(store: Store) -> None:
+    store.write("study.json", b"")
+    store.write("runs/a.parquet", b"")
+    with pytest.raises(InputError, match=r"study\.json: the file is damaged, and the runs do not tell whose it is"):
+        store.claim({"name": "one"})
+    store.write_run(row("a", study="one"))
+    store.write_run(row("b", study="two"))
+    with pytest.raises(InputError, match="the runs do not tell whose it is"):
+        store.claim({"name": "one"})
+
+
+def test_a_study_that_was_deleted_is_told_by_the_rows(store: Store) -> None:
+    store.write_plan({"name": "one"}, [])
+    store.write_run(row("a", study="one"))
+    store.delete("study.json")
+    assert store.claim({"name": "one"}) == ["study.json"]
+    with pytest.raises(InputError, match="holds other files"):
+        store.claim({"name": "two"})
+
+
+@pytest.mark.parametrize("spoilt", ["empty", "cut", "text", "another table"])
+def test_a_damaged_plan_is_named_and_written_anew(store: Store, spoilt: str) -> None:
+    store.write_plan({"name": "one"}, [])
+    store.write_run(row("a"))
+    plan, other = store.read("plan.parquet"), store.read("runs/a.parquet")
+    assert plan is not None
+    assert other is not None
+    without = pq.read_table(pa.BufferReader(other)).drop_columns(["seed"])
+    sink = pa.BufferOutputStream()
+    pq.write_table(without, sink)
+    content = {"empty": b"", "cut": plan[:-9], "text": b"hello", "another table": sink.getvalue().to_pybytes()}[spoilt]
+    store.write("plan.parquet", content)
+    with pytest.raises(InputError, match=r"/plan\.parquet: the file is (empty|damaged); run the sweep again"):
+        store.plan()
+    assert store.claim({"name": "one"}) == ["plan.parquet"]
+
+
+@pytest.mark.parametrize("name", ["study.json", "plan.parquet"])
+def test_a_folder_in_place_of_a_file_is_named(disk: Store, name: str) -> None:
+    disk.write_plan({"name": "one"}, [])
+    disk.delete(name)
+    (Path(disk.root) / name).mkdir()
+    with pytest.raises(InputError, match=f"cannot read {name}: .* is a directory"):
+        disk.claim({"name": "one"})
+
+
+@pytest.mark.parametrize(
+    ("address", "meant"),
+    [
+        ("s3:/bucket/x", "s3://bucket/x"),
+        ("s3:bucket/x", "s3://bucket/x"),
+        ("s3:///bucket/x", "s3://bucket/x"),
+        ("s3//bucket/x", "s3://bucket/x"),
+        ("s3;//bucket/x", "s3://bucket/x"),
+        ("S3://bucket/x", "s3://bucket/x"),
+        ("s3a://bucket/x", "s3://bucket/x"),
+        ("s3:\\\\bucket", "s3://bucket"),
+        ("gs:/bucket/x", "gs://bucket/x"),
+        ("gcs://bucket/x", "gs://bucket/x"),
+        ("GS://bucket/x", "gs://bucket/x"),
+        ("file:/x/y", "file:///x/y"),
+        ("file://x/y", "file:///x/y"),
+        ("FILE:///x/y", "file:///x/y"),
+    ],
+)
+def test_a_misspelt_address_is_refused_with_what_was_meant(address: str, meant: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        Store(address)
+    assert str(refusal.value) == (f"results: '{address}' is no folder, s3:// or gs:// address; did you mean {meant}?")
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("", "an empty address"),
+        ("  ", "an empty address"),
+        ("results ", "'results ' begins or ends with a space"),
+        (" s3://bucket/x", "begins or ends with a space"),
+        ("a\0b", "holds a control character"),
+        ("a\nb", "holds a control character"),
+        ("http://bucket/x", "'http://bucket/x' is no folder, s3:// or gs:// address"),
+        ("abfs://bucket/x", "is no folder"),
+        ("mock://bucket/x", "is no folder"),
+        ("://bucket/x", "is no folder"),
+        ("results/s3://bucket/x", "is no folder"),
+        ("s3:", "is no folder"),
+        ("file:here", "did you mean here, or file:/// and a whole path?"),
+        ("C:\\results", "it looks like a path of Windows"),
+        ("C:/results", "it looks like a path of Windows"),
+        ("runs:/x", "for a folder of that name, write ./runs:/x"),
+        ("~nobody-of-that-name/x", "no home folder"),
+        ("\udce9", "the name is not UTF-8"),
+        ("x" * 300, "ile name too long"),
+    ],
+)
+def test_what_is_neither_a_folder_nor_an_address_is_refused(address: str, said: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        Store(address)
+    assert said in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "path"),
+    [
+        ("~/x", "{home}/x"),
+        ("runs:2024/x", "{here}/runs:2024/x"),
+        ("2024-01-01T10:00:00", "{here}/2024-01-01T10:00:00"),
+        ("./s3:/x", "{here}/s3:/x"),
+        ("/data/a://b", "/data/a:/b"),
+        ("s3/x", "{here}/s3/x"),
+        ("é [1]/x y", "{here}/é [1]/x y"),
+        ("file:///data/x", "/data/x"),
+    ],
+)
+def test_a_folder_may_have_any_name_that_is_no_address(
+    address: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.chdir(tmp_path)
+    assert Store(address).root == path.format(home="/home/somebody", here=tmp_path.resolve())
+
+
+def test_a_misspelt_address_is_refused_by_every_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep.run.main(["--plan", "--results", "s3:/bucket/x"]) == 2
+    assert sweep.status.main(["s3:/bucket/x"]) == 2
+    assert sweep.compact.main(["s3:/bucket/x"]) == 2
+    assert report.main(["s3:/bucket/x", "-o", str(tmp_path / "report.html")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("did you mean s3://bucket/x?") == said.count("\n") == 4
+
+
+def test_a_store_that_refuses_for_long_is_told_with_its_reason(disk: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    said = list[str]()
+    monkeypatch.setattr(waiting, "say", said.append)
+    monkeypatch.setattr(waiting, "FIRST_AFTER_S", 1.0)
+    monkeypatch.setattr(waiting, "_LOOK_S", 0.05)
+    monkeypatch.setattr(waiting, "_watcher", None)
+    monkeypatch.setattr(Store, "_write", full)
+    with pytest.raises(StoreError):
+        Store(disk.uri, patience_s=4.0).write("x", b"")
+    assert said[0] == (
+        f"waiting for {disk.uri} (to write x): [Errno 28] No space left on device; it is tried again for 4 s at most; "
+        "Ctrl-C ends the sweep, and what is done is kept"
+    )
 
 
 def test_an_address_that_is_no_store_is_refused() -> None:
