@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.machine import add_output, finish, header
+from hyena.cores import granted_cores
 from sweep.store import Store
 
 STUDY = """
@@ -76,7 +77,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, nargs="+", default=[100, 1000, 5000])
     add_output(parser)
     options = parser.parse_args()
-    workers = os.cpu_count() or 1
+    workers = granted_cores().count
     head = header(__doc__.splitlines()[0], None, options, ("ray", "torch")) | {"workers": workers}
     finish(head | {"rows": [measure(runs, workers) for runs in options.runs]}, options.output)
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from hyena.checkpoint import load_backbone
-from hyena.errors import InputError
+from hyena.device import is_out_of_memory
 from hyena.model import Classifier, initialise, shuffle
 from hyena.resumption import checkpoint_bytes, read_checkpoint
 from hyena.stacked import StackedRun
@@ -50,6 +50,7 @@ class Group:
         self.data, self.store, self.device, self.pause, self.captured = data, store, device, pause, captured
         self.weights_digests: dict[str, str | None] = {}
         self.failed: dict[str, str] = {}
+        self.begun_anew: list[str] = []  # runs whose checkpoint cannot be read
         self.members: list[RunSpec] = []
         self.waiting = [(spec, self._saved(spec)) for spec in specs]
         self._join()
@@ -125,18 +126,28 @@ class Group:
         return [(spec, state) for spec, state in pairs if spec.run_id not in self.failed]
 
     def _saved(self, spec: RunSpec) -> dict[str, Any] | None:
-        """The state of a run that was begun before. One that is damaged begins anew: nothing but time is lost."""
+        """The state of a run that was begun before; None, too, where it is damaged: nothing but time is lost."""
         data = self.store.read(checkpoint_file(spec.run_id))
-        try:
-            state = read_checkpoint(data, self.device) if data is not None else None
-        except InputError:
+        if data is None:
             return None
-        is_whole = isinstance(state, dict) and state.keys() >= {"model", "optimizer", "streams", "history"}
-        return state if is_whole else None
+        try:
+            state: dict[str, Any] = read_checkpoint(data, self.device)
+            position(state)
+            for name, parameter in self._bare(spec).named_parameters():
+                parameter.data.copy_(state["model"][name])  # fails unless it is this model's
+        except Exception as error:  # of any kind, and each has its own for what is no checkpoint
+            if is_out_of_memory(error):
+                raise
+            self.begun_anew.append(spec.run_id)
+            return None
+        return state
+
+    def _bare(self, spec: RunSpec) -> Classifier:
+        return Classifier(spec.config, spec.facts.num_classes, spec.training.pooling, spec.training.padding)
 
     def _model(self, spec: RunSpec) -> Classifier:
         """A run's model as it starts: initialised from its seed, then as its arm says."""
-        model = Classifier(spec.config, spec.facts.num_classes, spec.training.pooling, spec.training.padding)
+        model = self._bare(spec)
         initialise(model, spec.seed)
         self.weights_digests[spec.run_id] = None
         if spec.weights_key is not None:
@@ -159,8 +170,9 @@ def fetched_weights(store: Store, key: str) -> Path:
     if store.local:
         return Path(store.root) / "weights" / key
     folder = Path(gettempdir()) / f"hyenadna-sweep-{os.getuid()}" / "weights" / key
+    sizes = {info.base_name: info.size for info in store.infos(f"weights/{key}")}
     for name in ("config.json", "model.safetensors"):
-        if not (folder / name).exists():
+        if not (folder / name).exists() or (folder / name).stat().st_size != sizes.get(name):
             data = store.read(f"weights/{key}/{name}")
             if data is None:
                 raise FileNotFoundError(f"{store.uri}/weights/{key}/{name} is missing")

@@ -25,8 +25,9 @@ from hyena.device import is_out_of_memory
 from hyena.errors import InputError
 from hyena.probe import probe
 from hyena.recipe import TrainingConfig
+from hyena.waiting import waiting_for
 from sweep.resources import NoDeviceError, Share
-from sweep.store import Store
+from sweep.store import ENDING, Store
 from sweep.study import AUTO, Resources
 from sweep.trials import RunSpec
 
@@ -162,7 +163,8 @@ def _known(
         return ray.remote(function).options(num_cpus=whole.cpus, num_gpus=1, max_retries=3)
 
     try:
-        here = slug(ray.get(task(gpu_type).remote(whole))) + ("-captured" if whole.captured else "")
+        with waiting_for(f"{whole.words()} to be free on one node, to measure what runs need", ENDING):
+            here = slug(ray.get(task(gpu_type).remote(whole))) + ("-captured" if whole.captured else "")
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None)
         if isinstance(cause, NoDeviceError):
@@ -172,7 +174,8 @@ def _known(
     probes = {key: task(measure).remote(kind, stacks[key], whole) for key, kind in kinds.items() if key not in known}
     for key, answer in probes.items():
         try:
-            known[key] = ray.get(answer)
+            with waiting_for("a measurement of what runs need of a GPU's memory, or a GPU for it", ENDING):
+                known[key] = ray.get(answer)
         except ray.exceptions.RayError:
             continue  # such trials get a GPU each, and will say themselves what is wrong with them
         remember(store, key, here, known[key])
@@ -190,7 +193,10 @@ def remembered(store: Store, device: str = "") -> dict[str, list[Measured]]:
     for name in store.names("memory"):
         kind, _, on = name.removesuffix(".json").partition("-")
         if on == device or not device:
-            found[kind] = [Measured(**one) for one in json.loads(store.read(f"memory/{name}") or b"[]")]
+            try:
+                found[kind] = [Measured(**one) for one in json.loads(store.read(f"memory/{name}") or b"")]
+            except (ValueError, TypeError):
+                continue  # damaged: it is measured anew
     return found
 
 

@@ -19,12 +19,15 @@ from rich.table import Table
 from rich.text import Text
 
 from sweep.resources import Share
+from sweep.store import ENDING
 from sweep.trainable import Outcome
 from sweep.trials import RunSpec
 from sweep.weights import Making
 from sweep.words import duration, run_name
 
 SECONDS_BETWEEN_LINES, SECONDS_BETWEEN_LOOKS = 15.0, 5.0
+#: Seconds without a run in training after which a line says what is waited for.
+IDLE_S = 20.0
 RECENT = 6
 
 
@@ -50,12 +53,14 @@ class Progress(tune.Callback):
         self.died_at: dict[str, float] = {}  # where they stood when their worker last died
         self.cluster: Mapping[str, float] = {}
         self.looked_at = -math.inf  # the cluster, when
-        self.done: list[RunSpec] = []
-        self.failed: list[tuple[RunSpec, str]] = []
+        self.done: dict[str, RunSpec] = {}
+        self.failed: dict[str, str] = {}  # reasons
         self.too_big: set[str] = set()  # runs that left no row, for their share of a GPU was too small
         self.store_lost: str | None = None  # why no row can be written any more
         self.recent: list[Text] = []
-        self.started = self.last_line = time.monotonic()
+        self.started = self.last_line = self.idle_since = time.monotonic()
+        self.said_idle: float | None = None  # when it was said that nothing is in training
+        self.told_anew: set[str] = set()  # runs of which it was said that they begin anew
         self.training_s = 0.0  # time in which at least one run was in training
         self.training_since: float | None = None
         self.live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
@@ -73,9 +78,10 @@ class Progress(tune.Callback):
         """Nothing: Tune pickles its callbacks into a state of its own, from which no sweep resumes."""
         return {}
 
-    def pretrained(self, wait: bool = False) -> None:
-        """Take note of how the pretrainings have moved (`wait`: until one has)."""
-        for model in self.making.poll(wait):
+    def pretrained(self, wait_s: float = 0.0) -> None:
+        """Take note of how the pretrainings have moved, or what comes first within `wait_s`."""
+        self._tell_idleness()
+        for model in self.making.poll(wait_s):
             record = self.making.latest[model]
             last = record is not None and record.step >= self.making.steps
             self._line(partial(self._pretraining_line, model), now=last or record is None)
@@ -84,6 +90,25 @@ class Progress(tune.Callback):
         self.pretrained()
         if self.console.is_terminal and time.monotonic() - self.looked_at > SECONDS_BETWEEN_LOOKS:
             self.looked_at, self.cluster = time.monotonic(), ray.cluster_resources()
+
+    def _tell_idleness(self) -> None:
+        """Where nothing trains for long, say what is waited for: nodes that are busy, or that are yet to come."""
+        now = time.monotonic()
+        if self.running or len(self.making.pending) < len(self.making.streams):
+            self.idle_since, self.said_idle = now, None
+        elif now - max(self.idle_since, self.said_idle or 0.0) >= (IDLE_S if self.said_idle is None else 3 * IDLE_S):
+            self.said_idle = now
+            self.recent.append(Text(f"waiting {self._idleness()}", "yellow"))
+            del self.recent[:-RECENT]
+            if not self.console.is_terminal:
+                self.console.print(self.recent[-1], soft_wrap=True)
+
+    def _idleness(self) -> str:
+        share, idle = next(iter(self.shares.values())), duration(time.monotonic() - self.idle_since)
+        return (
+            f"for {share.words()} to be free on one node, and a process to start there: nothing has been in training "
+            f"for {idle}; {ENDING}"
+        )
 
     def gave_up(self, run: RunSpec, reason: str) -> None:
         """A run that no worker could end."""
@@ -101,6 +126,10 @@ class Progress(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         run_ids, outcome, reason = trial.config["trial"]["run_ids"], result["outcome"], str(result.get("reason"))
+        for run_id in result.get("begun_anew", ()):
+            if run_id not in self.told_anew:
+                self.told_anew.add(run_id)
+                self._note("again   ", "yellow", self.runs[run_id], "its checkpoint is damaged; it begins anew")
         for run_id in run_ids:
             if run_id in result.get("failures", {}) and run_id in self.running:
                 self._ended(self.runs[run_id], result["failures"][run_id])
@@ -137,12 +166,15 @@ class Progress(tune.Callback):
         self._leave(trial.config["trial"]["run_ids"])
 
     def _ended(self, run: RunSpec, reason: str | None, accuracy: float | None = None) -> None:
+        """Count a run, once: what ended last is how it ended."""
         self._leave([run.run_id])
         if reason is None:
-            self.done.append(run)
+            self.failed.pop(run.run_id, None)
+            self.done[run.run_id] = run
             self._note("done    ", "green", run, f"accuracy {accuracy:.3f}", always=False)
         else:
-            self.failed.append((run, reason))
+            self.done.pop(run.run_id, None)
+            self.failed[run.run_id] = reason
             self._note("failed  ", "bold red", run, reason)
         self._line(self._summary)
 
@@ -153,6 +185,7 @@ class Progress(tune.Callback):
         if not self.running and self.training_since is not None:
             self.training_s += time.monotonic() - self.training_since
             self.training_since = None
+            self.idle_since = time.monotonic()
 
     def _note(self, word: str, style: str, run: RunSpec, text: str, always: bool = True) -> None:
         """Among the latest events; where there is no terminal, a line if it matters always."""
@@ -163,12 +196,14 @@ class Progress(tune.Callback):
 
     def _time_left(self) -> float | None:
         """From the work done while runs were in training; None before there is any."""
-        finished = sum(run.work for run in self.done)
-        under_way = sum(self.runs[i].work * epoch / self.runs[i].training.epochs for i, epoch in self.running.items())
+        finished = sum(run.work for run in self.done.values())
+        under_way = sum(
+            self.runs[i].work * min(1, epoch / self.runs[i].training.epochs) for i, epoch in self.running.items()
+        )
         if finished + under_way == 0:
             return None
-        failed = sum(run.work for run, _ in self.failed)
-        rest = sum(run.work for run in self.runs.values()) - failed - finished - under_way
+        to_do = [run for run_id, run in self.runs.items() if run_id not in self.done and run_id not in self.failed]
+        rest = max(0.0, sum(run.work for run in to_do) - under_way)
         return rest * self._training_s() / (finished + under_way)
 
     def _training_s(self) -> float:
@@ -227,8 +262,8 @@ class Progress(tune.Callback):
     def _cells(self) -> Table:
         """Runs of this call that ended, of all, by model and data set; failures beside them."""
         planned = Counter((run.model, run.data.name) for run in self.runs.values())
-        done = Counter((run.model, run.data.name) for run in self.done)
-        failed = Counter((run.model, run.data.name) for run, _ in self.failed)
+        done = Counter((run.model, run.data.name) for run in self.done.values())
+        failed = Counter((self.runs[i].model, self.runs[i].data.name) for i in self.failed)
         models, datasets = (list(dict.fromkeys(names)) for names in zip(*planned, strict=True))
         table = Table("", *datasets, box=None, padding=(0, 2), header_style="dim")
         for model in models:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -62,6 +62,23 @@ class Share:
     def request(self) -> dict[str, float]:
         """In Ray's words: a bundle of a placement group."""
         return {"CPU": self.cpus, **({"GPU": self.gpus} if self.gpus else {})}
+
+    def shortage(self, nodes: Sequence[Mapping[str, float]]) -> str | None:
+        """Why no node with such Ray resources could ever hold a trial; None where one can."""
+        with_gpu = [node for node in nodes if node.get("GPU", 0) >= self.gpus]
+        if not with_gpu and self.gpus:
+            return f"resources.gpus = {self.gpus:g}: no node has a GPU"
+        most = max((int(node.get("CPU", 0)) for node in with_gpu), default=0)
+        if most >= self.cpus:
+            return None
+        kind = "node with a GPU" if self.gpus else "node"
+        return f"resources.cpus = {self.cpus}: no {kind} has more than {most} core{'s' * (most != 1)}"
+
+    def words(self) -> str:
+        """What a trial needs, as "2 cores and a GPU"."""
+        cores = f"{self.cpus} core{'s' * (self.cpus != 1)}"
+        gpu = "" if not self.gpus else " and a GPU" if self.gpus == 1 else f" and {self.gpus:.2g} of a GPU"
+        return cores + gpu
 
     def parallel(self, cluster: Mapping[str, float]) -> int:
         """Trials that the whole cluster holds at once."""

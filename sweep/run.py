@@ -7,14 +7,12 @@ Killed at any moment and called again, it goes on: the plan less what the store 
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import shlex
 import signal
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -38,21 +36,22 @@ for _name, _value in QUIET.items():
 
 import ray  # noqa: E402
 import torch  # noqa: E402
-from ray import tune  # noqa: E402
-from ray._private import ray_constants, worker  # noqa: E402
-from ray.tune.search import Searcher  # noqa: E402
+from ray._private import worker  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 from hyena import terminal  # noqa: E402
+from hyena.cores import granted_cores  # noqa: E402
 from hyena.errors import InputError  # noqa: E402
 from hyena.leakage import audit  # noqa: E402
 from hyena.speed_probe import SpeedProbe  # noqa: E402
 from sweep import gpus, memory, provenance, weights  # noqa: E402
 from sweep.compact import compact  # noqa: E402
 from sweep.forecast import forecast  # noqa: E402
+from sweep.heartbeat import Heartbeat  # noqa: E402
 from sweep.plan_request import PlanRequest  # noqa: E402
 from sweep.planned import PlannedData, planned_data  # noqa: E402
-from sweep.progress import Progress  # noqa: E402
+from sweep.progress import SECONDS_BETWEEN_LOOKS, Progress  # noqa: E402
+from sweep.ray_session import RaySession, grows, node_resources  # noqa: E402
 from sweep.resources import Share  # noqa: E402
 from sweep.rows import Circumstances, failed_row  # noqa: E402
 from sweep.shipped import QUICKSTART, study_file  # noqa: E402
@@ -60,7 +59,7 @@ from sweep.status import failures  # noqa: E402
 from sweep.store import Store, StoreError  # noqa: E402
 from sweep.study import AUTO, Study, load_study  # noqa: E402
 from sweep.trackers import TRACKERS, trackers  # noqa: E402
-from sweep.trainable import PATIENCE_S, Assignment, TrialTrainable  # noqa: E402
+from sweep.trainable import PATIENCE_S, Assignment  # noqa: E402
 from sweep.trials import (  # noqa: E402
     DataFacts,
     DataSpec,
@@ -71,13 +70,13 @@ from sweep.trials import (  # noqa: E402
     load_data,
     merged_points,
     plan,
-    stacked,
 )
+from sweep.tuning import fit  # noqa: E402
 from sweep.words import duration  # noqa: E402
 
 DONE, SOME_FAILED = terminal.DONE, terminal.FAILED
-#: Deaths of its worker without getting further that a run survives in one call of Tune, and such calls before it fails.
-WORKER_DEATHS, FRUITLESS_ROUNDS = 3, 2
+#: Calls of Tune in which a run gets no further before it fails.
+FRUITLESS_ROUNDS = 2
 #: Runs in small files from which on a sweep ends with putting these into few: a reader opens three for each run.
 MANY_RUNS = 1_000
 
@@ -93,19 +92,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _sweep(options: argparse.Namespace) -> int:
+    session = RaySession(options.address)
     try:
         if options.gpu and not options.plan:
             raise InputError(f"--gpu {options.gpu}: it is for --plan alone; a sweep runs on what is here")
         study = load_study(options.study, tuple(options.set))
-        sweep = Sweep(study, options, terminal.console())
+        sweep = Sweep(study, options, session, terminal.console())
         return sweep.show_plan() if options.plan else sweep.run()
     except BrokenPipeError:
         raise
-    except OSError as error:
-        terminal.say(f"stopped: {terminal.printable(str(error))}; what is done is kept")
+    except (OSError, ray.exceptions.RayError) as error:
+        terminal.say(f"stopped: {terminal.printable(str(error))[:500]}; what is done is kept")
         return SOME_FAILED
     finally:
-        ray.shutdown()
+        session.end()
 
 
 def _as_interrupt(signum: int, frame: FrameType | None) -> None:
@@ -155,16 +155,23 @@ def _parser() -> argparse.ArgumentParser:
 class Sweep:
     """One call of the command: a study, a store, and what lies between them."""
 
-    def __init__(self, study: Study, options: argparse.Namespace, console: Console) -> None:
-        self.study, self.options, self.console = study, options, console
-        self.store = Store(options.results or f"results/{study.name}")
-        self.store.claim(study.resolved())
+    def __init__(self, study: Study, options: argparse.Namespace, session: RaySession, console: Console) -> None:
+        self.study, self.options, self.session, self.console = study, options, session, console
+        self.store = Store(f"results/{study.name}" if options.results is None else options.results)
+        for name in self.store.claim(study.resolved()):
+            self._say(f"{self.store.uri}/{name} is damaged; a sweep writes it anew")
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True)
 
     def show_plan(self) -> int:
         """Print what would run and what it would take; start nothing, fetch nothing, and write no results."""
         with SpeedProbe() as probe:
             for line in forecast(self._request(), probe.rates):
-                self.console.print(line, soft_wrap=True)
+                self._say(line)
+        cores = granted_cores()
+        if cores.limited_by:
+            self._say(f"cores      {cores.count} of this machine's {cores.machine} are granted ({cores.limited_by})")
         return DONE
 
     def _request(self) -> PlanRequest:
@@ -172,11 +179,10 @@ class Sweep:
         study, gpu = self.study, gpus.named(self.options.gpu) if self.options.gpu else None
         if gpu is not None and study.resources.gpus == 0:
             raise InputError(f"--gpu {gpu.name}: resources.gpus = 0 keeps the study's runs off GPUs")
-        data = planned_data(study, self.store.study(), self.options.data)
+        data = planned_data(study, self.store.noted_study(), self.options.data)
         known = {name: (one.spec, one.facts) for name, one in data.items() if isinstance(one, PlannedData)}
         keys, absent = weights.known_keys(study, self.store, self.options.weights)
         runs = plan(study, known, keys)
-        here = {"CPU": len(os.sched_getaffinity(0)), "GPU": torch.cuda.device_count()}
         return PlanRequest(
             study=study,
             store=self.store,
@@ -186,7 +192,7 @@ class Sweep:
             keys=keys,
             missing_weights=absent,
             corpus_bases=len(corpus_of(study).tokens) if study.pretraining and absent else 0,
-            cluster=here if gpu is None else {"CPU": study.resources.cpus, "GPU": 1},
+            cluster=self._machine() if gpu is None else {"CPU": study.resources.cpus, "GPU": 1},
             gpu=gpu,
             notes=merged_points(study, known),
             audited={name.removesuffix(".parquet") for name in self.store.names("leakage")},
@@ -195,6 +201,11 @@ class Sweep:
     def run(self) -> int:
         """Run what is missing, then say what is there."""
         self.store = Store(self.store.uri, PATIENCE_S)
+        if self.session.address is None:
+            self._machine()
+        else:
+            self._connect()
+            self._share()
         weights.require(self.study, self.options.weights)
         self.trackers = trackers(self.options.track, self.study, self.store)
         self.store.require_right_to_write()
@@ -206,12 +217,23 @@ class Sweep:
         notes = {name: _data_note(spec) for name, (spec, _) in data.items()}
         resolved = {**self.study.resolved(), "data": notes, "weights_found": found}
         self.store.write_plan(resolved, [run.identity() for run in runs])
-        self._audit([spec for spec, _ in data.values()])
-        to_do = [run for run in runs if run.run_id not in done]
-        if to_do:
-            self._execute(to_do, len(done), keys)
-        self._compact()
+        with Heartbeat(self.store.uri) as heartbeat:
+            for other in heartbeat.others():
+                self._say(f"{other}: both will run what is missing")
+            self._audit([spec for spec, _ in data.values()])
+            to_do = [run for run in runs if run.run_id not in done]
+            if to_do:
+                self._execute(to_do, len(done), keys)
+            self._compact()
         return self._conclude(runs)
+
+    def _machine(self) -> dict[str, float]:
+        """Ray resources of this machine. InputError where the sweep is to run here, and a run needs more of them."""
+        here: dict[str, float] = {"CPU": granted_cores().count, "GPU": torch.cuda.device_count()}
+        lack = Share.of(self.study.resources, here).shortage([here])
+        if lack and self.session.address is None:
+            raise InputError(lack)
+        return here
 
     def _data(self) -> dict[str, tuple[DataSpec, DataFacts]]:
         """Each data set's specification and facts, after a download if need be."""
@@ -237,44 +259,43 @@ class Sweep:
         return {row["run_id"] for row in stored if row["status"] == "done"} & planned
 
     def _connect(self) -> None:
+        """Start Ray or join the cluster, if that was not done yet."""
+        if ray.is_initialized():
+            return
         worker.print_to_stdstream = self._say_of_ray
-        self._start_ray()
+        dashboard = self.session.begin()
         signal.signal(signal.SIGTERM, _as_interrupt)  # Ray has put its own handler there
+        if dashboard:
+            self._say(f"Ray's dashboard: http://{dashboard}")
+
+    def _share(self) -> Share:
+        """What a trial gets of the cluster. InputError where no node has as much, and none can be started that has."""
+        cluster = ray.cluster_resources()
+        whole = Share.of(self.study.resources, cluster)
+        lack = whole.shortage(node_resources())
+        if lack and cluster.get("CPU") and not grows():
+            raise InputError(lack)
+        return whole
 
     def _say_of_ray(self, data: Mapping[str, Any], ignore_prefix: bool) -> None:
         """What Ray's daemons report, such as their death, in a line; Ray would print a page of its logs with each."""
         for text in data["lines"]:
             lines = [line for line in text.splitlines() if line.strip()]
-            self.console.print(f"Ray: {lines[0][:160] if lines else text}", soft_wrap=True)
-
-    def _start_ray(self) -> None:
-        if self.options.address:
-            cluster = ray.init(address=self.options.address, log_to_driver=False, logging_level=logging.ERROR)
-            if cluster.dashboard_url:
-                self.console.print(f"Ray's dashboard: http://{cluster.dashboard_url}", soft_wrap=True)
-            return
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else a token file of another session is demanded
-        # Ray's own switch for "loopback only" is named after the systems where it is the default.
-        os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
-        ray_constants.ENABLE_RAY_CLUSTER = False
-        ray.init(
-            address="local",  # never a stale record of a former cluster
-            num_cpus=os.cpu_count(),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+            self._say(f"Ray: {lines[0][:160] if lines else text}")
 
     def _execute(self, to_do: Sequence[RunSpec], already_done: int, keys: Mapping[str, str]) -> None:
         self._connect()
-        whole = Share.of(self.study.resources, ray.cluster_resources())
+        whole, gpus = self._share(), self.study.resources.gpus
+        if gpus not in (AUTO, 0) and not whole.gpus:
+            self._say(f"resources.gpus = {gpus:g}, but there is no GPU: the runs train on CPU cores")
         shares = {run.run_id: whole for run in to_do}
         if self.study.resources.gpus == AUTO and whole.gpus:
-            self.console.print("measuring what the runs need of a GPU's memory, where it is not known yet")
+            self._say("measuring what the runs need of a GPU's memory, where it is not known yet")
             shares = memory.shares(to_do, whole, self.study.resources, self.store)
         by_id = {run.run_id: run for run in to_do}
         assignment = Assignment(by_id, shares, self.store.uri, provenance.commit(), self.study.keep_models)
-        for run_id in by_id.keys() & self.store.ended():  # failed in an earlier call: to do again
+        # Those that failed in an earlier call are to do again; another sweep may have done others meanwhile.
+        for run_id in (by_id.keys() & self.store.ended()) - self._done(to_do):
             self.store.delete(f"runs/{run_id}.parquet")
         making = weights.Making(self.study, self.store, keys, to_do, whole)
         with Progress(to_do, already_done, shares, making, self.console) as progress:
@@ -282,7 +303,7 @@ class Sweep:
             ready = [run for run in to_do if not (run.weights_key and run.model in making.latest)]
             self._tune(ready, assignment, progress)
             while making.streams:
-                progress.pretrained(wait=True)
+                progress.pretrained(wait_s=SECONDS_BETWEEN_LOOKS)
             for run in waiting:
                 if run.model in making.broken:
                     self._fail(run, making.broken[run.model], assignment)
@@ -302,7 +323,7 @@ class Sweep:
         fruitless: Counter[str] = Counter()
         while runs:
             before = dict(progress.reached)
-            self._fit(runs, assignment, progress)
+            fit(self.study.name, runs, assignment, progress, self.trackers)
             if progress.store_lost:
                 raise StoreError(progress.store_lost)
             ended = self.store.ended()
@@ -319,25 +340,6 @@ class Sweep:
                 progress.gave_up(run, reason)
             runs = [run for run in runs if fruitless[run.run_id] < FRUITLESS_ROUNDS]
 
-    def _fit(self, runs: Sequence[RunSpec], assignment: Assignment, progress: Progress) -> None:
-        trainable = tune.with_parameters(TrialTrainable, assignment=assignment)
-        trials = stacked(runs, lambda run: assignment.shares[run.run_id].stack)
-        configs = [{**trial.config(), "resources": assignment.shares[trial.trial_id].request()} for trial in trials]
-        with tempfile.TemporaryDirectory(prefix="sweep-") as scratch:  # Tune's own state: nothing resumes from it
-            tune.Tuner(
-                tune.with_resources(trainable, _resources),
-                tune_config=tune.TuneConfig(search_alg=InOrder(configs), num_samples=len(configs), reuse_actors=True),
-                run_config=tune.RunConfig(
-                    name=self.study.name,
-                    storage_path=scratch,
-                    failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
-                    checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-                    stop=StopWithStore(progress),
-                    callbacks=[progress, *self.trackers],
-                    verbose=0,
-                ),
-            ).fit()
-
     def _fail(self, run: RunSpec, reason: str, assignment: Assignment) -> None:
         """Write the row of a run that no worker could write."""
         share = assignment.shares[run.run_id]
@@ -348,56 +350,22 @@ class Sweep:
         """Put the small files of very many runs into few. The results are the same without it."""
         many = len(self.store.names("runs"))
         if many >= MANY_RUNS:
-            self.console.print(f"putting the small files of {many} runs into few")
+            self._say(f"putting the small files of {many} runs into few")
             try:
                 compact(self.store)
             except StoreError as error:
-                self.console.print(f"left as they are: {error}", soft_wrap=True)
+                self._say(f"left as they are: {error}")
 
     def _conclude(self, runs: Sequence[RunSpec]) -> int:
         """Say what is there, and return the exit code."""
         rows = {row["run_id"]: row for row in self.store.runs(["run_id", "status", "failure", "train_s"])}
         failed = [run for run in runs if rows[run.run_id]["status"] == "failed"]
         seconds = sum(rows[run.run_id]["train_s"] or 0.0 for run in runs)
-        self.console.print(
-            f"{len(runs) - len(failed)} of {len(runs)} runs done ({duration(seconds)} of training) in {self.store.uri}",
-            soft_wrap=True,
-        )
+        done = len(runs) - len(failed)
+        self._say(f"{done} of {len(runs)} runs done ({duration(seconds)} of training) in {self.store.uri}")
         for line in failures({run.run_id: run.identity() for run in runs}, rows):
-            self.console.print(line, soft_wrap=True)
+            self._say(line)
         return SOME_FAILED if failed else DONE
-
-
-class InOrder(Searcher):
-    """Trial after trial. Tune's own search, for a grid of these, would copy all of them for each."""
-
-    def __init__(self, trials: Iterable[dict[str, Any]]) -> None:
-        super().__init__()
-        self.left = iter(trials)
-
-    def suggest(self, trial_id: str) -> dict[str, Any]:
-        return {"trial": next(self.left)}
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing depends on results."""
-
-
-def _resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-    """What a trial asks for. Tune loads this function anew for each trial, so it must not hold those of all."""
-    return tune.PlacementGroupFactory([config["trial"]["resources"]])
-
-
-class StopWithStore(tune.Stopper):
-    """Ends all trials once the store is lost, for nothing that they find can be kept."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        return self.progress.store_lost is not None
 
 
 def _data_note(spec: DataSpec) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ray import tune
 from tensorboardX import SummaryWriter
 
 from hyena.errors import InputError
+from hyena.waiting import waiting_for
 from sweep.store import Store
 from sweep.study import Study
 
@@ -30,7 +31,8 @@ def trackers(names: Collection[str], study: Study, store: Store) -> list[tune.Ca
     callbacks = {name: _tracker(name, study, store) for name in names}
     for name, callback in callbacks.items():
         try:
-            callback.setup()
+            with waiting_for(f"--track {name}: its server"):
+                callback.setup()
         except Exception as error:  # of any kind: each tracker has its own
             reason = " ".join((str(error).strip() or type(error).__name__).split())
             raise InputError(f"--track {name}: {reason[:300]}") from None

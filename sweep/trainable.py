@@ -185,6 +185,7 @@ class TrialTrainable(tune.Trainable):
             "part": group.part,
             **{name: fmean(values) for name, values in means.items() if values and None not in values},
             "failures": dict(group.failed),
+            "begun_anew": list(group.begun_anew),
             "accuracies": {},
         }
 

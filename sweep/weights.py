@@ -5,14 +5,16 @@ Workers read weights from the store alone, so it does not matter on which machin
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import ray
+import safetensors
 import torch
 
-from hyena.checkpoint import load_backbone, weights_files
+from hyena.checkpoint import CONFIG, load_backbone, weights_files
 from hyena.config import PUBLISHED, HyenaConfig
 from hyena.errors import InputError
 from hyena.hub import find_weights, present_weights
@@ -45,7 +47,7 @@ def known_keys(study: Study, store: Store, folder: Path | None) -> tuple[dict[st
         keys = weights_keys(study, corpus_of(study).digest)
         return keys, {model: "would be made" for model in models if not stored(store, keys[model])}
     keys, missing = {}, {}
-    noted = store.study() or {}
+    noted = store.noted_study()
     same_place = noted.get("weights") == study.resolved()["weights"]
     for model in models:
         path = _present(study, model, folder)
@@ -112,7 +114,13 @@ def _loaded(study: Study, model: str, path: Path) -> tuple[str, Backbone]:
 
 
 def stored(store: Store, key: str) -> bool:
-    return SAFETENSORS in store.names(f"weights/{key}")
+    """Whether the store holds these weights whole. Damaged ones are not there: they are made or put there anew."""
+    try:
+        json.loads(store.read(f"weights/{key}/{CONFIG}") or b"")
+        safetensors.deserialize(store.read(f"weights/{key}/{SAFETENSORS}") or b"")
+    except (ValueError, safetensors.SafetensorError):
+        return False
+    return True
 
 
 def put(store: Store, key: str, backbone: torch.nn.Module, config: HyenaConfig) -> None:
@@ -135,6 +143,8 @@ class Making:
         self.latest: dict[str, PretrainingRecord | None] = {}
         self.notes: dict[str, str] = {}  # what is to be said of a pretraining before its first record
         self.streams: dict[Any, str] = {}  # Ray's generators of records, and whose they are
+        self.begun: set[str] = set()  # models whose task has started on some node
+        self.share = share
         self.steps = study.pretraining.config.steps if study.pretraining else 0
         if study.pretraining is None:
             return
@@ -145,22 +155,29 @@ class Making:
             self.latest[model] = None
             self.streams[task.remote(study, model, keys[model], store.uri, share)] = model
 
-    def poll(self, wait: bool = False) -> list[str]:
-        """Take what has come since the last call (`wait`: at least one thing); returns the models that moved."""
+    @property
+    def pending(self) -> list[str]:
+        """Models whose pretraining waits for a node."""
+        return [model for model in self.streams.values() if model not in self.begun]
+
+    def poll(self, wait_s: float = 0.0) -> list[str]:
+        """Take what has come since the last call, or comes first within `wait_s`; returns the models that moved."""
         if not self.streams:
             return []
-        number, timeout = (1, None) if wait else (len(self.streams), 0)
+        number, timeout = (1, wait_s) if wait_s else (len(self.streams), 0)
         ready: list[Any] = ray.wait(list(self.streams), num_returns=number, timeout=timeout)[0]
         moved = []
         for stream in ready:
             model = self.streams[stream]
             try:
                 found = ray.get(next(stream))
+                self.begun.add(model)
                 if isinstance(found, str):
                     self.notes[model] = found
-                else:
+                elif found is not None:
                     self.latest[model] = found
-                moved.append(model)
+                if found is not None:
+                    moved.append(model)
             except StopIteration:
                 del self.streams[stream]
             except ray.exceptions.RayError as error:
@@ -170,11 +187,15 @@ class Making:
         return moved
 
 
-def _pretrain(study: Study, model: str, key: str, results: str, share: Share) -> Iterator[PretrainingRecord | str]:
+def _pretrain(
+    study: Study, model: str, key: str, results: str, share: Share
+) -> Iterator[PretrainingRecord | str | None]:
     """A Ray task: pretrain one size, reporting as it goes; leave its curve and its weights in the store.
 
-    A tenth of the way at most is lost with its worker. Text is a note: its checkpoint was damaged.
+    None is the first report: that it has started. Text is a note: its checkpoint was damaged. A tenth of the way at
+    most is lost with its worker.
     """
+    yield None
     device, store = share.occupy(), Store(results)
     assert study.pretraining is not None
     config = study.model(model)

@@ -26,6 +26,7 @@ from benchmarks.gpu.session import Measurement, Setting, WrongError
 from benchmarks.gpu.speed import BATCH, STUDIED
 from benchmarks.gpu.training import published_epoch
 from benchmarks.machine import clock
+from hyena.cores import granted_cores
 from sweep import memory
 from sweep.store import Store
 from tests.e2e.sweeps import WORKER, processes, wait_for
@@ -74,7 +75,7 @@ class Ways:
     def resources(self, device: str) -> str:
         """As a study says it. Without a GPU the cores are divided in its place."""
         if device != "cuda":
-            return f"cpus = {max(1, (os.cpu_count() or 1) // max(self.trials, 1))}\nstack = {self.stack}"
+            return f"cpus = {max(1, granted_cores().count // max(self.trials, 1))}\nstack = {self.stack}"
         captured = f"captured = {str(self.captured).lower()}"
         if not self.trials:
             return captured

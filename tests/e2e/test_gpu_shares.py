@@ -11,20 +11,21 @@ from pretend_gpu import CONTEXT_BYTES, NAME, NEEDED_FRACTION, PEAK_BYTES, TOTAL_
 from sweeps import rows
 
 from sweep.memory import HEADROOM, slug
-from sweep.run import Sweep, main
+from sweep.ray_session import RaySession
+from sweep.run import main
 
 HERE = Path(__file__).parent
 
 
 @pytest.fixture
 def pretended_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(sweep: Sweep) -> None:
+    def start(session: RaySession) -> None:
         ray.init(
             address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False,
             logging_level=logging.ERROR, runtime_env={"worker_process_setup_hook": install},
         )  # fmt: skip
 
-    monkeypatch.setattr(Sweep, "_start_ray", start)
+    monkeypatch.setattr(RaySession, "_start", start)
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
 

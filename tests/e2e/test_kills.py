@@ -20,7 +20,7 @@ from ray.cluster_utils import Cluster
 from sweeps import ROOT, WORKER, call, command, measures, processes, rows, wait_for, wait_for_rows
 
 from hyena.training import position
-from sweep.run import WORKER_DEATHS
+from sweep.tuning import WORKER_DEATHS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

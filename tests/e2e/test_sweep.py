@@ -1,6 +1,7 @@
 """Sweeps as a user runs them, through the command line, on real DNA where it is at hand: run, kill, go on, report."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -8,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.cluster_utils import Cluster
 from sweeps import ROOT, WORKER, call, command, measures, processes, rows, wait_for_rows
 
+from sweep import status
 from sweep.run import main
 from sweep.store import Store
 
@@ -179,6 +182,11 @@ def test_a_killed_worker_costs_no_run(small: Path, tmp_path: Path) -> None:
         (("--set", "grid.sedes=[1]"), "grid: unknown key 'sedes'; did you mean 'seeds'?"),
         (("--set", "training.batch_size=0"), "training.batch_size = 0: it must be from 1 to 2147483647"),
         (("--results", "nowhere://x"), "nowhere://x"),
+        (("--set", "resources.cpus=4096"), "resources.cpus = 4096: no node has more than "),
+        (("--set", "resources.cpus=4096", "--plan"), "resources.cpus = 4096: no node has more than "),
+        (("--address", "garbage"), "--address garbage: no address of a Ray cluster"),
+        (("--address", ""), "--address '': no address of a Ray cluster"),
+        (("--address", "127.0.0.1:1025"), "no Ray cluster answers at 127.0.0.1:1025"),
         (("--set", 'datasets.synthetic_enhancers={format="csv", path="absent"}'), "absent"),
     ],
 )
@@ -192,6 +200,77 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert fault.startswith("error: ")
     assert fault.count("\n") == 1
     assert not (tmp_path / "results").exists()
+
+
+def test_the_cores_that_are_granted_are_counted_and_no_more(small: Path, tmp_path: Path) -> None:
+    if os.cpu_count() == 1 or shutil.which("taskset") is None:
+        pytest.skip("a machine of several cores and taskset are needed")
+    core = min(os.sched_getaffinity(0))
+    words = command(small, "--results", tmp_path / "results", "--plan")
+    planned = subprocess.run(["taskset", "-c", str(core), *words], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "; 1 at once on this machine" in planned.stdout
+    assert f"cores      1 of this machine's {os.cpu_count()} are granted (CPU affinity)" in planned.stdout
+
+
+def test_a_temporary_folder_that_ray_cannot_use_does_not_matter(small: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "é" / ("a-long-name-of-a-job" * 5)
+    folder.mkdir(parents=True)
+    words = ("--set", 'grid.init=["scratch"]', "--set", "grid.seeds=[1]")
+    ended = call(small, "--results", tmp_path / "results", *words, TMPDIR=str(folder))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "1 of 1 runs done" in ended.stdout
+    assert not (folder / "ray").exists()
+
+
+def test_a_damaged_results_folder_is_told_and_taken_up_again(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results"
+    words = [str(small), "--results", str(results), "--set", 'grid.init=["scratch"]', "--set", "grid.seeds=[1]"]
+    assert call(*words).returncode == 0
+    before = rows(results)
+    for name in ("study.json", "plan.parquet"):
+        (results / name).write_bytes(b"")
+        assert status.main([str(results)]) == 2
+        assert capsys.readouterr().err == (
+            f"error: {results}/{name}: the file is empty; run the sweep again: it writes this file anew\n"
+        )
+        (results / "at-work-elsewhere-1.json").write_text('{"host": "elsewhere", "pid": 1, "since": 0}')
+        assert main(words) == 0
+        said = capsys.readouterr().out.splitlines()
+        assert said[0] == f"{results}/{name} is damaged; a sweep writes it anew"
+        assert said[1].startswith(
+            "another sweep has been at work in this folder since 1970-01-01 00:00 UTC (process 1 on"
+        )
+        assert said[1].endswith(" ago): both will run what is missing")
+        assert said[2].startswith("1 of 1 runs done")
+        assert status.main([str(results)]) == 0
+        capsys.readouterr()
+    assert rows(results) == before
+
+
+@pytest.mark.slow
+def test_a_node_that_is_yet_to_come_is_waited_for_in_words(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    cluster = Cluster(True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        few = ("--set", "grid.seeds=[1]", "--set", "resources.gpus=0")
+        words = (small, "--results", tmp_path / "results", "--address", cluster.address, *few)
+        with subprocess.Popen(command(*words), cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            cluster.add_node(num_cpus=1)
+            said = process.communicate(timeout=200)[0]
+        assert first.startswith("waiting for 1 core to be free on one node, and a process to start there")
+        assert first.endswith("; Ctrl-C ends the sweep, and what is done is kept\n")
+        assert process.returncode == 0, said
+        assert "2 of 2 runs done" in said
+        refused = call(*words, "--set", "resources.cpus=3", "--set", "grid.epochs=[3]")
+        assert (refused.returncode, refused.stderr) == (2, "error: resources.cpus = 3: no node has more than 1 core\n")
+    finally:
+        cluster.shutdown()
 
 
 @pytest.mark.parametrize(

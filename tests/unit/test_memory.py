@@ -75,6 +75,9 @@ def test_measurements_are_kept_for_each_type_of_gpu(tmp_path: Path) -> None:
     assert remembered(store, slug(h100.device)) == {"abc": [h100]}
     assert remembered(store, "none") == {}
     assert set(remembered(store)) == {"abc"}
+    for spoilt in (b"", b"[", b"3", b'[{"device": "x"}]'):
+        store.write(f"memory/abc-{slug(h100.device)}.json", spoilt)
+        assert remembered(store, slug(h100.device)) == {}  # to be measured anew
 
 
 def test_a_run_gets_the_part_that_was_measured_up_to_the_studys_bound() -> None:

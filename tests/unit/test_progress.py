@@ -26,8 +26,10 @@ class NothingMade:
 
     def __init__(self) -> None:
         self.latest: dict[str, PretrainingRecord | None] = {}
+        self.streams: dict[str, str] = {}
+        self.pending: list[str] = []
 
-    def poll(self, wait: bool = False) -> list[str]:
+    def poll(self, wait_s: float = 0.0) -> list[str]:
         return list(self.latest)
 
 
@@ -78,7 +80,7 @@ def test_a_failure_is_told_at_once_and_its_work_is_not_to_do(progress: Progress,
     progress.on_trial_result(0, [], trial(0), failed(0, "OutOfMemoryError: x"))
     assert "failed  m, d, scratch, seed 0, 4 epochs: OutOfMemoryError: x" in output.getvalue()
     progress.gave_up(RUNS[1], "pretraining failed")
-    assert [run.run_id for run, _ in progress.failed] == ["0", "1"]
+    assert list(progress.failed) == ["0", "1"]
     progress.on_trial_start(0, [], trial(2))
     progress.on_trial_error(0, [], trial(2))  # Tune gives it up, the sweep does not
     assert len(progress.failed) == 2
@@ -113,14 +115,14 @@ def test_a_run_that_comes_again_is_told_and_is_neither_done_nor_failed(progress:
     progress.on_trial_result(0, [], trial(0), {"done": True, "outcome": "too_big", "reason": reason})
     assert f"again   m, d, scratch, seed 0, 4 epochs: {reason}; it comes again with more" in output.getvalue()
     assert progress.too_big == {"0"}
-    assert (progress.running, progress.done, progress.failed) == ({}, [], [])
+    assert (progress.running, progress.done, progress.failed) == ({}, {}, {})
 
 
 def test_a_store_that_is_lost_is_remembered(progress: Progress) -> None:
     progress.on_trial_start(0, [], trial(0))
     progress.on_trial_result(0, [], trial(0), {"done": True, "outcome": "store_lost", "reason": "full"})
     assert progress.store_lost == "full"
-    assert progress.failed == []
+    assert progress.failed == {}
 
 
 def test_lines_are_rare_but_the_end_of_a_pretraining_is_told(
@@ -164,7 +166,7 @@ def test_a_run_whose_worker_died_is_told_with_where_it_goes_on(progress: Progres
     progress.on_trial_result(0, [], trial(0), {"done": False, "outcome": "unfinished", "epoch": 3, "part": 0.0})
     progress.on_trial_recover(0, [], trial(0))
     assert "again   m, d, scratch, seed 0, 4 epochs: its worker died; it goes on after epoch 3" in output.getvalue()
-    assert (progress.running, progress.failed, progress.reached) == ({}, [], {"0": 3})
+    assert (progress.running, progress.failed, progress.reached) == ({}, {}, {"0": 3})
     progress.on_trial_start(0, [], trial(0))
     progress.on_trial_result(0, [], trial(0), {"done": False, "outcome": "unfinished", "epoch": 3, "part": 0.5})
     further = trial(0)
@@ -176,6 +178,73 @@ def test_a_run_whose_worker_died_is_told_with_where_it_goes_on(progress: Progres
     assert again.run_metadata.num_failures == 1
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (125.4, "2:05"), (3725, "1:02:05")])
+def test_a_run_that_is_told_of_twice_counts_once(
+    progress: Progress, clock: SimpleNamespace, output: io.StringIO
+) -> None:
+    for number in (0, 1, 2, 3, 0, 1):
+        progress.on_trial_start(0, [], trial(number))
+        clock.now += 20.0
+        progress.on_trial_result(0, [], trial(number), done(number, 0.5))
+    assert [line.partition(" runs")[0] for line in output.getvalue().splitlines()] == [
+        "3/6", "4/6", "5/6", "6/6", "6/6", "6/6"
+    ]  # fmt: skip
+    progress.on_trial_start(0, [], trial(2))  # its worker died between the row and the report
+    progress.on_trial_result(0, [], trial(2), {"done": False, "outcome": "unfinished", "epoch": 9, "part": 0.0})
+    assert "6/6 runs done" in progress._summary()
+    assert progress._summary().endswith(" · 0:00 left")
+
+
+def test_a_run_that_failed_and_is_done_after_all_is_done(progress: Progress) -> None:
+    progress.gave_up(RUNS[0], "its worker died")
+    progress.on_trial_start(0, [], trial(0))
+    progress.on_trial_result(0, [], trial(0), done(0, 0.5))
+    assert (list(progress.done), progress.failed) == (["0"], {})
+    assert "3/6 runs done · 0 running · 0 failed" in progress._summary()
+
+
+def test_a_run_that_begins_anew_is_told_once(progress: Progress, output: io.StringIO) -> None:
+    progress.on_trial_start(0, [], trial(0))
+    for epoch in (1, 2):
+        report = {"done": False, "outcome": "unfinished", "epoch": epoch, "part": 0.0, "begun_anew": ["0"]}
+        progress.on_trial_result(0, [], trial(0), report)
+    assert output.getvalue() == ("again   m, d, scratch, seed 0, 4 epochs: its checkpoint is damaged; it begins anew\n")
+
+
+def test_waiting_for_a_node_is_said_after_20_seconds_and_every_minute(
+    progress: Progress, clock: SimpleNamespace, output: io.StringIO
+) -> None:
+    said = []
+    for now in range(0, 200, 5):
+        clock.now = float(now)
+        progress.on_step_begin(0, [])
+        if output.getvalue():
+            said.append((now, output.getvalue()))
+            output.truncate(0)
+            output.seek(0)
+    assert [now for now, _ in said] == [20, 80, 140]
+    assert said[0][1] == (
+        "waiting for 1 core and 0.25 of a GPU to be free on one node, and a process to start there: nothing has been "
+        "in training for 0:20; Ctrl-C ends the sweep, and what is done is kept\n"
+    )
+    progress.on_trial_start(0, [], trial(0))
+    clock.now = 500.0
+    progress.on_step_begin(0, [])
+    assert output.getvalue() == ""
+
+
+def test_a_pretraining_that_runs_is_not_waiting_for_a_node(
+    progress: Progress, clock: SimpleNamespace, output: io.StringIO
+) -> None:
+    progress.making.streams = {"task": "m"}
+    clock.now = 100.0
+    progress.pretrained(wait_s=5.0)
+    assert output.getvalue() == ""
+    progress.making.pending = ["m"]
+    clock.now = 121.0
+    progress.pretrained(wait_s=5.0)
+    assert output.getvalue().startswith("waiting for 1 core and 0.25 of a GPU to be free on one node")
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (125.4, "2:05"), (3725, "1:02:05"), (-3599.0, "0:00")])
 def test_durations_read_as_clocks_do(seconds: float, text: str) -> None:
     assert duration(seconds) == text

@@ -57,6 +57,33 @@ def test_a_study_can_keep_its_runs_off_the_gpus() -> None:
     assert Share.of(Resources(gpus=0), {"CPU": 4, "GPU": 1}) == Share(cpus=1, gpus=0.0, concurrent_trials=4)
 
 
+@pytest.mark.parametrize(
+    ("share", "nodes", "said"),
+    [
+        (Share(2, 0.0, 1), [{"CPU": 2.0}], None),
+        (Share(3, 0.0, 1), [{"CPU": 2.0}, {"CPU": 1.0}], "resources.cpus = 3: no node has more than 2 cores"),
+        (Share(2, 0.0, 1), [{"CPU": 1.0}], "resources.cpus = 2: no node has more than 1 core"),
+        (Share(1, 0.0, 1), [{"memory": 1e9}], "resources.cpus = 1: no node has more than 0 cores"),
+        (Share(4, 0.5, 2), [{"CPU": 64.0}, {"CPU": 4.0, "GPU": 1.0}], None),
+        (
+            Share(8, 0.5, 2),
+            [{"CPU": 64.0}, {"CPU": 4.0, "GPU": 1.0}],
+            "resources.cpus = 8: no node with a GPU has more than 4 cores",
+        ),
+        (Share(1, 0.5, 2), [{"CPU": 64.0}], "resources.gpus = 0.5: no node has a GPU"),
+        (Share(1, 0.0, 1), [], "resources.cpus = 1: no node has more than 0 cores"),
+    ],
+)
+def test_what_no_node_can_hold_is_told(share: Share, nodes: list[dict[str, float]], said: str | None) -> None:
+    assert share.shortage(nodes) == said
+
+
+def test_a_share_in_words() -> None:
+    assert Share(1, 0.0, 1).words() == "1 core"
+    assert Share(2, 1.0, 1).words() == "2 cores and a GPU"
+    assert Share(2, 0.25, 4).words() == "2 cores and 0.25 of a GPU"
+
+
 def test_a_worker_is_held_to_its_threads() -> None:
     before = torch.get_num_threads()
     try:

@@ -17,7 +17,6 @@ from hyena.config import HyenaConfig
 from hyena.model import Classifier
 from hyena.optimisation import predict
 from hyena.recipe import TrainingConfig
-from hyena.resumption import checkpoint_bytes
 from hyena.stacked import StackedRun
 from hyena.synthetic import SyntheticConfig
 from hyena.training import PreparedData
@@ -101,21 +100,24 @@ def test_another_worker_goes_on_where_the_first_was_and_ends_alike(start: Any, t
     assert rows(tmp_path) == [undisturbed]  # bit for bit
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-99], lambda data: b"", lambda data: checkpoint_bytes({"a": 1})])
-def test_a_run_whose_checkpoint_is_damaged_begins_anew(
-    start: Any, tmp_path: Path, damage: Callable[[bytes], bytes]
-) -> None:
-    outcomes(start())
-    (undisturbed,) = forgotten(tmp_path)
-    start().step()
-    store, name = Store(str(tmp_path)), f"checkpoints/{RUN.run_id}.pt"
-    saved = store.read(name)
-    assert saved is not None
-    store.write(name, damage(saved))
-    worker = start()
-    assert worker.step()["epoch"] == 1
-    outcomes(worker)
-    assert rows(tmp_path) == [undisturbed]
+@pytest.mark.parametrize("spoilt", ["empty", "text", "cut", "another model's", "another program's"])
+def test_a_damaged_checkpoint_is_told_and_its_run_begins_anew(start: Any, tmp_path: Path, spoilt: str) -> None:
+    outcomes(start(1, 2))
+    undisturbed, store = forgotten(tmp_path), Store(str(tmp_path))
+    start(1, 2).step()
+    whole = store.read("checkpoints/1.pt")
+    assert whole is not None
+    state = torch.load(io.BytesIO(whole), weights_only=True)
+    state["model"] = {name: torch.zeros(3) for name in state["model"]}
+    others = {"another model's": state, "another program's": {"epoch": 3}}
+    buffer = io.BytesIO()
+    torch.save(others.get(spoilt), buffer)
+    store.write("checkpoints/1.pt", {"empty": b"", "text": b"hello", "cut": whole[:-99]}.get(spoilt, buffer.getvalue()))
+    worker = start(1, 2)
+    assert worker.step()["begun_anew"] == ["1"]
+    assert set(outcomes(worker)) == {Outcome.UNFINISHED, Outcome.ENDED}
+    measured = [(row["run_id"], row["status"], row["test_loss"]) for row in rows(tmp_path)]
+    assert measured == [(row["run_id"], "done", pytest.approx(row["test_loss"], abs=1e-5)) for row in undisturbed]
 
 
 @pytest.mark.parametrize("seeds", [(0,), (1, 2)])

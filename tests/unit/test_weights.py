@@ -9,11 +9,12 @@ from hyena.checkpoint import load_backbone, save_weights
 from hyena.config import HyenaConfig
 from hyena.errors import InputError
 from hyena.model import Backbone, Classifier, initialise
+from hyena.pretraining import PretrainingRecord
 from sweep.resources import Share
 from sweep.run import main
 from sweep.store import Store
 from sweep.study import Study, load_study
-from sweep.weights import _pretrain, known_keys, prepared_keys, require
+from sweep.weights import _pretrain, known_keys, prepared_keys, require, stored
 
 STUDY = """
 [grid]
@@ -152,14 +153,33 @@ def test_a_pretraining_whose_checkpoint_is_damaged_begins_anew_and_says_so(path:
     study = study_with(path, 'pretraining={corpus="synthetic", steps=2, length=100, batch_size=2, log_every=1}')
     key, share = "key-of-small", Share(cpus=1, gpus=0.0, concurrent_trials=1)
     store.write(f"checkpoints/{key}.pt", b"cut short")
-    note, *records = _pretrain(study, "small", key, store.uri, share)
+    begun, note, *records = _pretrain(study, "small", key, store.uri, share)
+    assert begun is None
     assert note == (
         "begins anew, because its checkpoint checkpoints/key-of-small.pt cannot be used: it is damaged, or was not "
         "written by this program"
     )
-    assert [record.step for record in records if not isinstance(record, str)] == [1, 2]
+    assert [record.step for record in records if isinstance(record, PretrainingRecord)] == [1, 2]
     assert store.names("checkpoints") == []
     whole = list(_pretrain(study, "small", "another", store.uri, share))
-    assert len(whole) == 2
+    assert len(whole) == 1 + 2
     digests = {load_backbone(Backbone(SIZES["small"]), Path(store.root) / "weights" / one) for one in (key, "another")}
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize("spoilt", ["empty", "cut", "text"])
+def test_damaged_weights_in_the_store_are_put_there_anew(
+    path: Path, store: Store, tmp_path: Path, name: str, spoilt: str
+) -> None:
+    saved(tmp_path / "weights" / "small", "small")
+    study = study_with(path, 'grid.models=["small"]')
+    (key,) = prepared_keys(study, store, tmp_path / "weights")[0].values()
+    file = f"weights/{key}/{name}"
+    whole = store.read(file)
+    assert whole is not None
+    assert stored(store, key)
+    store.write(file, {"empty": b"", "cut": whole[: len(whole) // 2], "text": b"hello"}[spoilt])
+    assert not stored(store, key)
+    prepared_keys(study, store, tmp_path / "weights")
+    assert store.read(file) == whole

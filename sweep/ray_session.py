@@ -1,0 +1,241 @@
+"""Ray for one call of the command: started on this machine, or a cluster that runs already.
+
+Whatever Ray lacks here (a folder for its sockets, shared memory, a cluster that answers) is found before it is started,
+as far as that can be: Ray itself would wait for minutes, or end in a traceback. Every failure to start or to reach it
+is an InputError of one line.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray._private import ray_constants, services
+from ray.autoscaler.v2.utils import is_autoscaler_v2
+from ray.experimental.internal_kv import _internal_kv_get
+
+from hyena.cores import granted_cores
+from hyena.errors import InputError
+from hyena.terminal import WRONG_REQUEST, printable, say
+from hyena.waiting import waiting_for
+
+#: Bytes that the name of a socket may have, and those of Ray's own part of it, with a process id of seven digits.
+SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
+RAY_BYTES = len("/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.12")
+#: Letters of a temporary folder that Ray hands on unharmed.
+_PLAIN = re.compile(r"/[A-Za-z0-9_./+=@,~-]*")
+#: Where sockets may lie when the temporary folder is not for them.
+SHORT_FOLDERS = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
+SHARED_MEMORY = Path("/dev/shm")
+#: Size of the object store where it is not in shared memory. A sweep puts little into it: what all workers are told.
+STORE_BYTES = 500_000_000
+#: Seconds within which a cluster must accept a connection, its control service answer, and Ray be joined.
+CONNECT_S, ANSWER_S, JOIN_S = 10.0, 30.0, 120.0
+#: Asks a cluster's control service for a sign of life; Ray's library cannot be interrupted, so in its own process.
+_ASK = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
+
+
+class RaySession:
+    """Ray, from `begin` to `end`. `address` is the cluster's, or None for a Ray of our own."""
+
+    def __init__(self, address: str | None) -> None:
+        """Raises InputError for what can be no address of a cluster. Nothing is started or asked."""
+        self.address = checked(address) if address is not None and address != "local" else None
+        self.private: Path | None = None  # a folder of ours for Ray's sockets and logs
+
+    def begin(self) -> str | None:
+        """Start Ray, or join the cluster; returns the address of the cluster's dashboard if it has one."""
+        if self.address is None:
+            self._start()
+            return None
+        return self._join(self.address)
+
+    def end(self) -> None:
+        """Stop what was started, or leave the cluster."""
+        ray.shutdown()
+        if self.private is not None:
+            os.environ.pop("RAY_TMPDIR", None)
+            shutil.rmtree(self.private, ignore_errors=True)
+
+    def _start(self) -> None:
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else a token file of another session is demanded
+        # Ray's own switch for "loopback only" is named after the systems where it is the default.
+        os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+        ray_constants.ENABLE_RAY_CLUSTER = False
+        self._find_folder()
+        options: dict[str, Any] = {}
+        if sys.platform == "linux" and not os.access(SHARED_MEMORY, os.R_OK | os.W_OK | os.X_OK):
+            say(f"nothing may be written in {SHARED_MEMORY}: Ray keeps its objects on the disk")
+            options |= {"_plasma_directory": str(ray_folder().parent), "object_store_memory": STORE_BYTES}
+        try:
+            with waiting_for("Ray to start on this machine"):
+                ray.init(
+                    address="local",  # never a stale record of a former cluster
+                    num_cpus=granted_cores().count,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    **options,
+                )
+        except Exception as error:  # of any kind: Ray raises what its parts raise
+            raise InputError(f"Ray cannot be started on this machine: {_line(error)}") from None
+
+    def _find_folder(self) -> None:
+        """Give Ray another folder for its sockets where the temporary folder is not fit for them."""
+        lack = unfit(ray_folder())
+        if lack is None:
+            return
+        if "RAY_TMPDIR" in os.environ:
+            raise InputError(f"RAY_TMPDIR = {ray_folder().parent}: {lack}; set it to another folder, as /tmp")
+        for folder in SHORT_FOLDERS:
+            if unfit(folder / "sweep-ray-12345678" / "ray") is None:
+                self.private = Path(tempfile.mkdtemp(prefix="sweep-ray-", dir=folder))
+                os.environ["RAY_TMPDIR"] = str(self.private)
+                return
+        raise InputError(
+            f"{ray_folder().parent}: {lack}, and nothing may be written in {SHORT_FOLDERS[0]}; set RAY_TMPDIR to a "
+            "folder with a short name that may be written"
+        )
+
+    def _join(self, address: str) -> str | None:
+        with waiting_for(f"the Ray cluster at {address}"):
+            require_answer(address)
+            if not services.find_node_ids():
+                raise InputError(
+                    f"this machine is no node of the Ray cluster at {address}: start the sweep on one of its nodes, "
+                    f"or make it one with `ray start --address={address}`"
+                )
+            watchdog = threading.Timer(JOIN_S, _give_up, [address])
+            watchdog.daemon = True
+            watchdog.start()
+            try:
+                cluster = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            except Exception as error:  # of any kind, a bare Exception for other versions of Ray or Python
+                raise InputError(f"the Ray cluster at {address} cannot be joined: {_line(error)}") from None
+            finally:
+                watchdog.cancel()
+        return cluster.dashboard_url or None
+
+
+def ray_folder() -> Path:
+    """Where Ray would put its sockets and logs."""
+    base = os.environ.get("RAY_TMPDIR", os.environ.get("TMPDIR", "/tmp"))
+    return Path(base) / "ray"
+
+
+def unfit(folder: Path) -> str | None:
+    """Why Ray cannot have its sockets in this folder, which it makes if need be; None where it can."""
+    base = str(folder.parent)
+    if len(os.fsencode(folder.parent)) + RAY_BYTES > SOCKET_BYTES:
+        return f"too long for the names of sockets, at most {SOCKET_BYTES - RAY_BYTES} bytes"
+    if not _PLAIN.fullmatch(base):
+        return "Ray needs a whole path of plain letters and digits (no spaces, no accents)"
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        tempfile.TemporaryDirectory(dir=there).cleanup()
+    except OSError:
+        return f"nothing can be written in {there}"
+    return None
+
+
+def checked(address: str) -> str:
+    """The address of a cluster as HOST:PORT. Raises InputError for what is none, saying what would be right."""
+    said = f"--address {address if address.strip() else repr(address)}"
+    right = "give HOST:PORT of the cluster's head, as 10.0.0.1:6379, or auto on one of its nodes"
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", "") or "auto"
+        said = said if address == "auto" else f"--address auto, RAY_ADDRESS = {address}"
+    if address == "auto":
+        return _found_here()
+    if address.startswith("ray://"):
+        raise InputError(
+            f"{said}: Ray Tune does not run over Ray Client; run this command on a node of the cluster with "
+            "--address auto, or send it there with `ray job submit`"
+        )
+    if address.startswith(("http://", "https://")):
+        raise InputError(
+            f"{said}: the address of a dashboard; send this command to the cluster with "
+            f"`ray job submit --address {address} -- …`, or {right}"
+        )
+    host, port = re.fullmatch(r"(?s)(.*?)(?::([^:\]]*))?", address).groups()  # type: ignore[union-attr]
+    if not re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\]", host) or port is None:
+        raise InputError(f"{said}: no address of a Ray cluster; {right}")
+    if not re.fullmatch("[0-9]{1,5}", port) or not 1024 <= int(port) <= 65535:
+        raise InputError(f"{said}: port {port!r} is no number from 1024 to 65535; {right}")
+    return address
+
+
+def _found_here() -> str:
+    """Address of the cluster of which this machine is a node."""
+    try:
+        return str(services.canonicalize_bootstrap_address_or_die("auto"))
+    except Exception as error:  # of any kind
+        if "multiple" in str(error):
+            raise InputError(f"--address auto: several Ray clusters run on this machine; {_line(error)}") from None
+        raise InputError(
+            "--address auto: no Ray cluster runs on this machine; start one with `ray start --head`, or leave "
+            "--address out and Ray is started for this sweep alone"
+        ) from None
+
+
+def require_answer(address: str) -> None:
+    """Raises InputError where no Ray cluster answers, within half a minute."""
+    host, _, port = address.rpartition(":")
+    nobody = f"no Ray cluster answers at {address}"
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{nobody} ({_line(error)})") from None
+    words = [sys.executable, "-c", _ASK, address]
+    try:
+        asked = subprocess.run(
+            words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=ANSWER_S
+        )
+    except subprocess.TimeoutExpired:
+        raise InputError(f"{nobody}: something accepts connections there and says nothing") from None
+    if asked.returncode:
+        last = (asked.stderr.strip().splitlines() or [""])[-1].removeprefix("ray.exceptions.")[:300]
+        raise InputError(f"{nobody} ({last})" if "imed out" in last else f"{address} refuses this sweep: {last}")
+
+
+def grows() -> bool:
+    """Whether the cluster that was joined has an autoscaler that could start other nodes than those that are there.
+
+    The autoscaler publishes its state every few seconds, with the node types that it knows. One of a cluster that was
+    put together by hand knows each node as a type of its own.
+    """
+    published = _internal_kv_get(ray_constants.DEBUG_AUTOSCALING_STATUS)
+    if not published:
+        return bool(is_autoscaler_v2())  # which does not publish there
+    report: Mapping[str, Any] = json.loads(published).get("autoscaler_report") or {}
+    nodes = {name for kind in ("active_nodes", "idle_nodes") for name in report.get(kind) or {}}
+    return any(not re.fullmatch("node_[0-9a-f]+|local.cluster.node", name) for name in nodes)
+
+
+def node_resources() -> list[Mapping[str, float]]:
+    """What each node that is alive has, in Ray's words."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _line(error: BaseException) -> str:
+    """An error on one line, not too long."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return printable(text or type(error).__name__)[:400]
+
+
+def _give_up(address: str) -> None:
+    """Ray waits in a library that neither Ctrl-C nor an exception ends; nothing has begun that could be lost."""
+    say(f"error: the Ray cluster at {address} answers, but could not be joined within {JOIN_S:g} s")
+    os._exit(WRONG_REQUEST)
