@@ -243,7 +243,7 @@ class Sweep:
     def _say_merged(self, data: Mapping[str, tuple[DataSpec, DataFacts]]) -> None:
         """Say which values of the grid mean the same run, so that fewer runs than its combinations are no surprise."""
         for line in merged_points(self.study, data):
-            self.console.print(f"note       {line}", soft_wrap=True)
+            self._say(f"note       {line}")
 
     def _audit(self, specs: Sequence[DataSpec]) -> None:
         """How much of each test split stands in the training split: once a data set, for the report to say."""
