@@ -116,3 +116,26 @@ def test_every_command_prints_its_help_on_a_terminal_without_utf8(module):
     found = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, cwd=ROOT, env=environment)
     assert (found.returncode, found.stderr) == (0, b"")
     assert found.stdout.startswith(f"usage: python -m {module}".encode())
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_an_output_that_was_closed_before_is_no_fault(closed: str) -> None:
+    code = (
+        "from hyena import terminal; import sys; "
+        "sys.exit(terminal.command(lambda: terminal.console().print('x') or terminal.say('y') or 3))"
+    )
+    ended = subprocess.run(
+        ["bash", "-c", f'"$0" -c "$1" {closed}', sys.executable, code], capture_output=True, text=True
+    )
+    assert ended.returncode == 3
+    assert ended.stdout + ended.stderr in {"x\n", "y\n", ""}
+
+
+def test_a_console_whose_reader_has_gone_ends_the_command_without_a_word() -> None:
+    code = (
+        "from hyena import terminal; import sys; c = terminal.console(); "
+        "sys.exit(terminal.command(lambda: [c.print('x' * 1000) for _ in range(1000)] and 0))"
+    )
+    words = ["bash", "-c", '"$0" -c "$1" | head -c 1; echo ${PIPESTATUS[0]}', sys.executable, code]
+    ended = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert (ended.stdout, ended.stderr) == ("x141\n", "")
