@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hyena.errors import InputError, one_line
-from hyena.text import opened
+from hyena.text import opened, refuse_unreadable_kind
 
 _TEXT = (
     pa.types.is_string,
@@ -40,11 +40,13 @@ def parquet_columns(
 
     Raises InputError with file, column and row (from 1): a missing value, text that is not UTF-8, another type.
     """
+    refuse_unreadable_kind(path)
     try:
         with path.open("rb") as file:
             source: Any = file
             if file.read(4) != b"PAR1":
-                with opened(path) as content:  # compressed as a whole, or what is no table; the latter is named
+                # compressed as a whole, or what is no table; the latter is named
+                with opened(path, binary=b"PAR1") as content:
                     source = pa.BufferReader(content.read())
             file.seek(0)
             table = pq.ParquetFile(source)

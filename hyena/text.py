@@ -10,6 +10,8 @@ import bz2
 import gzip
 import io
 import lzma
+import re
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +21,10 @@ from typing import Any, BinaryIO
 from hyena.errors import InputError, one_line
 
 _BOM = b"\xef\xbb\xbf"
+_PARQUET = b"PAR1"
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+#: What servers send, and `curl` saves, in place of a file.
+_REFUSALS = (b"entry not found", b"404: not found", b"repository not found", b"access to ", b"invalid username or")
 _BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")  # of a file with and without content
 #: First bytes of what is no text, and what to do about it.
 _NO_TEXT = {
@@ -34,7 +39,11 @@ _NO_TEXT = {
     b"PK\x05\x06": "an empty zip archive",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive: unpack it first",
     b"Rar!\x1a\x07": "a RAR archive: unpack it first",
-    b"PAR1": "a Parquet table, not text",
+    b"\x43\x27\x41\x1a": "a 2bit file: convert it to FASTA (`twoBitToFa`)",
+    b"\x1a\x41\x27\x43": "a 2bit file: convert it to FASTA (`twoBitToFa`)",
+    b"BAM\x01": "a BAM file: convert it to FASTA (`samtools fasta`)",
+    b"CRAM": "a CRAM file: convert it to FASTA (`samtools fasta`)",
+    _PARQUET: "a Parquet table, not text",
     b"ARROW1": "an Arrow file: write it as Parquet",
     b"\xd0\xcf\x11\xe0": "an Excel or Word document: export it as CSV",
     b"\x89HDF": "an HDF5 file: write it as Parquet or CSV",
@@ -55,6 +64,14 @@ def what_it_is(first_bytes: bytes) -> str | None:
     start = first_bytes.removeprefix(_BOM).lstrip()[:512].lower()
     if start.startswith(_LFS_POINTER):
         return "a git-lfs pointer: run `git lfs pull`"
+    if start.startswith(b"# xet version"):
+        return "a pointer to a file of the Hub's Xet storage: download the file itself"
+    if b"/annex/objects/" in start.split(b"\n")[0]:
+        return "a git-annex pointer: run `git annex get`"
+    if start.startswith(_REFUSALS):
+        return "a server's refusal, not the file: download the file itself again"
+    if re.match(rb'\{\s*"|\[\s*\{', start):
+        return "a JSON document (perhaps a server's error message), which is not read"
     if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
         return "an HTML page: download the file itself again"
     if start.startswith(b"<?xml"):
@@ -63,15 +80,18 @@ def what_it_is(first_bytes: bytes) -> str | None:
 
 
 @contextmanager
-def opened(path: Path | str, content: bytes | None = None) -> Iterator[BinaryIO]:
+def opened(path: Path | str, content: bytes | None = None, binary: bytes = b"-") -> Iterator[BinaryIO]:
     """A text file as bytes: decompressed, its byte-order mark left out.
 
     Args:
         path: the file; with `content`, what names it in errors.
         content: what the file holds, where it was read before.
+        binary: how a file begins that is read although it is no text.
 
     Raises InputError where it is no text, or where its compression breaks off, even within the `with` block.
     """
+    if content is None:
+        refuse_unreadable_kind(Path(path))
     with Path(path).open("rb") if content is None else io.BufferedReader(io.BytesIO(content)) as file:
         first = file.peek(512)[:512]
         kind = _compression(first)
@@ -79,7 +99,7 @@ def opened(path: Path | str, content: bytes | None = None) -> Iterator[BinaryIO]
         try:
             if kind:
                 first = plain.peek(512)[:512]
-            if fault := _no_text(first):
+            if not first.startswith(binary) and (fault := _no_text(first)):
                 raise InputError(f"{path}: {fault}")
             if first.startswith(_BOM):
                 plain.read(len(_BOM))
@@ -112,9 +132,27 @@ def _no_text(first: bytes) -> str | None:
         return fault
     if kind := _compression(first):
         return f"compressed twice: decompress it once ({kind})"
+    if first[257:262] == b"ustar":
+        return "a tar archive: unpack it first (`tar -xf`)"
     if first.startswith(b"PK\x03\x04") and b"[Content_Types].xml" in first:
         return "an Excel or Word document: export it as CSV"
     return next((fault for magic, fault in _NO_TEXT.items() if first.startswith(magic)), None)
+
+
+def refuse_unreadable_kind(path: Path) -> None:
+    """Raise InputError for a link to what is not there, and for a pipe or device, whose reading might never end.
+
+    Pipes without a name are read, as a shell makes them for `<(zcat genome.fa.gz)`.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        if path.is_symlink():
+            raise InputError(f"{path}: a link to {path.readlink()}, which cannot be followed; fetch that") from None
+        return  # whoever opens it says why it cannot be read
+    is_special = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
+    if is_special and path.resolve().exists():
+        raise InputError(f"{path}: a named pipe or a device; expected a file")
 
 
 def read_bytes(path: Path | str, content: bytes | None = None) -> bytes:

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+import os
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,35 @@ def test_lines_are_counted_as_an_editor_does() -> None:
 def test_a_missing_file_stays_an_error_of_the_system(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), opened(tmp_path / "none"):
         pass
+
+
+TAR = b"chr1.fa".ljust(257, b"\0") + b"ustar\x0000".ljust(255, b"\0") + b">chr1\nACGT\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (TAR, "a tar archive: unpack it first (`tar -xf`)"),
+        (gzip.compress(TAR), "a tar archive: unpack it first (`tar -xf`)"),
+        (b"\x43\x27\x41\x1a" + bytes(12), "a 2bit file: convert it to FASTA (`twoBitToFa`)"),
+        (gzip.compress(b"BAM\x01" + bytes(40)), "a BAM file: convert it to FASTA (`samtools fasta`)"),
+        (b"# xet version 0\n", "a pointer to a file of the Hub's Xet storage: download the file itself"),
+        (b"/annex/objects/MD5E-s1--x.csv\n", "a git-annex pointer: run `git annex get`"),
+        (b"Entry not found", "a server's refusal, not the file: download the file itself again"),
+        (b'{"error": "x"}', "a JSON document (perhaps a server's error message), which is not read"),
+    ],
+    ids=["tar", "tar.gz", "2bit", "BAM", "Xet", "annex", "refusal", "JSON"],  # gzip's bytes hold the time
+)
+def test_what_downloads_leave_in_place_of_text_is_named(tmp_path: Path, content: bytes, fault: str) -> None:
+    (tmp_path / "a.fa").write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read_bytes(tmp_path / "a.fa")
+    assert str(caught.value) == f"{tmp_path}/a.fa: {fault}"
+
+
+def test_a_pipe_without_a_name_is_read(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, TEXT)
+    os.close(writing)
+    assert read_text(Path(f"/dev/fd/{reading}")) == TEXT.decode()
+    os.close(reading)
