@@ -240,15 +240,31 @@ def _fingerprint(path: Path) -> str:
         files: list[str] = []
         folders: list[str] = []
         for entry in _walk(path):
-            info = entry.stat()
-            (folders if entry.is_dir() else files).append(f"{entry.path} {info.st_size} {info.st_mtime_ns}")
+            info = _state(entry)
+            (folders if _is_folder(entry) else files).append(f"{entry.path} {info.st_size} {info.st_mtime_ns}")
             if len(files) > _STAT_LIMIT:
-                folders = [f"{folder} {folder.stat().st_mtime_ns}" for folder in sorted(path.glob("*/*"))]
+                within = [folder for folder in sorted(path.glob("*/*")) if folder.exists()]
+                folders = [f"{folder} {folder.stat().st_mtime_ns}" for folder in within]
                 files = []
                 break
     except OSError as error:
         raise _unreadable(error, path) from None
     return "\n".join([str(path.resolve()), *sorted(folders), *sorted(files)])
+
+
+def _state(entry: os.DirEntry[str]) -> os.stat_result:
+    """Of what a link leads to; of the link itself where it leads nowhere, which matters only if it is to be read."""
+    try:
+        return entry.stat()
+    except OSError:
+        return entry.stat(follow_symlinks=False)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _walk(folder: Path | str) -> Iterator[os.DirEntry[str]]:
@@ -261,5 +277,5 @@ def _walk(folder: Path | str) -> Iterator[os.DirEntry[str]]:
                 if is_litter(entry.name):
                     continue
                 yield entry
-                if depth < 2 and entry.is_dir():
+                if depth < 2 and _is_folder(entry):
                     pending.append((entry.path, depth + 1))

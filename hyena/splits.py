@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hyena.errors import InputError
+from hyena.text import refuse_unreadable_kind
 
 SPLIT_OF_WORD = {
     "train": "train",
@@ -45,14 +46,20 @@ COMPRESSIONS = ("gz", "bgz", "bgzf", "gzip", "bz2", "xz", "lzma", "zst", "zstd",
 #: Endings of what may be called `train.…` and is no data: documents, code, checksums, indexes of FASTA files.
 _BESIDE = frozenset(
     (
-        *("md", "rst", "pdf", "html", "htm", "log", "png", "jpg", "jpeg", "svg"),
-        *("py", "ipynb", "sh", "r", "yaml", "yml", "toml", "cfg", "ini"),
+        *("md", "rst", "pdf", "html", "htm", "tex", "doc", "docx", "log", "png", "jpg", "jpeg", "svg"),
+        *("py", "ipynb", "sh", "r", "rmd", "yaml", "yml", "toml", "cfg", "ini"),
         *("md5", "sha1", "sha256", "sha512", "md5sum", "sha1sum", "sha256sum", "sha512sum", "asc", "sig", "crc"),
         *("fai", "gzi", "dict", "tbi"),
     )
 )
 #: What operating systems, Spark and Dask leave in folders, besides names that begin with a dot.
 _LITTER = frozenset(("__MACOSX", "_SUCCESS", "_metadata", "_common_metadata", "Thumbs.db", "desktop.ini", "Icon\r"))
+#: What editors, version control, downloads and Windows keep beside a file that is there: copies and facts about it.
+#: Without that file it counts: `dev.csv.dvc` alone says that `dev.csv` was not fetched.
+_COMPANION = re.compile(
+    r"(?P<of>.+?)(~|\.~\d+~|\.(dvc|license|licence|lock|swp|swo|meta|torrent|url)|:Zone\.Identifier)",
+    re.IGNORECASE | re.DOTALL,
+)
 _LIKE_A_SPLIT = re.compile(rf"({'|'.join(SPLIT_OF_WORD)}|devel|development|evaluation|holdout)(?![a-z])")
 _SHARD = re.compile(r"(?P<word>[a-z]+)[-_.](?P<number>\d{1,9})[-_]of[-_](?P<count>\d{1,9})(?P<hash>[-_.][0-9a-f]+)?")
 
@@ -87,8 +94,8 @@ class Name(NamedTuple):
 
     @property
     def is_beside(self) -> bool:
-        """Whether the ending says that this is no data."""
-        return self.ending in _BESIDE
+        """Whether the name says that this is no data: its ending, or that it is a lock of Office."""
+        return self.ending in _BESIDE or self.stem.startswith("~$")
 
     @property
     def is_left_out(self) -> bool:
@@ -162,9 +169,15 @@ def find_splits(folder: Path, format: str) -> dict[str, list[Path]]:
 
 def _scan(folder: Path, format: str) -> _Scan:
     scan = _Scan()
-    for entry in sorted_entries(folder):
+    entries = sorted_entries(folder)
+    names = {entry.name for entry in entries}
+    for entry in entries:
+        companion = _COMPANION.fullmatch(entry.name)
+        if companion and companion["of"] in names:
+            continue
         name, path = Name.of(entry.name), Path(entry.path)
         if name.split is not None and _is_read(name, entry.is_dir(), format):
+            refuse_unreadable_kind(path)
             scan.found.setdefault(name.split, []).append(path)
         elif name.is_left_out:
             scan.left_out.append(path)

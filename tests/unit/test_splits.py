@@ -1,5 +1,6 @@
 """What lies in a data folder is read, or refused by name, or no data: nothing is left out in silence."""
 
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -132,6 +133,53 @@ def test_what_is_no_data_may_lie_beside(tmp_path, load):
         folder = fill(tmp_path / format, format, *names, *BESIDE)
         assert load(folder, format).digest == clean.digest
         assert guess_source(folder).format == format
+
+
+BESIDE_A_FILE = [
+    *("train.csv~", "train.csv.~1~", "~$train.csv", ".train.csv.swp", "train.csv.swp", "train.csv.dvc"),
+    *("train.csv.license", "train.csv.lock", "train.csv:Zone.Identifier", "test.csv.torrent"),
+]
+
+
+@pytest.mark.parametrize("name", BESIDE_A_FILE)
+def test_what_belongs_to_a_file_that_is_read_may_lie_beside(tmp_path, load, name):
+    fill(tmp_path, "csv", "train.csv", "test.csv", name)
+    assert len(load(tmp_path, "csv").train) == 2
+
+
+def test_the_pointer_to_a_split_that_was_not_fetched_is_named(tmp_path, load):
+    fill(tmp_path, "csv", "train.csv", "test.csv", "dev.csv.dvc")
+    with pytest.raises(InputError, match=r"dev\.csv\.dvc: looks like data and is not read"):
+        load(tmp_path, "csv")
+
+
+def test_read_mes_may_lie_among_the_folders_of_classes(tmp_path, load):
+    fill(tmp_path, "genomic_benchmarks", "train/", "test/")
+    (tmp_path / "train" / "metadata.yaml").write_text("classes: 2")
+    assert len(load(tmp_path, "genomic_benchmarks").train) == 2
+
+
+def test_links_that_lead_nowhere_matter_only_where_a_split_is_meant(tmp_path, load):
+    fill(tmp_path, "csv", "train.csv", "test.csv", "notes/a.txt")
+    for name in ("README.md", "notes/b.txt"):
+        (tmp_path / name).symlink_to(".git/annex/objects/x")
+    assert len(load(tmp_path, "csv").train) == 2
+    (tmp_path / "dev.csv").symlink_to("../blobs/x")
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, "csv")
+    assert str(caught.value) == f"{tmp_path}/dev.csv: a link to ../blobs/x, which cannot be followed; fetch that"
+
+
+def test_a_named_pipe_is_refused_and_never_waited_for(tmp_path, load):
+    fill(tmp_path, "csv", "test.csv")
+    os.mkfifo(tmp_path / "train.csv")
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, "csv")
+    assert str(caught.value) == f"{tmp_path}/train.csv: a named pipe or a device; expected a file"
+    fill(tmp_path / "official", "genomic_benchmarks", "train/", "test/")
+    os.mkfifo(tmp_path / "official/train/a/2.txt")
+    with pytest.raises(InputError, match=r"train/a/2\.txt: the sequence is empty"):
+        load(tmp_path / "official", "genomic_benchmarks")
 
 
 @pytest.mark.parametrize("name", ["val2/a/1.txt", "train.csv", "Test_old/a/1.txt", "more.fa"])
