@@ -9,18 +9,25 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
 
 from hyena.errors import InputError
 from hyena.readers import Examples, in_order, whole_number
 
-#: Texts that pandas reads as a missing value, too.
+#: Texts that pandas reads as a missing value, too, other spellings of them, and Excel's errors.
 MISSING = frozenset(
-    ("", "#N/A", "#N/A N/A", "#NA", "-NaN", "-nan", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
+    (
+        *("", "#N/A", "#N/A N/A", "#NA", "-NaN", "-nan", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan"),
+        *("null", "-1.#IND", "1.#IND", "-1.#QNAN", "1.#QNAN", "NAN", "NaT", "Nan", "Null", "na"),
+        *("#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"),
+    )
 )
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _WHOLE_FLOAT = re.compile(r"([+-]?)0*([0-9]+)\.0*")
+#: As NumPy's `savetxt` writes numbers.
+_SCIENTIFIC = re.compile(r"[+-]?[0-9]\.[0-9]*[eE][+-][0-9]{2}")
 _FRACTION = re.compile(r"[+-]?([0-9]*\.0*[1-9]|0*[1-9][0-9]*(\.0*)?[eE]-)")
 
 
@@ -39,8 +46,9 @@ def settle_labels(splits: Mapping[str, Examples]) -> tuple[str, ...]:
         _refuse_fractions(examples)
     if all(_NUMBER.fullmatch(label) for label in labels):
         labels = _with_integers(labels, splits)
-    _refuse_lookalikes(labels, splits)
+    _refuse_lookalikes(labels, splits, _seen)
     _refuse_one_sided(labels, splits)
+    _refuse_lookalikes(labels, splits, _plain_number)
     if all(_INTEGER.fullmatch(label) for label in labels):
         return tuple(sorted(labels, key=lambda label: (whole_number(label), label)))
     return tuple(sorted(labels))
@@ -72,7 +80,7 @@ def _refuse_unprintable(label: str, splits: Mapping[str, Examples]) -> None:
 def _refuse_fractions(examples: Examples) -> None:
     """Raise InputError where the labels of a split are numbers, and not all of them whole."""
     labels = set(examples.labels)
-    fractions = sorted(label for label in labels if _FRACTION.match(label))
+    fractions = sorted(label for label in labels if _FRACTION.match(_integer_of(label)))
     if fractions and all(_NUMBER.fullmatch(label) for label in labels):
         place = examples.place(examples.labels.index(fractions[0]))
         raise InputError(
@@ -91,7 +99,10 @@ def _with_integers(labels: set[str], splits: Mapping[str, Examples]) -> set[str]
 
 
 def _integer_of(label: str) -> str:
-    """ "1" of "1.0", "-3" of "-3.", "0" of "-0.0"; any other label as it is."""
+    """ "1" of "1.0", "-3" of "-3.", "0" of "-0.0", "15" of "1.5e+01"; any other label as it is."""
+    if _SCIENTIFIC.fullmatch(label):
+        number = Decimal(label)
+        return f"{number + 0:.0f}" if number == number.to_integral_value() else label
     found = _WHOLE_FLOAT.fullmatch(label)
     if found is None:
         return label
@@ -105,10 +116,16 @@ def _seen(label: str) -> str:
     return " ".join(text.split())
 
 
-def _refuse_lookalikes(labels: Iterable[str], splits: Mapping[str, Examples]) -> None:
+def _plain_number(label: str) -> str:
+    """A number without its plus sign, and without zeros after the point; any other label as it is."""
+    return _integer_of(label).removeprefix("+") if _NUMBER.fullmatch(label) else label
+
+
+def _refuse_lookalikes(labels: Iterable[str], splits: Mapping[str, Examples], key: Callable[[str], str]) -> None:
+    """Raise InputError for two labels that look the same, or are the same number."""
     first: dict[str, str] = {}
     for label in sorted(labels):
-        other = first.setdefault(_seen(label), label)
+        other = first.setdefault(key(label), label)
         if other != label:
             raise InputError(
                 f"{_place_of(label, splits)}: label {_shown(label)} looks like {_shown(other)} "

@@ -11,12 +11,14 @@ Every fault is told by file and by the line where its record begins (Parquet: by
 
 import csv
 import io
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, chain, compress
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 from hyena.errors import InputError
 from hyena.fasta import fasta_records
@@ -25,8 +27,10 @@ from hyena.parquet import parquet_columns
 from hyena.readers import Examples, in_order, natural_key
 from hyena.sequences import SPLIT_NAMES
 from hyena.splits import SPLIT_OF_WORD, Name, find_splits, holds_splits, in_shard_order, sorted_entries, split_of_word
-from hyena.text import read_text
+from hyena.text import line_at, read_text
 
+#: Texts for a missing value that happen to be letters of DNA.
+_MISSING_SEQUENCES = frozenset((b"NA", b"na", b"NaN", b"nan"))
 #: A column that tells the tasks of a table apart, as in the Nucleotide Transformer's downstream tasks.
 TASK = "task"
 
@@ -243,6 +247,9 @@ def _examples(files: list[Rows], columns: Columns, source: str) -> Examples:
             raise InputError(f"{place(labels.index(label))}: {fault if label else 'the label is empty'}")
     _refuse_second_ids(column(columns.id), place)
     examples = Examples(place, source, list(chain.from_iterable(rows.sequences for rows in files)), labels)
+    for i, sequence in enumerate(examples.sequences):
+        if len(sequence) < 4 and sequence in _MISSING_SEQUENCES:
+            raise InputError(f"{place(i)}: sequence {sequence.decode()!r} means that it is missing; leave the row out")
     if TASK in columns.optional("train"):
         tasks = sorted(set(column(TASK)))
         if len(tasks) > 1:
@@ -287,21 +294,20 @@ def _shown(names: list[str]) -> str:
 def _delimited(path: Path, delimiter: str, columns: Columns, split: str) -> Rows:
     text = read_text(path)
     csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))  # the default refuses more than 131,072 letters
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    stream = io.StringIO(text, newline="")
+    reader = csv.reader(stream, delimiter=delimiter, strict=True, skipinitialspace=delimiter == ",")
     begins = 1  # the line on which the record begins that is read
     kept, numbers = [], []
     try:
-        header = [name.strip() for name in next(reader, [])]
-        if fault := _other_delimiter(header, delimiter):
-            raise InputError(f"{path}, line 1: {fault}")
-        names = _chosen(header, columns, split, f"{path}, line 1")
+        header, begins = _header(text, reader, delimiter, path)
+        names = _chosen(header, columns, split, f"{path}, line {begins}")
         take = itemgetter(*(header.index(name) for name in names))
         begins = reader.line_num + 1
         for cells in reader:
             if len(cells) == len(header):
                 kept.append(take(cells))
                 numbers.append(begins)
-            elif cells:
+            elif cells and not (len(cells) == 1 and not cells[0].strip()):  # as blank as an empty line
                 count = f"{len(cells)} column{'s' * (len(cells) > 1)}"
                 raise InputError(f"{path}, line {begins}: {count} where the header has {len(header)}")
             begins = reader.line_num + 1
@@ -317,15 +323,30 @@ def _delimited(path: Path, delimiter: str, columns: Columns, split: str) -> Rows
     )
 
 
-def _other_delimiter(header: list[str], delimiter: str) -> str | None:
+def _header(text: str, reader: Any, delimiter: str, path: Path) -> tuple[list[str], int]:
+    """The names of the columns, and the line on which they begin: the first one that is not blank."""
+    found = re.search(r"\S[^\r\n]*", text)
+    first = found[0].strip() if found else ""
+    begins = line_at((before := text[: found.start()].encode()), len(before)) if found else 1
+    fault = _other_delimiter(first, delimiter)
+    if re.fullmatch(r'"?sep=.?"?', first, re.IGNORECASE):
+        fault = f"{first!r} is a line for Excel: remove it, so that the header stands first"
+    if fault:
+        raise InputError(f"{path}, line {begins}: {fault}")
+    header: list[str] = next((cells for cells in reader if any(cell.strip() for cell in cells)), [])
+    return [name.strip() for name in header], begins
+
+
+def _other_delimiter(header: str, delimiter: str) -> str | None:
     """What to do about a header that another separator parts."""
     for other, what, advice in (
         ("\t", "tabs", 'call the file .tsv, and set format = "tsv"'),
         (",", "commas", 'call the file .csv, and set format = "csv"'),
         (";", "semicolons", "write the table with commas or tabs"),
+        ("|", "vertical bars", "write the table with commas or tabs"),
     ):
-        if len(header) == 1 and other in header[0] and other != delimiter:
-            names = [name.strip().strip('"') for name in header[0].split(other)]
+        if other in header and delimiter not in header:
+            names = [name.strip().strip('"') for name in header.split(other)]
             return f"the columns are {_shown(names)}, and {what} part them: {advice}"
     return None
 

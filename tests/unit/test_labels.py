@@ -28,6 +28,7 @@ LONG = "9" * 5000
         (["10", "9", "-1"], ("-1", "9", "10")),
         (["10.0", "9.0", "-1.0"], ("-1", "9", "10")),
         (["0.0", "1.", "2.00"], ("0", "1", "2")),
+        (["1.500000000000000000e+01", "2.000000000000000000e+00", "-0.0e+00"], ("0", "2", "15")),  # numpy.savetxt
         (["-0.0", "1"], ("0", "1")),
         (["+1", "-1"], ("-1", "+1")),
         (["01", "02"], ("01", "02")),
@@ -113,3 +114,15 @@ def test_long_labels_do_not_fill_the_screen():
         settle([LONG, "1"], ["1"])
     assert len(str(caught.value)) < 300
     assert "(5,000 letters)" in str(caught.value)
+
+
+@pytest.mark.parametrize(("one", "other"), [("1", "1.0"), ("+1", "1")])
+def test_one_number_is_not_two_classes(one, other):
+    labels = [one, other, "none"]
+    with pytest.raises(InputError) as caught:
+        settle(labels, labels)
+    first, second = sorted((one, other))
+    places = {label: f"train.csv, line {labels.index(label) + 2}" for label in labels}
+    assert str(caught.value) == (
+        f"{places[second]}: label {second!r} looks like {first!r} ({places[first]}); write them alike"
+    )

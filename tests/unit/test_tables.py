@@ -365,3 +365,71 @@ def test_proteins_and_rna_are_told(tmp_path, load):
         load(tmp_path / "mine", "fasta")
     write(tmp_path / "mine" / "train.fa", f">r1 label=a\nACGTNNNNN\n>r2 label=b\n{'ACGTACGTA' * 2}RY\n")
     assert len(load(tmp_path / "mine", "fasta").train) == 2, "a tenth is no more than a tenth"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n  \nsequence,label\n\nACGT,0\n   \nGGT,1\n",
+        'sequence, "label"\nACGT, "0"\nGGT,1\n',
+        '"sequence", "label"\n"ACGT", "0"\n "GGT", "1"\n',
+    ],
+)
+def test_blanks_around_cells_and_blank_lines_are_nothing(tmp_path, text):
+    for split in ("train", "test"):
+        write(tmp_path / f"{split}.csv", text)
+    dataset = load_dataset("mine", DatasetSource("csv", tmp_path), cache_dir=tmp_path / "cache")
+    assert dataset.classes == ("0", "1")
+    assert decode(dataset.train.tokens) == b"ACGTGGT"
+
+
+@pytest.mark.parametrize(
+    ("header", "fault"),
+    [
+        (
+            '"sequence";"label"',
+            "the columns are sequence, label, and semicolons part them: write the table with commas",
+        ),
+        ("sequence|label", "the columns are sequence, label, and vertical bars part them: write the table with commas"),
+        ("sep=;", "'sep=;' is a line for Excel: remove it, so that the header stands first"),
+        ("sep=,", "'sep=,' is a line for Excel: remove it, so that the header stands first"),
+    ],
+)
+def test_headers_of_other_tables_say_what_to_do(tmp_path, header, fault):
+    for split in ("train", "test"):
+        write(tmp_path / f"{split}.csv", f"\n{header}\nACGT,1\n")
+    with pytest.raises(InputError) as caught:
+        load_dataset("mine", DatasetSource("csv", tmp_path), cache_dir=tmp_path / "cache")
+    assert str(caught.value).startswith(f"{tmp_path}/train.csv, line 2: {fault}")
+
+
+@pytest.mark.parametrize("missing", ["nan", "NaN", "NA"])
+@pytest.mark.parametrize("format", ["csv", "parquet"])
+def test_a_missing_sequence_is_no_dna(tmp_path, format, missing):
+    rows = [("ACGT", "a"), (missing, "b"), ("NNNN", "b")]
+    for split in ("train", "test"):
+        if format == "csv":
+            write(tmp_path / f"{split}.csv", delimited(rows, header=("sequence", "label")))
+        else:
+            parquet(tmp_path / f"{split}.parquet", rows)
+    with pytest.raises(InputError) as caught:
+        load_dataset("mine", DatasetSource(format, tmp_path), cache_dir=tmp_path / "cache")
+    place = "line 3" if format == "csv" else "row 2"
+    message = f"{place}: sequence {missing!r} means that it is missing; leave the row out"
+    assert str(caught.value) == f"{tmp_path}/train.{format}, {message}"
+
+
+@pytest.mark.parametrize("label", ["na", "NAN", "Null", "#VALUE!", "#DIV/0!", "1.#QNAN"])
+def test_other_spellings_of_a_missing_label_are_errors(tmp_path, label):
+    for split in ("train", "test"):
+        write(tmp_path / f"{split}.csv", f"sequence,label\nACGT,0\nACC,{label}\n")
+    with pytest.raises(InputError, match=re.escape(f"line 3: label {label!r} means that it is missing")):
+        load_dataset("mine", DatasetSource("csv", tmp_path), cache_dir=tmp_path / "cache")
+
+
+def test_a_parquet_table_may_be_compressed_as_a_whole(tmp_path):
+    for split in ("train", "test"):
+        parquet(tmp_path / "plain.pq", [("ACGT", "a"), ("GGT", "b")])
+        write(tmp_path / "data" / f"{split}.parquet.gz", (tmp_path / "plain.pq").read_bytes())
+    dataset = load_dataset("mine", DatasetSource("parquet", tmp_path / "data"), cache_dir=tmp_path / "cache")
+    assert decode(dataset.train.tokens) == b"ACGTGGT"
