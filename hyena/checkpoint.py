@@ -148,7 +148,7 @@ def _refuse_other_epsilon(path: Path, config: HyenaConfig) -> None:
 def description(path: Path) -> dict[str, Any]:
     """The fields of a `config.json`; none where there is no such file. Raises InputError where it is no description."""
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = json.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
@@ -162,11 +162,19 @@ def misfit(name: str, tensor: Tensor, wanted: Tensor) -> str | None:
     """Why `tensor` cannot stand where the model has `wanted`, or None."""
     if tensor.shape != wanted.shape:
         return f"{name} has shape {tuple(tensor.shape)}, the model needs {tuple(wanted.shape)}"
-    if not tensor.is_floating_point() or torch.promote_types(tensor.dtype, wanted.dtype) != wanted.dtype:
+    if not tensor.is_floating_point() or not _holds(wanted.dtype, tensor.dtype):
         return f"{name} is {tensor.dtype}, which {wanted.dtype} cannot hold exactly"
     if not tensor.isfinite().all():
         return f"{name} holds values that are not finite"
     return None
+
+
+def _holds(wide: torch.dtype, narrow: torch.dtype) -> bool:
+    """Whether every number of the narrow type is one of the wide type, as far as torch converts them by itself."""
+    try:
+        return torch.promote_types(narrow, wide) == wide
+    except RuntimeError:  # 8-bit floats, which need their scales
+        return False
 
 
 def _list(names: list[str], one: str, many: str) -> str:

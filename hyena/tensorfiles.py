@@ -77,7 +77,7 @@ def weights_file(path: Path) -> Path:
     for name in FIRST_OF_A_FOLDER:
         if (path / name).is_file():
             return path / name
-    found = sorted(file.name for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
+    found = sorted(file.name for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
     if found == [UNFINISHED]:
         raise InputError(f"{path}: holds a pretraining that is not finished ({UNFINISHED}): run it to its end first")
     if len(found) != 1:
@@ -89,7 +89,7 @@ def weights_file(path: Path) -> Path:
 def _of_shards(index: Path) -> dict[str, Tensor]:
     """The tensors of all files that an index lists, each of them where the index says."""
     try:
-        listed = json.loads(index.read_text("utf-8"))["weight_map"]
+        listed = json.loads(index.read_text("utf-8-sig"))["weight_map"]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(f"{index}: cannot be read, or is no index of weights ({one_line(error)})") from None
     if not isinstance(listed, dict) or not all(_is_file_name(shard) for shard in listed.values()):

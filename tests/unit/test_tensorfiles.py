@@ -236,3 +236,22 @@ def test_a_link_to_nothing_is_no_file_of_weights(tmp_path: Path) -> None:
     assert "holds no model.safetensors" in refusal(tmp_path)
     with pytest.raises(InputError, match="no such file or folder of weights"):
         read_tensors(tmp_path / "model.safetensors")
+
+
+def test_eight_bit_floats_are_refused(tensors: Tensors, tmp_path: Path) -> None:
+    small = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in tensors.items()}
+    safetensors.torch.save_file(small, tmp_path / "model.safetensors")
+    assert "is torch.float8_e4m3fn, which torch.float32 cannot hold exactly" in refusal(tmp_path)
+
+
+def test_an_index_may_begin_with_a_byte_order_mark(tensors: Tensors, tmp_path: Path) -> None:
+    write_shards(tensors, tmp_path)
+    expected = digest_of(tmp_path)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_bytes(b"\xef\xbb\xbf" + index.read_bytes())
+    assert digest_of(tmp_path) == expected
+
+
+def test_the_case_of_an_ending_does_not_matter(tensors: Tensors, tmp_path: Path) -> None:
+    torch.save(tensors, tmp_path / "Model.PT")
+    assert weights_file(tmp_path) == tmp_path / "Model.PT"
