@@ -30,7 +30,8 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "bz2": bz2.compress,
     "xz": lzma.compress,
 }
-sequences = st.text("ACGTNacgtn", min_size=1, max_size=12)
+#: What says that a sequence is missing is refused in tables and FASTA.
+sequences = st.text("ACGTNacgtn", min_size=1, max_size=12).filter(lambda text: text.lower() not in ("na", "nan"))
 plain_labels = st.sampled_from(["a", "b", "0", "1", "10", "2", "type 1", "type 2", "Pos", "pos", "non-coding"])
 odd_labels = st.one_of(
     st.sampled_from(
