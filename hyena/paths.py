@@ -6,6 +6,7 @@ And the folders of the user, also where there is no such user: a container may r
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -17,8 +18,11 @@ def resolved(path: Path | str, folder: Path | None = None) -> Path:
 
     Whether there is anything is not looked at. Environment variables such as `$HOME` are left as they are.
 
-    Raises InputError: a user who is unknown or has no home folder, a name that no file system takes, links in a circle.
+    Raises InputError: an address, a user who is unknown or has no home folder, a name that no file system takes, links
+    in a circle.
     """
+    if is_address(path):
+        raise InputError(f"path {shown(str(path))}: an address; name a file or folder of this machine")
     there = (folder or Path()) / expanded(path)
     try:
         whole = there.resolve()
@@ -29,6 +33,11 @@ def resolved(path: Path | str, folder: Path | None = None) -> Path:
         reason = getattr(error, "strerror", None) or str(error).partition(" from ")[0]
         raise InputError(f"path {shown(str(path))}: {reason[:1].lower()}{reason[1:]}") from None
     return whole
+
+
+def is_address(path: Path | str) -> bool:
+    """Whether it reads as s3://bucket/x or https://host/x, of which a Path keeps one slash."""
+    return re.match(r"[A-Za-z][\w+.-]+:/", str(path)) is not None
 
 
 def expanded(path: Path | str) -> Path:

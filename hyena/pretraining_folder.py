@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -24,6 +23,7 @@ from hyena.classifiers import classifier_bytes
 from hyena.config import HyenaConfig
 from hyena.errors import InputError
 from hyena.model import Backbone, without_memory
+from hyena.paths import is_address
 from hyena.pretraining import Pretraining, PretrainingConfig
 from hyena.resumption import checkpoint_bytes, read_checkpoint
 from hyena.tensorfiles import SAFETENSORS, SUFFIXES, UNFINISHED
@@ -108,7 +108,7 @@ class PretrainingFolder:
 
     def _require_place(self) -> None:
         """A folder that can be written to, or made, and the room for what is written."""
-        if re.match(r"[a-zA-Z][\w+.-]+:/", str(self.path)):
+        if is_address(self.path):
             raise InputError(f"--output {self.path}: is an address; name a folder on this machine")
         place = self.path
         while not place.exists() and not place.is_symlink():

@@ -24,6 +24,17 @@ def test_a_path_counts_from_the_folder_given_or_from_the_working_folder(
     assert resolved("$HOME/b", Path("/data")) == Path("/data/$HOME/b")
 
 
+@pytest.mark.parametrize("address", ["s3://bucket/x", "https://host/x.csv", "hf://datasets/a/b", Path("gs://bucket/x")])
+def test_an_address_is_no_path(address: Path | str) -> None:
+    with pytest.raises(InputError, match="an address; name a file or folder of this machine"):
+        resolved(address, Path("/data"))
+
+
+@pytest.mark.parametrize("path", ["2024:run/x", "a:b", "./s3:/x", "C:x"])
+def test_a_colon_alone_makes_no_address(path: str) -> None:
+    assert resolved(path, Path("/data")) == Path("/data") / path
+
+
 def test_a_home_folder_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         InputError, match=r"^path '~nobody_of_that_name/x': there is no home folder of the user 'nobody_"
