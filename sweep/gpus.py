@@ -15,6 +15,7 @@ bfloat16 units, so that precision runs there as float32 does.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,11 +98,17 @@ GPUS = {
 
 
 def named(name: str) -> GPU:
-    """The GPU of that name, whatever its case, spaces and hyphens. Raises InputError with the known ones."""
+    """The GPU of that name, whatever its case, spaces, hyphens and maker. Raises InputError with the known ones."""
     for gpu in GPUS.values():
-        if slug(gpu.name) == slug(name):
+        if _letters(gpu.name) == _letters(name):
             return gpu
-    raise InputError(f"--gpu {name}: unknown GPU; {nearest(name, list(GPUS))} (all: {', '.join(GPUS)})")
+    near, names = nearest(name, list(GPUS)), ", ".join(GPUS)
+    raise InputError(f"--gpu {name}: unknown GPU; {near if names in near else f'{near} (all: {names})'}")
+
+
+def _letters(name: str) -> str:
+    """What counts of a GPU's name: "NVIDIA GeForce RTX 4090" is rtx4090."""
+    return re.sub(r"^(nvidia)?(geforce|tesla)?", "", slug(name).replace("-", ""))
 
 
 def measured(gpu: GPU, folder: Path = RESULTS) -> Rates | None:

@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _sweep(options: argparse.Namespace) -> int:
     session = RaySession(options.address)
     try:
-        if options.gpu and not options.plan:
+        if options.gpu is not None and not options.plan:
             raise InputError(f"--gpu {options.gpu}: it is for --plan alone; a sweep runs on what is here")
         study = load_study(options.study, tuple(options.set))
         sweep = Sweep(study, options, session, terminal.console())
@@ -176,7 +176,7 @@ class Sweep:
 
     def _request(self) -> PlanRequest:
         """What is planned, and for which machine."""
-        study, gpu = self.study, gpus.named(self.options.gpu) if self.options.gpu else None
+        study, gpu = self.study, gpus.named(self.options.gpu) if self.options.gpu is not None else None
         if gpu is not None and study.resources.gpus == 0:
             raise InputError(f"--gpu {gpu.name}: resources.gpus = 0 keeps the study's runs off GPUs")
         data = planned_data(study, self.store.noted_study(), self.options.data)

@@ -16,6 +16,8 @@ TINY, LARGE = PUBLISHED["hyenadna-tiny-1k-seqlen"], PUBLISHED["hyenadna-large-1m
 def test_names_are_found_whatever_their_case_and_hyphens() -> None:
     assert named("a100-80gb") is GPUS["A100-80GB"]
     assert named("rtx-4090") is named("RTX 4090") is GPUS["RTX 4090"]
+    assert named("rtx4090") is named("NVIDIA GeForce RTX 4090") is GPUS["RTX 4090"]
+    assert named("nvidia a100") is GPUS["A100"]
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
@@ -25,6 +27,13 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
         "--gpu A1000: unknown GPU; did you mean 'A100'? (all: T4, V100, V100-32GB, A10, A100, A100-80GB, RTX 3090, "
         "RTX A6000, L4, L40S, RTX 4090, H100-PCIe, H100, H200, B200)"
     )
+
+
+@pytest.mark.parametrize("name", ["voodoo", "", " "])
+def test_a_name_like_no_other_is_refused_with_the_known_ones_once(name: str) -> None:
+    with pytest.raises(InputError) as error:
+        named(name)
+    assert str(error.value) == f"--gpu {name}: unknown GPU; known: {', '.join(GPUS)}"
 
 
 def test_a_large_step_takes_its_products_and_its_traffic() -> None:
