@@ -63,7 +63,7 @@ def compact(store: Store, part_bytes: int = PART_BYTES) -> Compaction:
     Runs that are compared lie side by side, so that a reader of a data set passes over the rest.
     """
     deleted = _tidy(store)
-    sizes = {table: {info.base_name: info.size for info in store.infos(table)} for table in PART_TABLES}
+    sizes = {table: {info.base_name: info.size for info in store.infos(table) if info.is_file} for table in PART_TABLES}
     places = {row["run_id"]: (row["dataset"], row["setting_id"]) for row in store.plan()}
     waiting = sorted(store.ended() - store.compacted(), key=lambda run_id: (*places.get(run_id, ("", "")), run_id))
     weights = [sum(sizes[table].get(f"{run_id}.parquet", 0) for table in PART_TABLES) for run_id in waiting]

@@ -57,9 +57,9 @@ def signs(store: Store, now: datetime) -> list[Sign]:
 
 def _all(store: Store) -> Iterator[Sign]:
     for info in store.infos(""):
-        if info.base_name.startswith(AT_WORK) and info.base_name.endswith(".json"):
+        if info.base_name.startswith(AT_WORK) and info.base_name.endswith(".json") and info.is_file:
             try:
-                told = json.loads(store.read(info.base_name) or b"")
+                told = store.read_json(info.base_name)
                 since = datetime.fromtimestamp(told["since"], UTC)
                 yield Sign(info.base_name, str(told["host"]), int(told["pid"]), since, info.mtime)
             except (ValueError, TypeError, KeyError, OverflowError):

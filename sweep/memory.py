@@ -194,8 +194,8 @@ def remembered(store: Store, device: str = "") -> dict[str, list[Measured]]:
         kind, _, on = name.removesuffix(".json").partition("-")
         if on == device or not device:
             try:
-                found[kind] = [Measured(**one) for one in json.loads(store.read(f"memory/{name}") or b"")]
-            except (ValueError, TypeError):
+                found[kind] = [Measured(**one) for one in store.read_json(f"memory/{name}")]
+            except TypeError:
                 continue  # damaged: it is measured anew
     return found
 

@@ -16,14 +16,13 @@ import numpy as np
 
 from hyena.catalogue import OFFICIAL, deciles
 from hyena.datasets import default_data_dir, is_present
+from sweep.notes import DataNote, data_notes
 from sweep.study import Study
 from sweep.trials import DataFacts, DataSpec, data_spec, facts_of, load_data
 
 #: Bytes of a sequence in an archive of text files, and of each of its letters: the two that are at hand, of 500 and of
 #: 251 letters, have 346 and 271 a sequence.
 ARCHIVE_BYTES, ARCHIVE_BYTES_A_LETTER = 195, 0.302
-#: What an earlier call must have noted of a data set to plan by.
-NOTED = {"digest", "classes", "train", "validation", "test", "longest", "official"}
 #: Bytes of a sequence's offset and label in the cache of tokens, where a letter is one.
 CACHED_BYTES = 16
 
@@ -87,10 +86,10 @@ def planned_data(
 
     Raises InputError where one that is here cannot be read.
     """
-    return dict(_planned(study, (noted or {}).get("data") or {}, data_dir))
+    return dict(_planned(study, data_notes(noted or {}), data_dir))
 
 
-def _planned(study: Study, notes: Mapping[str, Any], data_dir: Path | None) -> Iterator[tuple[str, Any]]:
+def _planned(study: Study, notes: Mapping[str, DataNote], data_dir: Path | None) -> Iterator[tuple[str, Any]]:
     for name in study.grid.datasets:
         spec = data_spec(study, name, data_dir)
         if spec.synthetic is not None or is_present(name, spec.source, data_dir):
@@ -102,7 +101,7 @@ def _planned(study: Study, notes: Mapping[str, Any], data_dir: Path | None) -> I
         if spec.source is not None:
             place = spec.source.path or (data_dir or default_data_dir()) / name
             missing = f"there is nothing at {place}"
-        if notes.get(name, {}).keys() >= NOTED:
+        if name in notes:
             yield name, _noted(spec, notes[name], missing)
         elif spec.source is None:
             yield name, _official(spec, missing)
@@ -124,19 +123,21 @@ def _official(spec: DataSpec, missing: str) -> PlannedData:
     return PlannedData(spec, facts, entry.lengths_bp, False, "official figures", missing, True)
 
 
-def _noted(spec: DataSpec, note: Mapping[str, Any], missing: str) -> PlannedData:
+def _noted(spec: DataSpec, note: DataNote, missing: str) -> PlannedData:
     """By what an earlier call noted. Of lengths that is the longest alone, unless the data set is the official one."""
-    classes = tuple(note["classes"])
-    entry = OFFICIAL[spec.name] if note["official"] and spec.name in OFFICIAL else None
+    classes = note.classes
+    entry = OFFICIAL.get(spec.name) if note.official else None
+    if entry is not None and set(entry.classes) != set(classes):
+        entry = None
     facts = DataFacts(
-        digest=note["digest"],
+        digest=note.digest,
         classes=classes,
-        class_counts=tuple(entry.train[name] for name in classes) if entry else _evenly(note["train"], len(classes)),
-        longest=note["longest"],
-        validation_examples=note["validation"] or 0,
-        test_examples=note["test"],
+        class_counts=tuple(entry.train[name] for name in classes) if entry else _evenly(note.train, len(classes)),
+        longest=note.longest,
+        validation_examples=note.validation or 0,
+        test_examples=note.test,
     )
-    lengths = entry.lengths_bp if entry else (note["longest"],) * 11
+    lengths = entry.lengths_bp if entry else (note.longest,) * 11
     source = "as an earlier call noted it"
     return PlannedData(spec, facts, lengths, False, source, missing, spec.source is None)
 

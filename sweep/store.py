@@ -146,14 +146,13 @@ class Store:
             data = self.read(STUDY)
             if data is None and not self._has_bucket():
                 raise InputError(f"results '{self.uri}': there is no bucket of that name, or none that you may see")
-        except (RefusedError, PermissionError, NotADirectoryError) as error:
+        except NotADirectoryError:
+            raise self._file_for_folder() from None
+        except (RefusedError, PermissionError) as error:
             raise InputError(f"results '{self.uri}': {error}") from None
         if data is None:
             return None
-        try:
-            study = json.loads(data)
-        except (ValueError, RecursionError):
-            study = None
+        study = _json(data)
         if not isinstance(study, dict) or not isinstance(study.get("name"), str):
             raise self._damaged(STUDY, data)
         return study
@@ -196,9 +195,10 @@ class Store:
             return []
         try:
             plan = pq.read_table(io.BytesIO(data))
-        except (pa.ArrowException, OSError, ValueError):
+            columns = [plan[name].cast(PLAN.field(name).type) for name in PLAN_NEEDED]
+        except (pa.ArrowException, OSError, ValueError, KeyError):
             raise self._damaged(PLAN_FILE, data) from None
-        if not PLAN_NEEDED.issubset(plan.column_names):
+        if any(column.null_count for column in columns):
             raise self._damaged(PLAN_FILE, data)
         return plan.to_pylist()
 
@@ -301,6 +301,10 @@ class Store:
         except FileNotFoundError:
             return None
 
+    def read_json(self, name: str) -> Any:
+        """What a JSON file holds; None where it does not exist or is no JSON."""
+        return _json(self.read(name) or b"")
+
     def delete(self, name: str) -> None:
         """Delete a file, if it is there."""
 
@@ -312,12 +316,20 @@ class Store:
 
     def names(self, folder: str) -> list[str]:
         """Names of the whole files in a folder (and, at the top, of the folders), sorted."""
-        return sorted(info.base_name for info in self.infos(folder) if not info.base_name.endswith(TEMPORARY))
+        counted = [info for info in self.infos(folder) if info.is_file or not folder]
+        return sorted(info.base_name for info in counted if not info.base_name.endswith(TEMPORARY))
 
     def infos(self, folder: str, recursive: bool = False) -> list[fs.FileInfo]:
         """What is in a folder, half-written files too: path, name, size in bytes, time of the last change."""
         selector = fs.FileSelector(f"{self.root}/{folder}".rstrip("/"), allow_not_found=True, recursive=recursive)
-        return self._patiently(f"list {folder}/", lambda: self.files.get_file_info(selector))
+        try:
+            return self._patiently(f"list {folder}/", lambda: self.files.get_file_info(selector))
+        except NotADirectoryError:
+            raise self._file_for_folder(folder) from None
+
+    def _file_for_folder(self, folder: str = "") -> InputError:
+        place = f"'{folder}' in it" if folder else "it"
+        return InputError(f"results '{self.uri}': {place} is a file, where a folder is expected")
 
     def _patiently(self, what: str, operation: Callable[[], T]) -> T:
         """Do it, again and again while it fails in a way that may pass, with growing waits."""
@@ -360,16 +372,25 @@ def _flush(path: str) -> None:
         os.close(descriptor)
 
 
+def _json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _decoded(files: Sequence[bytes], columns: Sequence[str]) -> list[dict[str, Any]]:
     """Rows of Parquet files, less those that cannot be read; halved to find these."""
     import polars as pl  # not at the top: no worker reads rows, and each would pay for the import
 
     if not files:
         return []
+    types = pl.DataFrame(RUNS.empty_table()).schema
+    required = [name for name in columns if not RUNS.field(name).nullable]
     try:
         sources: list[Any] = [io.BytesIO(data) for data in files]
         rows = pl.scan_parquet(sources, glob=False, extra_columns="ignore")
-        return rows.select(columns).collect().to_dicts()
+        return rows.select(pl.col(name).cast(types[name]) for name in columns).drop_nulls(required).collect().to_dicts()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
         if len(files) == 1:
             return []

@@ -5,7 +5,6 @@ Workers read weights from the store alone, so it does not matter on which machin
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from hyena.pretraining import Pretraining as PretrainingRun
 from hyena.pretraining import PretrainingRecord
 from hyena.resumption import checkpoint_bytes, read_checkpoint
 from hyena.tensorfiles import SAFETENSORS
+from sweep.notes import weights_notes
 from sweep.resources import Share
 from sweep.store import Store
 from sweep.study import Study
@@ -49,13 +49,14 @@ def known_keys(study: Study, store: Store, folder: Path | None) -> tuple[dict[st
     keys, missing = {}, {}
     noted = store.noted_study()
     same_place = noted.get("weights") == study.resolved()["weights"]
+    notes = weights_notes(noted) if same_place else {}
     for model in models:
         path = _present(study, model, folder)
         if path is not None:
             keys[model] = _loaded(study, model, path)[0][:KEY_DIGITS]
         else:
-            found = noted.get("weights_found", {}).get(model) if same_place else None
-            keys[model] = found["digest"][:KEY_DIGITS] if found else f"unknown-{model}"
+            found = notes.get(model)
+            keys[model] = found.digest[:KEY_DIGITS] if found else f"unknown-{model}"
             missing[model] = _nowhere(study, model, folder) or DOWNLOADED
     return keys, missing
 
@@ -116,11 +117,10 @@ def _loaded(study: Study, model: str, path: Path) -> tuple[str, Backbone]:
 def stored(store: Store, key: str) -> bool:
     """Whether the store holds these weights whole. Damaged ones are not there: they are made or put there anew."""
     try:
-        json.loads(store.read(f"weights/{key}/{CONFIG}") or b"")
         safetensors.deserialize(store.read(f"weights/{key}/{SAFETENSORS}") or b"")
-    except (ValueError, safetensors.SafetensorError):
+    except safetensors.SafetensorError:
         return False
-    return True
+    return store.read_json(f"weights/{key}/{CONFIG}") is not None
 
 
 def put(store: Store, key: str, backbone: torch.nn.Module, config: HyenaConfig) -> None:

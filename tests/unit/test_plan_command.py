@@ -13,6 +13,7 @@ from hyena.rates import Jobs, Sample
 from hyena.speed_probe import SpeedProbe
 from sweep import run as command
 from sweep.planned import PlannedData, planned_data
+from sweep.shipped import study_file
 from sweep.store import Store
 from sweep.study import load_study
 from sweep.trials import load_data, plan
@@ -35,6 +36,19 @@ path = "mine"
 [weights.paths]
 small = "made"
 """
+
+
+#: What an earlier call noted of a data set.
+NOTE = {
+    "digest": "d",
+    "classes": ["0", "1"],
+    "train": 8,
+    "validation": None,
+    "test": 8,
+    "longest": 40,
+    "official": False,
+    "notes": [],
+}
 
 
 @pytest.fixture
@@ -92,6 +106,7 @@ def test_another_gpu_is_asked_about_by_name(say) -> None:
     ("words", "fault"),
     [
         (["--plan", "--gpu", "voodoo"], "--gpu voodoo: unknown GPU; known: T4, V100"),
+        (["--plan", "--gpu", ""], "--gpu : unknown GPU; known: T4, V100"),
         (["--gpu", "A100"], "--gpu A100: it is for --plan alone; a sweep runs on what is here"),
         (
             ["--plan", "--gpu", "A100", "--set", "resources.gpus=0"],
@@ -138,3 +153,50 @@ def test_runs_are_known_for_done_where_data_and_weights_are_not(say, bare: Path)
     assert "corrected by the 3 runs done" in out
     moved = f'weights.paths.small="{bare / "elsewhere"}"'
     assert "4 planned, 1 done already, 3 to do" in say(str(study_path), "--plan", "--set", moved)[1]
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"data": [1]},
+        {"data": "x"},
+        {"data": {"mine": None}},
+        {"data": {"mine": ["digest", "classes", "train", "validation", "test", "longest", "official"]}},
+        {"data": {"mine": {**NOTE, "classes": 5}}},
+        {"data": {"mine": {**NOTE, "classes": []}}},
+        {"data": {"mine": {**NOTE, "digest": 7}}},
+        {"data": {"mine": {**NOTE, "train": None}}},
+        {"data": {"mine": {**NOTE, "longest": -5}}},
+        {"weights_found": "x"},
+        {"weights_found": [1]},
+        {"weights_found": None},
+        {"weights_found": {"small": "x"}},
+        {"weights_found": {"small": {"path": "x"}}},
+        {"weights_found": {"small": {"digest": ["x"]}}},
+    ],
+    ids=str,
+)
+def test_a_note_of_the_wrong_type_counts_as_none(spoilt: dict[str, object], say, bare: Path) -> None:
+    """Neither the data set nor the weights are here, so the notes are all that the plan could know."""
+    (bare / "own.toml").write_text(OWN)
+    study = load_study(bare / "own.toml")
+    notes = {"data": {"mine": NOTE}, "weights_found": {"small": {"path": "x", "digest": "0" * 64}}, **spoilt}
+    Store(str(bare / "results" / "own")).write_plan({**study.resolved(), **notes}, [])
+    code, out, err = say(str(bare / "own.toml"), "--plan")
+    assert (code, err) == (0, "")
+    known = "data" not in spoilt
+    assert ("(as an earlier call noted it)" in out) == known
+    assert ("its runs are not in this plan's time, cost and bytes" in out) != known
+
+
+def test_an_official_note_with_other_classes_is_taken_as_noted(bare: Path) -> None:
+    study = load_study(study_file("replication"))
+    name = study.grid.datasets[0]
+    noted = {"data": {name: {**NOTE, "official": True}}}
+    data = planned_data(study, noted, bare / "nowhere")[name]
+    assert isinstance(data, PlannedData)
+    assert (data.facts.classes, data.facts.class_counts, data.source) == (
+        ("0", "1"),
+        (4, 4),
+        "as an earlier call noted it",
+    )

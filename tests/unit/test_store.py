@@ -26,6 +26,8 @@ import sweep.status
 from analysis import report
 from hyena import waiting
 from hyena.errors import InputError
+from sweep.heartbeat import signs
+from sweep.memory import remembered
 from sweep.schema import EPOCHS, PLAN, PREDICTIONS, PRETRAINING, RUNS
 from sweep.store import Store, StoreError
 from tests.gate import Gate
@@ -194,6 +196,65 @@ def test_a_damaged_plan_is_named_and_written_anew(store: Store, spoilt: str) -> 
     with pytest.raises(InputError, match=r"/plan\.parquet: the file is (empty|damaged); run the sweep again"):
         store.plan()
     assert store.claim({"name": "one"}) == ["plan.parquet"]
+
+
+def test_a_plan_with_empty_cells_or_of_other_types_is_damaged(store: Store) -> None:
+    store.write_plan({"name": "one"}, [])
+    for values in (None, "x"):
+        cells = {name: pa.array([values], pa.string()) for name in PLAN.names}
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.table(cells), sink)
+        store.write("plan.parquet", sink.getvalue())
+        with pytest.raises(InputError, match=r"/plan\.parquet: the file is damaged; run the sweep again"):
+            store.plan()
+
+
+@pytest.mark.parametrize("column", ["run_id", "status", "finished_at"])
+def test_a_row_that_lacks_a_required_value_counts_as_missing(store: Store, column: str) -> None:
+    store.write_run(row("a"))
+    store.write_run(row("b"))
+    whole = pq.read_table(pa.BufferReader(store.read("runs/a.parquet")))
+    for values in (pa.nulls(1, whole.schema.field(column).type), pa.array([[1]])):
+        sink = pa.BufferOutputStream()
+        pq.write_table(whole.drop_columns([column]).append_column(column, values), sink)
+        store.write("runs/a.parquet", sink.getvalue())
+        assert [found["run_id"] for found in store.runs(["run_id", "status", "finished_at"])] == ["b"]
+
+
+def test_folders_within_a_folder_of_tables_are_no_tables(disk: Store) -> None:
+    disk.write_plan({"name": "one"}, [])
+    disk.write_run(row("a"))
+    for name in ("runs/b.parquet", "epochs/b.parquet", "memory/c-x.json", "at-work-here-1.json"):
+        (Path(disk.root) / name).mkdir(parents=True)
+    assert disk.ended() == {"a"}
+    assert [found["run_id"] for found in disk.runs(["run_id"])] == ["a"]
+    assert remembered(disk) == {}
+    assert signs(disk, datetime.now(UTC)) == []
+    assert sweep.compact.compact(disk).left == 1
+
+
+@pytest.mark.parametrize("folder", ["runs", "compact"])
+def test_a_file_in_place_of_a_folder_is_named(disk: Store, folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    disk.write_plan({"name": "one"}, [])
+    (Path(disk.root) / folder).write_text("x")
+    assert sweep.status.main([disk.uri]) == 2
+    said = f"error: results '{disk.uri}': '{folder}' in it is a file, where a folder is expected\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_file_is_no_results_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x").write_text("x")
+    assert sweep.status.main([str(tmp_path / "x")]) == 2
+    said = f"error: results '{tmp_path / 'x'}': it is a file, where a folder is expected\n"
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("content", ["", "null", "5", "[1]", "[{}]", "[" * 5000, "\xff"])
+def test_small_files_that_are_no_such_notes_count_as_missing(store: Store, content: str) -> None:
+    for name in ("memory/kind-gpu.json", "at-work-here-1.json"):
+        store.write(name, content.encode("latin-1"))
+    assert remembered(store) == {}
+    assert signs(store, datetime.now(UTC)) == []
 
 
 @pytest.mark.parametrize("name", ["study.json", "plan.parquet"])

@@ -384,4 +384,4 @@ def test_a_run_that_failed_keeps_no_model(start: Any, tmp_path: Path) -> None:
         worker.group.stack.model.head.output_transform.bias[0] = float("nan")
     assert outcomes(worker)[-1] == Outcome.ENDED
     assert [row["status"] for row in rows(tmp_path)] == ["failed", "done"]
-    assert Store(str(tmp_path)).names("models") == ["2"]
+    assert [info.base_name for info in Store(str(tmp_path)).infos("models")] == ["2"]
