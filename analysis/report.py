@@ -123,7 +123,7 @@ def _requested(arguments: argparse.Namespace) -> Report:
     require_writable(arguments.output)
     if arguments.watch:
         return watch(arguments.results, arguments.output, arguments.reference)
-    if arguments.results:
+    if arguments.results is not None:
         report = made(arguments.results, arguments.reference)
     else:
         results = published.load(arguments.published)

@@ -185,5 +185,7 @@ def _plan(folder: Folder, problems: list[Problem]) -> tuple[pl.DataFrame, bool]:
     if not folder.exists("plan.parquet"):
         return empty, False
     plan = read_table(folder, [f"{folder.root}/plan.parquet"], PLAN, PLAN.names, problems)
+    if any(plan.null_count().row(0)):
+        problems.append(Problem("plan.parquet", "has empty cells"))
     readable = not any(problem.path == "plan.parquet" for problem in problems)
     return plan.unique("run_id", keep="first", maintain_order=True), readable

@@ -203,6 +203,7 @@ def test_runs_of_another_plan_are_mentioned(tmp_path, capsys):
     ("arguments", "complaint"),
     [
         (["nowhere"], "no such folder"),
+        ([""], "an empty address; give a folder"),
         ([], "give either a results folder or --published"),
         (["somewhere", "--published", "badici2024"], "give either"),
         (["--published", "unheard"], "there is: badici2024"),

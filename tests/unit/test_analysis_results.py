@@ -100,6 +100,14 @@ def test_without_a_plan_every_run_counts_and_that_is_known(results):
     assert not loaded.plan_known
 
 
+def test_a_plan_with_empty_cells_is_a_problem_and_every_run_counts(results):
+    plan = pl.read_parquet(results / "plan.parquet")
+    plan.with_columns(epochs=pl.lit(None, pl.Int32)).write_parquet(results / "plan.parquet")
+    loaded = load(str(results))
+    assert not loaded.plan_known
+    assert [(problem.path, problem.reason) for problem in loaded.problems] == [("plan.parquet", "has empty cells")]
+
+
 @pytest.mark.parametrize("value", [87.5, None, float("nan"), -0.1])
 def test_a_done_run_without_a_fraction_as_accuracy_does_not_count(tmp_path, value):
     folder = write_results(
