@@ -74,8 +74,8 @@ def _watch() -> None:
 
 
 def _tell() -> None:
-    while True:
-        time.sleep(_LOOK_S)
+    never = threading.Event()
+    while not never.wait(_LOOK_S):
         now, due = time.monotonic(), list[Wait]()
         with _guard:
             for wait in _under_way:
