@@ -15,10 +15,15 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__("".join(map(_printable, message)))
+        super().__init__(escaped(message))
 
 
-def _printable(letter: str) -> str:
+def escaped(text: str) -> str:
+    """`text` without line ends (which become blanks), control characters and bytes that are not UTF-8 as escapes."""
+    return "".join(map(_escaped, text))
+
+
+def _escaped(letter: str) -> str:
     if letter.isprintable():
         return letter
     if "\udc80" <= letter <= "\udcff":  # a byte of a file's name that is not UTF-8

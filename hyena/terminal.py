@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
-from hyena.errors import InputError
+from hyena.errors import InputError, escaped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,7 +85,7 @@ def say(text: str) -> None:
 
 def printable(text: str) -> str:
     """`text` on one line, control characters (which could move a terminal's cursor) written as escapes."""
-    return "".join(c if c.isprintable() or _is_surrogate(c) else ascii(c)[1:-1] for c in " ".join(text.split()))
+    return escaped(" ".join(text.split()))
 
 
 def os_fault(error: OSError) -> str:
