@@ -360,17 +360,22 @@ def test_the_room_that_is_asked_for_is_what_is_written(tmp_path: Path) -> None:
     assert output_bytes(size) == pytest.approx(written, rel=0.05)
 
 
-def test_a_full_disk_costs_a_save_and_not_the_training(
-    genome: Path, output: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def fill_the_disk(patch: pytest.MonkeyPatch, name: str) -> None:
+    """Let no file of that name be written any more."""
     write = checkpoint._write_whole
 
     def full(path: Path, content: bytes) -> None:
-        if path.name == "unfinished.pt":
+        if path.name == name:
             raise OSError(28, "No space left on device", str(path))
         write(path, content)
 
-    monkeypatch.setattr(checkpoint, "_write_whole", full)
+    patch.setattr(checkpoint, "_write_whole", full)
+
+
+def test_a_full_disk_costs_a_save_and_not_the_training(
+    genome: Path, output: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_the_disk(monkeypatch, "unfinished.pt")
     assert command(genome, output, "--steps", 4) == 0
     said = capsys.readouterr().err
     assert said == f"not saved at step 2 ({of(output)}: no space left on device); training goes on\n"
@@ -380,15 +385,8 @@ def test_a_full_disk_costs_a_save_and_not_the_training(
 def test_a_disk_that_is_full_at_the_end_keeps_the_checkpoint(
     genome: Path, output: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = checkpoint._write_whole
-
-    def full(path: Path, content: bytes) -> None:
-        if path.name == "model.safetensors":
-            raise OSError(28, "No space left on device", str(path))
-        write(path, content)
-
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "_write_whole", full)
+        fill_the_disk(patch, "model.safetensors")
         patch.setattr("hyena.pretrain.PATIENCE_S", 0.0)
         assert command(genome, output, "--steps", 4) == 2
     assert capsys.readouterr().err == f"error: {output / 'model.safetensors'}: no space left on device\n"
