@@ -21,14 +21,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis import charts, published
-    from analysis.estimates import Estimates
-    from analysis.pairs import Comparison, compare
+    from analysis import published
+    from analysis.page import charts
     from analysis.results import Results, load
+    from analysis.statistics.estimates import Estimates
+    from analysis.statistics.pairs import Comparison, compare
 
 __all__ = ["charts", "compare", "estimate", "load", "published"]
 
-_FUNCTIONS = {"load": "analysis.results", "compare": "analysis.pairs"}
+_FUNCTIONS = {"load": "analysis.results", "compare": "analysis.statistics.pairs"}
+_MODULES = {"charts": "analysis.page.charts", "published": "analysis.published"}
 
 
 def estimate(source: Results | Comparison, margin: float | None = None) -> Estimates:
@@ -36,9 +38,9 @@ def estimate(source: Results | Comparison, margin: float | None = None) -> Estim
 
     margin: the smallest difference that matters, in points; None takes the study's own (0.5 for a bare comparison).
     """
-    from analysis.estimates import estimate as estimate_comparison
-    from analysis.pairs import compare
     from analysis.results import DEFAULT_MARGIN, Results
+    from analysis.statistics.estimates import estimate as estimate_comparison
+    from analysis.statistics.pairs import compare
 
     if isinstance(source, Results):
         return estimate_comparison(compare(source), source.margin if margin is None else margin)
@@ -48,6 +50,6 @@ def estimate(source: Results | Comparison, margin: float | None = None) -> Estim
 def __getattr__(name: str) -> Any:
     if name in _FUNCTIONS:
         return getattr(import_module(_FUNCTIONS[name]), name)
-    if name in ("charts", "published"):
-        return import_module(f"analysis.{name}")
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     raise AttributeError(f"module 'analysis' has no attribute {name!r}; it has: {', '.join(__all__)}")

@@ -1,7 +1,7 @@
 """`python -m analysis.report RESULTS -o report.html`: one offline page that answers the study's question.
 
 Prints the headline and the path. Exit codes: 0 the page is written, 2 the request is wrong (one line on stderr, nothing
-written), 130 interrupted. Next: `analysis/build.py`.
+written), 130 interrupted. Next: `analysis/page/build.py`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis import published
-from analysis.files import bundle, write_whole
 from analysis.folder import Folder, ResultsError, one_line
+from analysis.page.output import bundle, write_whole
 from analysis.results import load
-from hyena import terminal
+from hyena.system import terminal
 
 if TYPE_CHECKING:
-    from analysis.build import Report
+    from analysis.page.build import Report
 
 #: What a page shows of the epochs.
 EPOCH_COLUMNS = ("run_id", "epoch", "test_accuracy")
@@ -62,7 +62,7 @@ def made(location: str, reference: str | None = None) -> Report:
     """The report of a results folder. Reads it while importing what makes the page, for either takes seconds."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         results = pool.submit(load, location, EPOCH_COLUMNS)
-        from analysis.build import build
+        from analysis.page.build import build
 
         bundle()
         return build(results.result(), reference=reference)
@@ -127,7 +127,7 @@ def _requested(arguments: argparse.Namespace) -> Report:
         report = made(arguments.results, arguments.reference)
     else:
         results = published.load(arguments.published)
-        from analysis.build import build
+        from analysis.page.build import build
 
         report = build(results, published.CAVEATS)
     write(arguments.output, report.html())

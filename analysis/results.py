@@ -2,7 +2,7 @@
 
 Source: the tables of `sweep/schema.py`, in small files or in compacted parts. A file that cannot be read is
 skipped and named in `Results.problems`, so that one truncated file among good ones costs its own run and no other.
-Predictions are located here and read only where a test needs them. Next: `analysis/pairs.py`.
+Predictions are located here and read only where a test needs them. Next: `analysis/statistics/pairs.py`.
 """
 
 from __future__ import annotations

@@ -19,9 +19,9 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.machine import add_output, finish, header
-from hyena.config import PUBLISHED
-from hyena.model import Classifier, initialise, pool
-from hyena.optimisation import mixed_precision
+from hyena.model.config import PUBLISHED
+from hyena.model.hyenadna import Classifier, initialise, pool
+from hyena.training.optimisation import mixed_precision
 
 
 def relative(found: Tensor, expected: Tensor) -> float:

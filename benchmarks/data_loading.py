@@ -32,9 +32,9 @@ STEP = """
 import json, resource, sys, time
 from pathlib import Path
 import numpy as np
-from hyena.datasets import DatasetSource, Split, load_dataset, padded
-from hyena.leakage import audit
-from hyena.sequences import assemble
+from hyena.data.datasets import DatasetSource, Split, load_dataset, padded
+from hyena.leakage.audit import audit
+from hyena.data.sequences import assemble
 
 def made(sequences, letters):
     rng = np.random.default_rng(0)
@@ -71,7 +71,7 @@ print(json.dumps({
 
 def write(folder: Path, share: float) -> dict[str, Path]:
     """The same sequences as archive, folder and tables, by format."""
-    from hyena.catalogue import OFFICIAL
+    from hyena.data.catalogue import OFFICIAL
 
     entry = OFFICIAL[NAME]
     rng = np.random.default_rng(0)

@@ -1,10 +1,10 @@
 """How long does one whole epoch of training take, from the sequences' home to the last update?
 
 `published`: a text file and a Python tokenizer per sequence, padding to 500, float32, the loss read every step
-(`published_way.py`). `ours`: `hyena.training.Run`, tokens kept as uint8, as a sweep trains. Synthetic letters with the
-lengths of a published data set's (mean 269 of 2 to 573 positions, as human_enhancers_ensembl) and as many sequences as
-asked for; the files are in the page cache. Evaluation is not counted. One epoch each in turn, medians of n, after one
-that warms up. Rates are per second of CPU on a CPU, per second by the clock on a GPU; letters are counted unpadded.
+(`published_way.py`). `ours`: `hyena.training.loop.Run`, tokens kept as uint8, as a sweep trains. Synthetic letters with
+the lengths of a published data set's (mean 269 of 2 to 573 positions, as human_enhancers_ensembl) and as many sequences
+as asked for; the files are in the page cache. Evaluation is not counted. One epoch each in turn, medians of n, after
+one that warms up. Rates are per second of CPU on a CPU, per second by the clock on a GPU; letters are counted unpadded.
 
     python benchmarks/epoch.py --sequences 2000 -o epoch.json
 """
@@ -26,11 +26,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import published_way
 from benchmarks.machine import add_options, alternate, finish, header, matrix_rate, peak_bytes
 from benchmarks.training_step import DTYPE, model_flop, rates
-from hyena.config import PUBLISHED
-from hyena.model import Classifier, initialise
-from hyena.recipe import Precision, TrainingConfig
-from hyena.sequences import Dataset, dataset_from_sequences
-from hyena.training import PreparedData, Run
+from hyena.data.sequences import Dataset, dataset_from_sequences
+from hyena.model.config import PUBLISHED
+from hyena.model.hyenadna import Classifier, initialise
+from hyena.training.loop import PreparedData, Run
+from hyena.training.recipe import Precision, TrainingConfig
 
 PADDED_TO = 500
 

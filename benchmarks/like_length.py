@@ -20,13 +20,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.machine import add_output, finish, header
-from hyena.config import HyenaConfig
-from hyena.model import Classifier, initialise
-from hyena.optimisation import predict
+from hyena.data.sequences import dataset_from_sequences
+from hyena.model.config import HyenaConfig
+from hyena.model.hyenadna import Classifier, initialise
 from hyena.randomness import numpy_stream
-from hyena.recipe import Batching, TrainingConfig
-from hyena.sequences import dataset_from_sequences
-from hyena.training import PreparedData, Run
+from hyena.training.loop import PreparedData, Run
+from hyena.training.optimisation import predict
+from hyena.training.recipe import Batching, TrainingConfig
 
 
 def seconds(part: Callable[[], object]) -> float:

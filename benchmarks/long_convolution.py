@@ -2,8 +2,8 @@
 
 Published: FFT of length 2L, differentiated by autograd. Ours: block-Toeplitz products and FFTs of a good size, each
 with its hand-written gradients, on pieces of the channels. Same inputs, one process, alternating; medians of n after
-two warm-ups. Which way is chosen for which length (`hyena.longconv.way_for`) follows from this table. The whole gate
-chain, and a GPU's kernels for it, are measured by `python -m benchmarks.gpu --part B`.
+two warm-ups. Which way is chosen for which length (`hyena.convolution.long.way_for`) follows from this table. The whole
+gate chain, and a GPU's kernels for it, are measured by `python -m benchmarks.gpu --part B`.
 
     python benchmarks/long_convolution.py --lengths 64 128 256 500 1024 4096 -o long_convolution.json
 """
@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.machine import add_options, alternate, finish, header
 from benchmarks.published_way import fft_convolution
-from hyena.longconv import FFT, TOEPLITZ, causal_convolution
+from hyena.convolution.long import FFT, TOEPLITZ, causal_convolution
 
 LONGEST_TOEPLITZ = 4096  # its work grows with the square
 

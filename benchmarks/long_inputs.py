@@ -24,10 +24,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.machine import add_output, finish, header
-from hyena.config import PUBLISHED, published
-from hyena.model import LanguageModel, initialise
-from hyena.optimisation import mixed_precision
-from hyena.recipe import Precision
+from hyena.model.config import PUBLISHED, published
+from hyena.model.hyenadna import LanguageModel, initialise
+from hyena.training.optimisation import mixed_precision
+from hyena.training.recipe import Precision
 
 #: glibc keeps freed blocks below a threshold that it raises to 32 MiB by itself; fixed, freed memory goes back at once,
 #: so that the peak is what was in use and not what was kept.

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 
 from hyena.device import is_out_of_memory, wait_for
-from sweep.provenance import device_name
+from sweep.environment import device_name
 
 Result = TypeVar("Result")
 

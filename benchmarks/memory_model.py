@@ -1,9 +1,9 @@
 """How much memory does a training run of a given shape need, and how well does a small model of it foretell that?
 
-Every shape is trained for two steps and predicts one batch (`hyena.probe`). On a CPU every allocation and
+Every shape is trained for two steps and predicts one batch (`hyena.cost.step_probe`). On a CPU every allocation and
 release of PyTorch is followed by `torch.profiler`; on a GPU the allocator's own peak is read. The coefficients of
-`hyena/memory.py` are fitted to some shapes, by least squares of the relative error; the error is told of these and of
-the others, published sizes among them, which the fit has not seen.
+`hyena/cost/memory_forecast.py` are fitted to some shapes, by least squares of the relative error; the error is told of
+these and of the others, published sizes among them, which the fit has not seen.
 
     python benchmarks/memory_model.py -o benchmarks/results/memory_model_cpu.json
 """
@@ -23,10 +23,10 @@ from torch.profiler import ProfilerActivity, profile
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.machine import add_options, finish, header
-from hyena.config import PUBLISHED, HyenaConfig
-from hyena.memory import Coefficients, features, fixed_bytes, peak_forecast
-from hyena.probe import probe
-from hyena.recipe import Precision, TrainingConfig
+from hyena.cost.memory_forecast import Coefficients, features, fixed_bytes, peak_forecast
+from hyena.cost.step_probe import probe
+from hyena.model.config import PUBLISHED, HyenaConfig
+from hyena.training.recipe import Precision, TrainingConfig
 
 
 class Shape(NamedTuple):

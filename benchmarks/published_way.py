@@ -1,12 +1,12 @@
 """The baseline of the training benchmarks: HyenaDNA trained the way the published code does it, written plainly.
 
-Source: the standalone model and the GenomicBenchmarks data set of HazyResearch/hyena-dna. Everything is float32 (a
-step can be taken under autocast, too, as with Lightning's bf16-mixed); the long convolution is an FFT of length 2L that
+Source: the standalone model and the GenomicBenchmarks data set of HazyResearch/hyena-dna. Everything is float32 (a step
+can be taken under autocast, too, as with Lightning's bf16-mixed); the long convolution is an FFT of length 2L that
 autograd differentiates; the operator's steps are operations of their own on [B, D, L]; every sequence is a text file
 that is opened, reverse-complemented and tokenized letter by letter in Python whenever it is needed, and padded on the
 left to a fixed length; AdamW is PyTorch's default; one seed at a time. Left out, in its favour: Lightning, torchmetrics
-and the Hugging Face tokenizer's own overhead. Parameter names are those of `hyena.model`, so that a state dict moves
-between the two; `tests/unit/test_benchmarks.py` holds that their losses and gradients are equal.
+and the Hugging Face tokenizer's own overhead. Parameter names are those of `hyena.model.hyenadna`, so that a state dict
+moves between the two; `tests/unit/project/test_benchmarks.py` holds that their losses and gradients are equal.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from hyena.config import HyenaConfig
-from hyena.filter import ImplicitFilter, PositionFeatures
-from hyena.optimisation import mixed_precision, optimizer_for
-from hyena.recipe import TrainingConfig
+from hyena.model.config import HyenaConfig
+from hyena.model.filter import ImplicitFilter, PositionFeatures
+from hyena.training.optimisation import mixed_precision, optimizer_for
+from hyena.training.recipe import TrainingConfig
 
 VOCABULARY = {"[CLS]": 0, "[SEP]": 1, "[BOS]": 2, "[MASK]": 3, "[PAD]": 4, "[RESERVED]": 5, "[UNK]": 6,
               "A": 7, "C": 8, "G": 9, "T": 10, "N": 11}  # fmt: skip

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.machine import add_output, finish, header  # noqa: E402
-from tests.synthetic_results import Truth, write_results  # noqa: E402
+from tests.support.synthetic_results import Truth, write_results  # noqa: E402
 
 SEEDS = 10
 PACKAGES = ("polars", "altair", "scipy", "statsmodels", "pyarrow")

@@ -20,14 +20,14 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.machine import add_options, clock, finish, header
-from hyena.batches import Batch
-from hyena.capture import stepper
-from hyena.config import HyenaConfig
-from hyena.model import Classifier, initialise
-from hyena.optimisation import Step, optimizer_for
+from hyena.data.batches import Batch
+from hyena.model.config import HyenaConfig
+from hyena.model.hyenadna import Classifier, initialise
+from hyena.model.stacked import StackedClassifier
 from hyena.randomness import stream
-from hyena.recipe import Precision, TrainingConfig
-from hyena.stacked import StackedClassifier
+from hyena.training.cuda_graphs import stepper
+from hyena.training.optimisation import Step, optimizer_for
+from hyena.training.recipe import Precision, TrainingConfig
 
 #: d_model, batch, length; two layers each.
 CASES = [(16, 8, 64), (32, 8, 120), (32, 32, 120), (64, 32, 120), (128, 32, 120), (128, 32, 500)]

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.machine import add_options, bandwidth, finish, header, matrix_rate
 from benchmarks.training_step import model_flop, steps
-from hyena.config import PUBLISHED
+from hyena.model.config import PUBLISHED
 
 #: Part and the words of which an operation's name holds one; the first match counts, "other" is the rest.
 PARTS = {

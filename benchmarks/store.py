@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.machine import add_output, finish, header  # noqa: E402
 from sweep.store import Store  # noqa: E402
-from tests.synthetic_results import Truth, write_results  # noqa: E402
+from tests.support.synthetic_results import Truth, write_results  # noqa: E402
 
 SEEDS, WRITTEN = 10, 300
 

@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.machine import add_output, finish, header
-from hyena.cores import granted_cores
+from hyena.system.cores import granted_cores
 from sweep.store import Store
 
 STUDY = """

@@ -23,10 +23,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.machine import add_output, finish, header  # noqa: E402
-from hyena.sequences import Split  # noqa: E402
-from hyena.synthetic import TASKS, SyntheticConfig, synthetic_dataset  # noqa: E402
-from hyena.tokenizer import A  # noqa: E402
-from sweep.shipped import QUICKSTART  # noqa: E402
+from hyena.data.sequences import Split  # noqa: E402
+from hyena.data.synthetic import TASKS, SyntheticConfig, synthetic_dataset  # noqa: E402
+from hyena.data.tokenizer import A  # noqa: E402
+from sweep.shipped_studies import QUICKSTART  # noqa: E402
 from sweep.study import load_study  # noqa: E402
 
 Matrix = NDArray[np.float64]

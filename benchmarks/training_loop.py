@@ -22,12 +22,12 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.machine import add_output, finish, header
-from hyena.batches import Batch, flip_rows, reverse_complement
-from hyena.config import HyenaConfig
-from hyena.model import Classifier, initialise
-from hyena.optimisation import optimisation_step, optimizer_for
+from hyena.data.batches import Batch, flip_rows, reverse_complement
+from hyena.model.config import HyenaConfig
+from hyena.model.hyenadna import Classifier, initialise
 from hyena.randomness import stream
-from hyena.recipe import TrainingConfig
+from hyena.training.optimisation import optimisation_step, optimizer_for
+from hyena.training.recipe import TrainingConfig
 
 
 def least_ms(part: Callable[[], object], repeats: int) -> float:

@@ -1,12 +1,12 @@
 """How fast is one training step (forward, backward, clipping, update), and how near to the machine's matrix rate?
 
 `published` is `published_way.py` in float32, `published_autocast` the same with bfloat16 products; `ours` is
-`hyena.optimisation.optimisation_step` in the precision asked for; `captured`, on CUDA alone, is the same step as a CUDA
-graph (`hyena/capture.py`), `compiled` the same with its model by `torch.compile`.
-Same weights, same random letters, every position real; one process, the ways in turn, medians of n after two warm-ups.
-Model FLOP: 6 · 12 · D² · n_layer a token, the matrix products of forward and backward alone. Rates are per second of
-CPU on a CPU, per second by the clock on a GPU. Peak memory is what a step holds beyond parameters and optimiser; the
-share of the bandwidth is that of writing and reading it once. A batch of more than `--tokens` is made smaller.
+`hyena.training.optimisation.optimisation_step` in the precision asked for; `captured`, on CUDA alone, is the same step
+as a CUDA graph (`hyena/training/cuda_graphs.py`), `compiled` the same with its model by `torch.compile`. Same weights,
+same random letters, every position real; one process, the ways in turn, medians of n after two warm-ups. Model FLOP: 6
+· 12 · D² · n_layer a token, the matrix products of forward and backward alone. Rates are per second of CPU on a CPU,
+per second by the clock on a GPU. Peak memory is what a step holds beyond parameters and optimiser; the share of the
+bandwidth is that of writing and reading it once. A batch of more than `--tokens` is made smaller.
 
     python benchmarks/training_step.py --models tiny-1k-seqlen --lengths 200 500 --batches 32 -o step.json
 """
@@ -26,15 +26,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import published_way
 from benchmarks.machine import Times, add_options, alternate, bandwidth, finish, header, matrix_rate, peak_bytes
-from hyena import operator
-from hyena.batches import Batch
-from hyena.capture import EAGER_STEPS, stepper
-from hyena.config import PUBLISHED, HyenaConfig
-from hyena.gated_convolution import gated_convolution
-from hyena.model import Classifier, initialise
-from hyena.optimisation import optimizer_for
+from hyena.convolution.gated import gated_convolution
+from hyena.data.batches import Batch
+from hyena.model import operator
+from hyena.model.config import PUBLISHED, HyenaConfig
+from hyena.model.hyenadna import Classifier, initialise
 from hyena.randomness import stream
-from hyena.recipe import Precision, TrainingConfig
+from hyena.training.cuda_graphs import EAGER_STEPS, stepper
+from hyena.training.optimisation import optimizer_for
+from hyena.training.recipe import Precision, TrainingConfig
 
 DTYPE = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

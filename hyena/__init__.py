@@ -6,7 +6,16 @@ Axis letters, here and in every einops pattern:
     D  d_model, channels           C  classes
     H  d_inner, channels of MLP    S  seeds of a stack
 
-Read in this order: `config.py` (sizes), `model.py` (the whole network on one page), `datasets.py` (from files to
-tokens), `recipe.py`, `optimisation.py` and `training.py` (from tokens to scores), `stacked.py` (several seeds at
-once), `pretraining.py` (from a genome to weights).
+Rooms, from the bottom up; each names its doors, the modules that others may import:
+
+    errors, ranges, randomness, device   used everywhere: InputError, ranges of numbers, random streams, CPU or GPU
+    system/        the machine: cores, terminal, paths, text files
+    convolution/   the long convolution, in several ways
+    model/         the network on one page (`model/hyenadna.py`: begin here)
+    data/          from files to tokens
+    leakage/       how much of a test set stands in the training set
+    weights/       files of tensors into a model and out of it
+    training/      from tokens to scores, from a genome to weights
+    cost/          time and memory of a run before it runs
+    pretrain       the command `python -m hyena.pretrain`
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import reprlib
 
@@ -58,3 +59,9 @@ class _Shortened(reprlib.Repr):
 
 #: A value as an error quotes it: on one line, control characters written as escapes, and shortened where it is long.
 shown = _Shortened().repr
+
+
+def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
+    """The end of an error about an unknown `name`: the nearest known one, or all of them."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"

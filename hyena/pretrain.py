@@ -1,8 +1,8 @@
 """`python -m hyena.pretrain FASTA…`: next-nucleotide pretraining of a size on any genome.
 
 Writes `model.safetensors` and `config.json` (the layout of the published -hf repositories), which a study takes with
-`--weights`. Killed and called again, it goes on from where it last saved (every few minutes). Next: `pretraining.py`,
-and `pretraining_folder.py` for what it writes and what it refuses to write over.
+`--weights`. Killed and called again, it goes on from where it last saved (every few minutes). Next:
+`training/pretraining.py`, and `training/pretraining_folder.py` for what it writes and what it refuses to write over.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any, get_args
 
 import torch
 
-from hyena import terminal
-from hyena.config import BESIDE_THE_SHAPE, PUBLISHED, HyenaConfig, published
-from hyena.corpus import Corpus, read_corpus
+from hyena.data.corpus import Corpus, read_corpus
 from hyena.device import is_out_of_memory
 from hyena.errors import InputError
-from hyena.pretraining import Pretraining, PretrainingConfig, PretrainingPrecision, require_length
-from hyena.pretraining_folder import PretrainingFolder
-from hyena.training import TrainingError
+from hyena.model.config import BESIDE_THE_SHAPE, PUBLISHED, HyenaConfig, published
+from hyena.system import terminal
+from hyena.training.loop import TrainingError
+from hyena.training.pretraining import Pretraining, PretrainingConfig, PretrainingPrecision, require_length
+from hyena.training.pretraining_folder import PretrainingFolder
 
 SAVE_EVERY_S = 300.0
 #: Seconds between two attempts to write the finished weights, and for how long they are made.

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hyena import terminal
+from hyena.system import terminal
 from sweep.layout import COMPACT, PART_TABLES, complete_parts, part_file
 from sweep.schema import EPOCHS, PREDICTIONS, RUNS
 from sweep.store import TEMPORARY, Store, parquet_file, writer_options

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hyena.classifiers import classifier_bytes
-from hyena.memory import peak_forecast
-from sweep.memory import Kind, remembered
+from hyena.cost.memory_forecast import peak_forecast
+from hyena.weights.classifiers import classifier_bytes
+from sweep.formatting import size
+from sweep.gpu_probe import Kind, remembered
 from sweep.plan_request import PlanRequest
-from sweep.planned import PlannedData
+from sweep.planned_data import PlannedData
 from sweep.study import AUTO
+from sweep.study_weights import DOWNLOADED, stored
 from sweep.time_forecast import Measure, TimeForecast
-from sweep.weights import DOWNLOADED, stored
-from sweep.words import size
 from sweep.workload import state_bytes
 
 #: Bytes of a finished run's tables in the store, less its logits: most of it is what the columns mean.

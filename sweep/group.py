@@ -1,7 +1,7 @@
 """The runs of one trial on their worker: from specifications to models, in step from where their checkpoints left them.
 
-They differ in their seed alone and are trained as one model (`hyena/stacked.py`); a single one exactly as it would be
-by itself. Where a death left them at different steps, those behind are trained first, until all are level.
+They differ in their seed alone and are trained as one model (`hyena/model/stacked.py`); a single one exactly as it
+would be by itself. Where a death left them at different steps, those behind are trained first, until all are level.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 
-from hyena.checkpoint import load_backbone
 from hyena.device import is_out_of_memory
-from hyena.model import Classifier, initialise, shuffle
-from hyena.resumption import checkpoint_bytes, read_checkpoint
-from hyena.stacked import StackedRun
-from hyena.training import EpochRecord, PreparedData, RunResult, TrainingError, position
+from hyena.model.hyenadna import Classifier, initialise, shuffle
+from hyena.training.loop import EpochRecord, PreparedData, RunResult, TrainingError, position
+from hyena.training.resumption import checkpoint_bytes, read_checkpoint
+from hyena.training.stacked_run import StackedRun
+from hyena.weights.checkpoint import load_backbone
 from sweep.store import Store
 from sweep.trials import RunSpec
 

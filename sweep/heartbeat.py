@@ -18,9 +18,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 
+from sweep.formatting import duration
 from sweep.layout import AT_WORK
 from sweep.store import Store
-from sweep.words import duration
 
 BEAT_S = 30.0
 #: Age of the last sign of life from which on a sweep counts as ended.

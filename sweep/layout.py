@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from pyarrow import fs
 
-from hyena.paths import resolved
+from hyena.system.paths import resolved
 
 #: Folder of the compacted parts, and the files of one part in the order in which they are written.
 COMPACT, PART_TABLES = "compact", ("epochs", "predictions", "runs")

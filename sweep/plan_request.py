@@ -9,9 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from hyena.recipe import Precision
-from sweep import gpus
-from sweep.planned import PlannedData, Unknown
+from hyena.training.recipe import Precision
+from sweep import named_gpus
+from sweep.planned_data import PlannedData, Unknown
 from sweep.resources import Share
 from sweep.store import Store
 from sweep.study import Study
@@ -44,7 +44,7 @@ class PlanRequest:
     missing_weights: Mapping[str, str]
     corpus_bases: int
     cluster: Mapping[str, float]
-    gpu: gpus.GPU | None = None
+    gpu: named_gpus.GPU | None = None
     notes: Sequence[str] = ()
     audited: Collection[str] = ()
     _batches: dict[tuple[object, ...], Batches] = field(default_factory=dict, init=False, repr=False)

@@ -18,12 +18,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from sweep.formatting import duration, run_name
 from sweep.resources import Share
 from sweep.store import ENDING
+from sweep.study_weights import Making
 from sweep.trainable import Outcome
 from sweep.trials import RunSpec
-from sweep.weights import Making
-from sweep.words import duration, run_name
 
 SECONDS_BETWEEN_LINES, SECONDS_BETWEEN_LOOKS = 15.0, 5.0
 #: Seconds without a run in training after which a line says what is waited for.

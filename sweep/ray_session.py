@@ -26,10 +26,10 @@ from ray._private import ray_constants, services
 from ray.autoscaler.v2.utils import is_autoscaler_v2
 from ray.experimental.internal_kv import _internal_kv_get
 
-from hyena.cores import granted_cores
 from hyena.errors import InputError
-from hyena.terminal import WRONG_REQUEST, printable, say
-from hyena.waiting import waiting_for
+from hyena.system.cores import granted_cores
+from hyena.system.terminal import WRONG_REQUEST, printable, say
+from hyena.system.waiting import waiting_for
 
 #: Bytes that the name of a socket may have, and those of Ray's own part of it, with a process id of seven digits.
 SOCKET_BYTES = 103 if sys.platform == "darwin" else 107

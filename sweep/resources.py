@@ -1,4 +1,4 @@
-"""What a cluster has, and what one run gets of it. Next: `memory.py`, which measures how much a run needs."""
+"""What a cluster has, and what one run gets of it. Next: `gpu_probe.py`, which measures how much a run needs."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from hyena.metrics import Scores
-from hyena.training import RunResult
-from sweep import provenance
+from hyena.training.loop import RunResult
+from hyena.training.metrics import Scores
+from sweep import environment
 from sweep.resources import Share
 from sweep.schema import RUNS, SCHEMA_VERSION
 from sweep.trials import RunSpec
@@ -103,14 +103,14 @@ def _row(spec: RunSpec, where: Circumstances) -> dict[str, Any]:
         "data_digest": spec.facts.digest,
         "num_classes": spec.facts.num_classes,
         "split_seed": spec.split_seed,
-        "peak_memory_bytes": provenance.peak_memory_bytes(where.device),
+        "peak_memory_bytes": environment.peak_memory_bytes(where.device),
         "gpu_fraction": where.share.gpus,
         "cpus": float(where.share.cpus),
         "concurrent_runs": where.share.concurrent_trials * where.stacked_runs,
         "stacked_runs": where.stacked_runs,
-        "device": provenance.device_name(where.device),
+        "device": environment.device_name(where.device),
         "host": socket.gethostname(),
-        "versions": list(provenance.versions().items()),
+        "versions": list(environment.versions().items()),
         "commit": where.commit,
         "started_at": where.started,
         "finished_at": datetime.now(UTC),

@@ -39,22 +39,28 @@ import torch  # noqa: E402
 from ray._private import worker  # noqa: E402
 from rich.console import Console  # noqa: E402
 
-from hyena import terminal  # noqa: E402
-from hyena.cores import granted_cores  # noqa: E402
+from hyena.cost.speed_probe import SpeedProbe  # noqa: E402
 from hyena.errors import InputError  # noqa: E402
-from hyena.leakage import audit  # noqa: E402
-from hyena.speed_probe import SpeedProbe  # noqa: E402
-from sweep import gpus, memory, provenance, weights  # noqa: E402
+from hyena.leakage.audit import audit  # noqa: E402
+from hyena.system import terminal  # noqa: E402
+from hyena.system.cores import granted_cores  # noqa: E402
+from sweep import (  # noqa: E402
+    environment,
+    gpu_probe,
+    named_gpus,
+    study_weights,
+)
 from sweep.compact import compact  # noqa: E402
 from sweep.forecast import forecast  # noqa: E402
+from sweep.formatting import duration  # noqa: E402
 from sweep.heartbeat import Heartbeat  # noqa: E402
 from sweep.plan_request import PlanRequest  # noqa: E402
-from sweep.planned import PlannedData, planned_data  # noqa: E402
+from sweep.planned_data import PlannedData, planned_data  # noqa: E402
 from sweep.progress import SECONDS_BETWEEN_LOOKS, Progress  # noqa: E402
 from sweep.ray_session import RaySession, grows, node_resources  # noqa: E402
 from sweep.resources import Share  # noqa: E402
 from sweep.rows import Circumstances, failed_row  # noqa: E402
-from sweep.shipped import QUICKSTART, study_file  # noqa: E402
+from sweep.shipped_studies import QUICKSTART, study_file  # noqa: E402
 from sweep.status import failures  # noqa: E402
 from sweep.store import Store, StoreError  # noqa: E402
 from sweep.study import AUTO, Study, load_study  # noqa: E402
@@ -72,7 +78,6 @@ from sweep.trials import (  # noqa: E402
     plan,
 )
 from sweep.tuning import fit  # noqa: E402
-from sweep.words import duration  # noqa: E402
 
 DONE, SOME_FAILED = terminal.DONE, terminal.FAILED
 #: Calls of Tune in which a run gets no further before it fails.
@@ -176,12 +181,12 @@ class Sweep:
 
     def _request(self) -> PlanRequest:
         """What is planned, and for which machine."""
-        study, gpu = self.study, gpus.named(self.options.gpu) if self.options.gpu is not None else None
+        study, gpu = self.study, named_gpus.named(self.options.gpu) if self.options.gpu is not None else None
         if gpu is not None and study.resources.gpus == 0:
             raise InputError(f"--gpu {gpu.name}: resources.gpus = 0 keeps the study's runs off GPUs")
         data = planned_data(study, self.store.noted_study(), self.options.data)
         known = {name: (one.spec, one.facts) for name, one in data.items() if isinstance(one, PlannedData)}
-        keys, absent = weights.known_keys(study, self.store, self.options.weights)
+        keys, absent = study_weights.known_keys(study, self.store, self.options.weights)
         runs = plan(study, known, keys)
         return PlanRequest(
             study=study,
@@ -206,11 +211,11 @@ class Sweep:
         else:
             self._connect()
             self._share()
-        weights.require(self.study, self.options.weights)
+        study_weights.require(self.study, self.options.weights)
         self.trackers = trackers(self.options.track, self.study, self.store)
         self.store.require_right_to_write()
         data = self._data()
-        keys, found = weights.prepared_keys(self.study, self.store, self.options.weights)
+        keys, found = study_weights.prepared_keys(self.study, self.store, self.options.weights)
         runs = plan(self.study, data, keys)
         self._say_merged(data)
         done = self._done(runs)
@@ -291,13 +296,13 @@ class Sweep:
         shares = {run.run_id: whole for run in to_do}
         if self.study.resources.gpus == AUTO and whole.gpus:
             self._say("measuring what the runs need of a GPU's memory, where it is not known yet")
-            shares = memory.shares(to_do, whole, self.study.resources, self.store)
+            shares = gpu_probe.shares(to_do, whole, self.study.resources, self.store)
         by_id = {run.run_id: run for run in to_do}
-        assignment = Assignment(by_id, shares, self.store.uri, provenance.commit(), self.study.keep_models)
+        assignment = Assignment(by_id, shares, self.store.uri, environment.commit(), self.study.keep_models)
         # Those that failed in an earlier call are to do again; another sweep may have done others meanwhile.
         for run_id in (by_id.keys() & self.store.ended()) - self._done(to_do):
             self.store.delete(f"runs/{run_id}.parquet")
-        making = weights.Making(self.study, self.store, keys, to_do, whole)
+        making = study_weights.Making(self.study, self.store, keys, to_do, whole)
         with Progress(to_do, already_done, shares, making, self.console) as progress:
             waiting = [run for run in to_do if run.weights_key and run.model in making.latest]
             ready = [run for run in to_do if not (run.weights_key and run.model in making.latest)]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hyena.flops import BatchWork, flops
+from hyena.cost.flops import BatchWork, flops
 from sweep.trials import RunSpec
 from sweep.workload import Batches
 

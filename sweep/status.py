@@ -16,10 +16,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hyena import terminal
+from hyena.system import terminal
+from sweep.formatting import duration, run_name
 from sweep.heartbeat import signs
 from sweep.store import TEMPORARY, Store
-from sweep.words import duration, run_name
 
 COLUMNS = ("run_id", "status", "failure", "finished_at")
 STATES = ("done", "failed", "begun", "missing")

@@ -27,7 +27,7 @@ from pyarrow import fs
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from hyena.errors import InputError
-from hyena.waiting import waiting_for
+from hyena.system.waiting import waiting_for
 from sweep.layout import AT_WORK, COMPACT, complete_parts, opened, part_file
 from sweep.schema import EPOCHS, PLAN, PREDICTIONS, PRETRAINING, RUNS
 
@@ -262,7 +262,7 @@ class Store:
         self.delete(f"checkpoints/{run_id}.pt")
 
     def write_leakage(self, digest: str, table: pa.Table) -> None:
-        """An audit of a data set, as `hyena.leakage` makes it."""
+        """An audit of a data set, as `hyena.leakage.audit` makes it."""
         self.write(f"leakage/{digest}.parquet", parquet_file(table))
 
     def write_pretraining(self, key: str, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -3,12 +3,12 @@
     name, description, split_seed, keep_models
     [grid]          models, datasets, init, seeds, epochs; any [training] value may stand here as a list, too
     [[exclude]]     what of the grid is left out: lists by the grid's own keys; a run that is in all of them is not run
-    [training]      the values of hyena.recipe.TrainingConfig but epochs
-    [models.NAME]   a size of one's own: hyena.config.HyenaConfig; of a published name: its dropout and checkpointing
-    [datasets.NAME] a data set of one's own: hyena.datasets.DatasetSource
-    [synthetic]     the embedded genome and tasks: hyena.synthetic.SyntheticConfig
-    [pretraining]   corpus = "synthetic" or FASTA files, and hyena.pretraining.PretrainingConfig; without this table
-                    the pretrained arms take weights by the model's name, from --weights or the hub
+    [training]      the values of hyena.training.recipe.TrainingConfig but epochs
+    [models.NAME]   a size of one's own: hyena.model.config.HyenaConfig; of a published one its dropout, checkpointing
+    [datasets.NAME] a data set of one's own: hyena.data.datasets.DatasetSource
+    [synthetic]     the embedded genome and tasks: hyena.data.synthetic.SyntheticConfig
+    [pretraining]   corpus = "synthetic" or FASTA files, and hyena.training.pretraining.PretrainingConfig; without this
+                    table the pretrained arms take weights by the model's name, from --weights or the hub
     [weights]       revision: which of the published ones; [weights.paths]: files by the model's name
     [resources]     cpus and gpus of one run, and what an hour costs
     [analysis]      margin, epochs: what the report asks
@@ -31,18 +31,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from hyena.config import BESIDE_THE_SHAPE, PUBLISHED, HyenaConfig, nearest
-from hyena.datasets import OFFICIAL, DatasetSource
-from hyena.errors import InputError, shown
-from hyena.paths import resolved
-from hyena.pretraining import PretrainingConfig
+from hyena.data.datasets import OFFICIAL, DatasetSource
+from hyena.data.synthetic import TASKS, SyntheticConfig
+from hyena.errors import InputError, nearest, shown
+from hyena.model.config import BESIDE_THE_SHAPE, PUBLISHED, HyenaConfig
 from hyena.ranges import Seed
-from hyena.recipe import TrainingConfig
-from hyena.synthetic import TASKS, SyntheticConfig
-from hyena.terminal import printable
+from hyena.system.paths import resolved
+from hyena.system.terminal import printable
+from hyena.training.pretraining import PretrainingConfig
+from hyena.training.recipe import TrainingConfig
 from sweep.schema import FROM_WEIGHTS
-from sweep.sections import AUTO, Analysis, Grid, Pretraining, Resources, Weights, require_axis
-from sweep.toml import build, checked, known_keys, read, require_plain
+from sweep.study_sections import AUTO, Analysis, Grid, Pretraining, Resources, Weights, require_axis
+from sweep.toml_reader import build, checked, known_keys, read, require_plain
 
 __all__ = ["AUTO", "Analysis", "Grid", "Pretraining", "Resources", "Study", "Weights", "load_study"]
 

@@ -1,7 +1,7 @@
 """How long a study will take, what it will cost, and what that is known from: four lines of a plan.
 
-Time is a formula's operations (`hyena/flops.py`) at a measured rate (`hyena/rates.py`) or a named GPU's (`gpus.py`),
-corrected by the runs that are done (`run_times.py`), through a simulated schedule (`schedule.py`).
+Time is a formula's operations (`hyena/cost/flops.py`) at a measured rate (`hyena/cost/step_rates.py`) or a named GPU's
+(`named_gpus.py`), corrected by the runs that are done (`run_times.py`), through a simulated schedule (`schedule.py`).
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from hyena.flops import BatchWork, flops
-from hyena.rates import Jobs, Rates, Sample
-from hyena.speed_probe import BUDGET_S
-from sweep import gpus
-from sweep.memory import slug
+from hyena.cost.flops import BatchWork, flops
+from hyena.cost.speed_probe import BUDGET_S
+from hyena.cost.step_rates import Jobs, Rates, Sample
+from sweep import named_gpus
+from sweep.formatting import operations, roughly, two_digits
+from sweep.gpu_probe import slug
 from sweep.plan_request import PlanRequest
-from sweep.planned import PlannedData
+from sweep.planned_data import PlannedData
 from sweep.run_times import (
     Corrections,
     Seconds,
@@ -27,9 +28,8 @@ from sweep.run_times import (
     shares_of_work,
 )
 from sweep.schedule import RUN_S, sweep_seconds
+from sweep.study_weights import DOWNLOADED
 from sweep.trials import RunSpec, stacked
-from sweep.weights import DOWNLOADED
-from sweep.words import operations, roughly, two_digits
 
 #: How far from the truth forecasts from a probe were, at most (docs/planning.md).
 WITHIN = 1.5
@@ -40,7 +40,7 @@ NAMED, SHARED = 2, 0.8
 ASSUMED = {"cpu": 30e9, "cuda": 2e12}
 
 Measure = Callable[[Jobs, int, int, str], list[Sample]]
-"""`hyena.speed_probe.SpeedProbe.rates`, or what stands in for it: jobs, processes, threads of each, type of device."""
+"""`hyena.cost.speed_probe.SpeedProbe.rates`, or its stand-in: jobs, processes, threads of each, type of device."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class TimeForecast:
         return _Speed(
             lambda work: flops(work, device).total / rate,
             f"from an assumed {two_digits(rate / 1e9)} GFLOP/s, for a probe of this machine found no rate in its "
-            f"{BUDGET_S:g} seconds: expect it to be off by a factor of up to {gpus.UNCERTAINTY:g}",
+            f"{BUDGET_S:g} seconds: expect it to be off by a factor of up to {named_gpus.UNCERTAINTY:g}",
         )
 
     def _source(self, samples: Sequence[Sample]) -> str:
@@ -167,15 +167,15 @@ def _cell(run: RunSpec) -> tuple[str, str]:
     return run.setting_id, run.init
 
 
-def _of_gpu(gpu: gpus.GPU, captured: bool) -> _Speed:
+def _of_gpu(gpu: named_gpus.GPU, captured: bool) -> _Speed:
     """By what was measured on such a GPU, else by its published figures."""
-    rates = gpus.measured(gpu)
+    rates = named_gpus.measured(gpu)
     if rates is not None:
         return _Speed(rates.seconds, "from training steps measured on such a GPU (benchmarks/results)")
     return _Speed(
         lambda work: gpu.seconds(work, captured),
         f"derived from the published peak rates of {gpu.name}, not measured: expect it to be off by a factor of up to "
-        f"{gpus.UNCERTAINTY:g}",
+        f"{named_gpus.UNCERTAINTY:g}",
     )
 
 

@@ -15,7 +15,7 @@ from ray import tune
 from tensorboardX import SummaryWriter
 
 from hyena.errors import InputError
-from hyena.waiting import waiting_for
+from hyena.system.waiting import waiting_for
 from sweep.store import Store
 from sweep.study import Study
 

@@ -25,9 +25,9 @@ from typing import Any
 import torch
 from ray import tune
 
-from hyena.classifiers import classifier_files
 from hyena.device import is_out_of_memory
-from hyena.training import PreparedData
+from hyena.training.loop import PreparedData
+from hyena.weights.classifiers import classifier_files
 from sweep.group import Group, reason_of
 from sweep.resources import Share
 from sweep.rows import Circumstances, done_row, epoch_rows, failed_row, prediction_columns

@@ -18,16 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from hyena.config import HyenaConfig
-from hyena.datasets import DatasetSource, default_data_dir, is_present, load_dataset
+from hyena.data.datasets import DatasetSource, default_data_dir, is_present, load_dataset
+from hyena.data.sequences import Dataset, too_rare
+from hyena.data.synthetic import TASKS, SyntheticConfig, synthetic_dataset, synthetic_genome
+from hyena.data.tokenizer import encode
 from hyena.errors import InputError
-from hyena.model import trainable_parameters, without_memory
-from hyena.pretraining import Corpus, read_corpus
-from hyena.recipe import SplitRule, TrainingConfig
-from hyena.regroup import regroup
-from hyena.sequences import Dataset, too_rare
-from hyena.synthetic import TASKS, SyntheticConfig, synthetic_dataset, synthetic_genome
-from hyena.tokenizer import encode
+from hyena.leakage.regroup import regroup
+from hyena.model.config import HyenaConfig
+from hyena.model.hyenadna import trainable_parameters, without_memory
+from hyena.training.pretraining import Corpus, read_corpus
+from hyena.training.recipe import SplitRule, TrainingConfig
 from sweep.schema import FROM_WEIGHTS
 from sweep.study import Study
 

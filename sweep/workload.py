@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hyena.batches import WIDTH_MULTIPLE
-from hyena.config import HyenaConfig
-from hyena.flops import BatchWork, Kind
-from hyena.pretraining import PretrainingConfig
-from hyena.recipe import Precision
+from hyena.cost.flops import BatchWork, Kind
+from hyena.data.batches import WIDTH_MULTIPLE
+from hyena.model.config import HyenaConfig
+from hyena.training.pretraining import PretrainingConfig
+from hyena.training.recipe import Precision
 from sweep.trials import RunSpec
 
 #: Batches, and how many of each.
@@ -32,7 +32,7 @@ class Splits:
 
 
 def splits_of(run: RunSpec) -> Splits:
-    """After the validation split is cut and the training split reduced, class by class, as `hyena.sequences` does.
+    """After the validation split is cut and the training split reduced, class by class, as `hyena.data.sequences` does.
 
     A split cut anew (`split = "regroup"`) has about the same sizes.
     """

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
-from tests.hub import Hub, serving
+from tests.support.hub import Hub, serving
+from tests.support.places import ROOT
 
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's workers are as nice as can be, and starve beside a test
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # many small tensors: more threads only get in each other's way
@@ -19,8 +20,6 @@ import torch
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is first imported, which torch's FLOP counter does, too
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ import torch
 
 from benchmarks.gpu.session import Setting, Status, measurements_of, run_part
 from benchmarks.gpu.tables import tables
-from sweep.memory import slug
-from sweep.provenance import device_name
+from sweep.environment import device_name
+from sweep.gpu_probe import slug
 
 PARTS = {
     "A": ("benchmarks.gpu.correctness", "are the numbers those of the CPU and of the published code?"),

@@ -23,20 +23,20 @@ from benchmarks.epoch import ours, sequences, training
 from benchmarks.gpu.session import Measurement, NotHereError, Setting, WrongError
 from benchmarks.gpu.speed import BATCH, STUDIED, chain_inputs, require_kernels, worst_difference
 from benchmarks.long_convolution import there_and_back
-from hyena import gated_convolution as gates
-from hyena.config import PUBLISHED
-from hyena.recipe import Precision
-from hyena.sequences import dataset_from_sequences
+from hyena.convolution import gated as gates
+from hyena.data.sequences import dataset_from_sequences
+from hyena.model.config import PUBLISHED
+from hyena.training.recipe import Precision
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Files with tests marked `gpu`, and what of each the rehearsal runs on a CPU (of the last, nothing: CI does).
 TESTS = {
-    "tests/unit/test_toeplitz_triton.py": "half_precision",
-    "tests/unit/test_gpu.py": "logits_and_gradients",
+    "tests/unit/convolution/test_triton_kernels.py": "half_precision",
+    "tests/unit/hyena/test_gpu.py": "logits_and_gradients",
     "tests/golden/test_golden.py": "bfloat16",
-    "tests/unit/test_memory.py": "another_kind",
-    "tests/unit/test_batches.py": "other_strand_is",
-    "tests/unit/test_losses_hold.py": "",
+    "tests/unit/sweep/test_gpu_probe.py": "another_kind",
+    "tests/unit/data/test_batches.py": "other_strand_is",
+    "tests/unit/training/test_losses_hold.py": "",
 }
 
 
@@ -96,7 +96,7 @@ def kernel_errors(setting: Setting) -> dict[str, Any]:
     """Result and gradients of the kernels and of FFTs in float32, each against FFTs in float64, by shape."""
     device = setting.where
     require_kernels(device)
-    from hyena.toeplitz_triton import GatedConvolution
+    from hyena.convolution.triton_kernels import GatedConvolution
 
     names = ("result", "projections", "taps", "offset", "filter", "skip")
     rows = []

@@ -30,7 +30,7 @@ from typing import Any
 import torch
 
 from benchmarks.machine import as_json, let_go, machine
-from sweep.provenance import commit
+from sweep.environment import commit
 
 #: Seconds in which a worker must have loaded PyTorch and found its device, and left which no measurement is begun.
 START_S, LEAST_S = 120.0, 5.0

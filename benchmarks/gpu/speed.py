@@ -20,10 +20,10 @@ from benchmarks.long_convolution import there_and_back
 from benchmarks.machine import bandwidth, if_it_fits, matrix_rate, peak_bytes, queued_s, replayed_s
 from benchmarks.published_way import fft_convolution
 from benchmarks.training_step import model_flop, steps
-from hyena import gated_convolution as gates
-from hyena.config import PUBLISHED, HyenaConfig
-from hyena.longconv import FFT, causal_convolution
-from hyena.recipe import Precision
+from hyena.convolution import gated as gates
+from hyena.convolution.long import FFT, causal_convolution
+from hyena.model.config import PUBLISHED, HyenaConfig
+from hyena.training.recipe import Precision
 
 #: The sizes that the original study compared, and the lengths and the batch that most of GenomicBenchmarks has.
 STUDIED = ("tiny-1k-seqlen", "large-1m-seqlen")
@@ -196,7 +196,7 @@ def our_chains(length: int, device: torch.device) -> dict[str, Callable[..., Ten
     """Our ways of the gate chain that can be tried with inputs of that length."""
     ways: dict[str, Callable[..., Tensor]] = {"fft": gates._GatedConvolution.apply}
     if length <= LONGEST_TRIED and kernels_are_here(device):
-        from hyena.toeplitz_triton import GatedConvolution
+        from hyena.convolution.triton_kernels import GatedConvolution
 
         ways["triton"] = GatedConvolution.apply
     return ways
@@ -208,7 +208,7 @@ def kernels_are_here(device: torch.device) -> bool:
     if device.type == "cuda":
         return gates.kernels_work(device)
     try:
-        from hyena.toeplitz_triton import GatedConvolution
+        from hyena.convolution.triton_kernels import GatedConvolution
 
         GatedConvolution.apply(*chain_inputs(1, 1, 3, device))
     except Exception:  # no Triton, one that does not interpret, or one whose interpreter this NumPy is too new for
@@ -289,7 +289,7 @@ def tiles(length: int, setting: Setting) -> dict[str, Any]:
     """The kernels with other tiles and warps: seconds of each, its error beside FFTs, and each kernel's own time."""
     device = setting.where
     require_kernels(device)
-    from hyena.toeplitz_triton import TRIED, GatedConvolution
+    from hyena.convolution.triton_kernels import TRIED, GatedConvolution
 
     channels, batch = setting.choose(128, 2), setting.choose(max(1, min(BATCH, TOKENS // length)), 3)
     inputs = _learnt(chain_inputs(channels, batch, length, device), rounded=True)

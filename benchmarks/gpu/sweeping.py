@@ -26,10 +26,10 @@ from benchmarks.gpu.session import Measurement, Setting, WrongError
 from benchmarks.gpu.speed import BATCH, STUDIED
 from benchmarks.gpu.training import published_epoch
 from benchmarks.machine import clock
-from hyena.cores import granted_cores
-from sweep import memory
+from hyena.system.cores import granted_cores
+from sweep import gpu_probe
 from sweep.store import Store
-from tests.e2e.sweeps import WORKER, processes, wait_for
+from tests.support.sweeps import WORKER, processes, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Sequences of human_enhancers_cohn, its share held out for validation, its length, and the original study's epochs.
@@ -189,7 +189,7 @@ def runs(size: str, ways: Ways, setting: Setting) -> dict[str, Any]:
         started = start(Path(name), setting, ways.resources(setting.device), size, seeds, epochs)
         rows = started.ended()
         wall_s = time.time() - begun
-        probes = memory.remembered(Store(str(started.results)))
+        probes = gpu_probe.remembered(Store(str(started.results)))
     first, last = min(row["started_at"] for row in rows), max(row["finished_at"] for row in rows)
     steady_s = (last - first).total_seconds()
     hourly = len(rows) * epochs / EPOCHS / steady_s * 3600

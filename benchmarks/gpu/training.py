@@ -20,9 +20,9 @@ from benchmarks.gpu.speed import BATCH, STUDIED
 from benchmarks.long_inputs import in_a_process
 from benchmarks.machine import clock, if_it_fits, peak_bytes, queued_s
 from benchmarks.stacked_seeds import steps_of
-from hyena.config import PUBLISHED
-from hyena.recipe import TrainingConfig
-from hyena.sequences import dataset_from_sequences
+from hyena.data.sequences import dataset_from_sequences
+from hyena.model.config import PUBLISHED
+from hyena.training.recipe import TrainingConfig
 
 SEEDS = (1, 2, 4, 8, 16, 32)
 #: How many times as large a batch of the memory model's shapes is on a GPU, so that work space is not most of it.
@@ -149,7 +149,7 @@ def stacks(size: str, length: int, setting: Setting) -> dict[str, Any]:
 
 
 def memory(setting: Setting) -> dict[str, Any]:
-    """The coefficients of `hyena/memory.py` for bfloat16 here, and their errors on shapes that the fit has not seen."""
+    """`hyena.cost.memory_forecast.Coefficients` for bfloat16 here, and their errors on shapes not fitted."""
     shapes = [shape._replace(batch=shape.batch * BATCHES) for shape in memory_model.SHAPES]
     if setting.tiny:
         few = [shape for shape in memory_model.SHAPES if shape.d_model <= 96 and shape.n_layer <= 2]

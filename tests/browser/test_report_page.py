@@ -11,11 +11,11 @@ import polars as pl
 import pytest
 
 from analysis import report
-from analysis.estimates import estimate
-from analysis.pairs import compare
+from analysis.page.wording import signed
 from analysis.results import load
-from analysis.words import signed
-from tests.synthetic_results import Truth, write_results
+from analysis.statistics.estimates import estimate
+from analysis.statistics.pairs import compare
+from tests.support.synthetic_results import Truth, write_results
 
 pytestmark = pytest.mark.browser
 

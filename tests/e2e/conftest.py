@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from sweeps import STUDY
+
+from tests.support.sweeps import STUDY
 
 
 @pytest.fixture

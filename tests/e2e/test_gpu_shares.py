@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 import ray
-from pretend_gpu import CONTEXT_BYTES, NAME, NEEDED_FRACTION, PEAK_BYTES, TOTAL_BYTES, install
-from sweeps import rows
 
-from sweep.memory import HEADROOM, slug
+from sweep.gpu_probe import HEADROOM, slug
 from sweep.ray_session import RaySession
 from sweep.run import main
-
-HERE = Path(__file__).parent
+from tests.support.places import ROOT
+from tests.support.pretend_gpu import CONTEXT_BYTES, NAME, NEEDED_FRACTION, PEAK_BYTES, TOTAL_BYTES, install
+from tests.support.sweeps import rows
 
 
 @pytest.fixture
@@ -27,7 +26,7 @@ def pretended_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(RaySession, "_start", start)
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
 
 
 @pytest.mark.slow

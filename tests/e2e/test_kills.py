@@ -17,10 +17,11 @@ import pytest
 import torch
 from ray._private.node import Node
 from ray.cluster_utils import Cluster
-from sweeps import ROOT, WORKER, call, command, measures, processes, rows, wait_for, wait_for_rows
 
-from hyena.training import position
+from hyena.training.loop import position
 from sweep.tuning import WORKER_DEATHS
+from tests.support.places import ROOT
+from tests.support.sweeps import WORKER, call, command, measures, processes, rows, wait_for, wait_for_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

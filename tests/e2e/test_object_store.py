@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 from pyarrow import fs
-from sweeps import ROOT, STUDY
 
 from sweep.layout import opened
 from sweep.store import Store
+from tests.support.places import ROOT
+from tests.support.sweeps import STUDY
 
 SECRET = "a-very-secret-key"  # as in the environment, see the fixture s3_server
 

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from sweeps import ROOT, STUDY, call, rows
 
-from hyena.checkpoint import save_weights
-from hyena.classifiers import load_classifier
-from hyena.config import PUBLISHED
-from hyena.model import Classifier, initialise
-from hyena.optimisation import predict
-from hyena.training import PreparedData
+from hyena.model.config import PUBLISHED
+from hyena.model.hyenadna import Classifier, initialise
+from hyena.training.loop import PreparedData
+from hyena.training.optimisation import predict
+from hyena.weights.checkpoint import save_weights
+from hyena.weights.classifiers import load_classifier
 from sweep.study import load_study
 from sweep.trials import data_spec, facts_of, load_data, plan
-from tests.hub import COMMITS, Hub, hub_environment
+from tests.support.hub import COMMITS, Hub, hub_environment
+from tests.support.places import ROOT
+from tests.support.sweeps import STUDY, call, rows
 
 TINY = "hyenadna-tiny-1k-seqlen"
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from ray.cluster_utils import Cluster
-from sweeps import ROOT, WORKER, call, command, measures, processes, rows, wait_for_rows
 
 from sweep import status
 from sweep.run import main
 from sweep.store import Store
+from tests.support.places import ROOT
+from tests.support.sweeps import WORKER, call, command, measures, processes, rows, wait_for_rows
 
 REAL = """
 name = "real"

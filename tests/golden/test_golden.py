@@ -12,15 +12,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hyena import operator
-from hyena.batches import Batch
-from hyena.config import HyenaConfig
-from hyena.gated_convolution import LONGEST_ON_MATRIX_UNITS, kernels_work
-from hyena.model import Block, Classifier, trainable_parameters
-from hyena.optimisation import mixed_precision, optimisation_step, optimizer_for
-from hyena.recipe import TrainingConfig, learning_rate
-from tests.devices import DEVICES, GPU
-from tests.rounded_kernels import rounded_gated_convolution
+from hyena.convolution.gated import LONGEST_ON_MATRIX_UNITS, kernels_work
+from hyena.data.batches import Batch
+from hyena.model import operator
+from hyena.model.config import HyenaConfig
+from hyena.model.hyenadna import Block, Classifier, trainable_parameters
+from hyena.training.optimisation import mixed_precision, optimisation_step, optimizer_for
+from hyena.training.recipe import TrainingConfig, learning_rate
+from tests.support.devices import DEVICES, GPU
+from tests.support.rounded_kernels import rounded_gated_convolution
 
 HERE = Path(__file__).parent
 FORWARD = json.loads((HERE / "hyenadna_forward.json").read_text())

@@ -3,8 +3,8 @@
 import pytest
 
 from analysis import published
-from analysis.estimates import estimate
-from analysis.pairs import compare
+from analysis.statistics.estimates import estimate
+from analysis.statistics.pairs import compare
 
 # data set, size, Δ final [95 %], Δ best epoch [95 %]
 TABLE = """

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.contrasts import Estimate
-from analysis.estimates import estimate
-from analysis.page import _columns, json_script, text
-from analysis.pairs import Comparison
-from analysis.words import verdict
+from analysis.page.html import _columns, json_script, text
+from analysis.page.wording import verdict
+from analysis.statistics.contrasts import Estimate
+from analysis.statistics.estimates import estimate
+from analysis.statistics.pairs import Comparison
 
 VALUE = st.floats(-5, 5).map(lambda value: round(value, 3))
 SIZES = (("s", 1_000), ("m", 30_000), ("l", 1_000_000))

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyena.leakage import audit
-from hyena.sequences import Dataset, dataset_from_sequences
+from hyena.data.sequences import Dataset, dataset_from_sequences
+from hyena.leakage.audit import audit
 
 COMPLEMENT = bytes.maketrans(b"ACGT", b"TGCA")
 GENOME = np.frombuffer(b"ACGT", np.uint8)[np.random.default_rng(3).integers(0, 4, 400)].tobytes()

@@ -4,9 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyena.config import HyenaConfig
-from hyena.longconv import causal_convolution, direct_convolution, fft_size
-from hyena.model import Classifier, initialise
+from hyena.convolution.long import causal_convolution, direct_convolution, fft_size
+from hyena.model.config import HyenaConfig
+from hyena.model.hyenadna import Classifier, initialise
 
 TINY = HyenaConfig(d_model=8, n_layer=2, l_max=64)
 lengths = st.integers(1, 40)

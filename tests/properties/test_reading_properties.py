@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyena.corpus import read_corpus
-from hyena.datasets import Dataset, DatasetSource, load_dataset
+from hyena.data.corpus import read_corpus
+from hyena.data.datasets import Dataset, DatasetSource, load_dataset
+from hyena.data.fasta import fasta_records
+from hyena.data.splits import COMPRESSIONS, SPLIT_OF_WORD
+from hyena.data.tokenizer import decode, encode
 from hyena.errors import InputError
-from hyena.fasta import fasta_records
-from hyena.splits import COMPRESSIONS, SPLIT_OF_WORD
-from hyena.tokenizer import decode, encode
 
 Rows = list[tuple[str, str]]  # sequence and label
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.build import build
+from analysis.page.build import build
 from analysis.results import ResultsError, load
-from tests.synthetic_results import Truth, write_results
+from tests.support.synthetic_results import Truth, write_results
 
 SHARES = st.sampled_from([0, 0.2, 0.6, 0.95])
 TRUTHS = st.builds(
@@ -32,7 +32,7 @@ TRUTHS = st.builds(
 def quick_pages():
     """Without the drawing library, and without the collections of garbage of `multipletests`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("analysis.page.bundle", lambda: "")
+        patch.setattr("analysis.page.html.bundle", lambda: "")
         patch.setattr("gc.collect", lambda *_: 0)
         yield
 

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyena.batches import padded, reverse_complement
-from hyena.sequences import dataset_from_sequences, pack, training_subset, with_validation
-from hyena.tokenizer import decode, encode
+from hyena.data.batches import padded, reverse_complement
+from hyena.data.sequences import dataset_from_sequences, pack, training_subset, with_validation
+from hyena.data.tokenizer import decode, encode
 
 nucleotides = st.text(alphabet="ACGTN", min_size=1, max_size=40).map(str.encode)
 sequence_lists = st.lists(nucleotides, min_size=1, max_size=20)

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from hyena.config import HyenaConfig
-from hyena.datasets import DatasetSource
+from hyena.data.datasets import DatasetSource
+from hyena.data.synthetic import SyntheticConfig
 from hyena.errors import InputError
-from hyena.pretraining import PretrainingConfig
-from hyena.recipe import TrainingConfig
-from hyena.synthetic import SyntheticConfig
+from hyena.model.config import HyenaConfig
+from hyena.training.pretraining import PretrainingConfig
+from hyena.training.recipe import TrainingConfig
 from sweep.study import TOP_LEVEL, Analysis, Grid, Resources, Study, Weights, load_study
 
 BOUNDED = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,0 +1,350 @@
+"""A genome as pretraining reads it: FASTA files become one file of tokens, which is mapped and never held in memory.
+
+The tokens of all records stand end to end, a byte each, in the user's cache folder; beside them lie the index of the
+records and of their stretches without gaps. Both are made once, in one pass over the files that holds a few megabytes,
+so a genome of 3 Gb costs 3 GB of disk and what its windows touch of memory. Next: `training/pretraining.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyena.data.fasta import CHUNK_BYTES, fasta_pieces
+from hyena.data.sequences import AMBIGUOUS_FRACTION, ambiguity
+from hyena.data.token_cache import default_cache_dir
+from hyena.data.tokenizer import TOKENIZER_VERSION, UNK, A, LetterError, T, encode
+from hyena.errors import InputError, nearest
+from hyena.system.waiting import locked
+
+Tokens = NDArray[np.uint8]
+Intervals = NDArray[np.int64]
+"""[N, 2]: first and past-the-end position of each, sorted and apart."""
+
+#: So many letters in a row that are no A, C, G or T are a gap between stretches; windows lie within a stretch.
+GAP_BP = 50
+FORMAT_VERSION = 2  # raise it when the files below change meaning
+_log = logging.getLogger(__name__)
+
+
+class Corpus:
+    """Tokens of all records end to end, and where each record, and each stretch without gaps, begins and ends.
+
+    Attributes:
+        tokens: uint8 [total]; may be a memory map.
+        offsets: int64 [records + 1].
+        names: of the records: the first word of each header.
+        stretches: what lies between gaps, within records.
+        digest: SHA-256 of tokens and offsets.
+    """
+
+    tokens: Tokens
+    offsets: NDArray[np.int64]
+    names: tuple[str, ...]
+    stretches: Intervals
+    digest: str
+
+    def __init__(self, records: Iterable[Tokens], names: Iterable[str] = ()) -> None:
+        """In memory, from the tokens of each record, as `encode` gives them. Empty records are left out."""
+        given = list(records)
+        labels = [*names] or [str(number) for number in range(1, len(given) + 1)]
+        held = [(name, record) for name, record in zip(labels, given, strict=True) if len(record)]
+        if not held:
+            raise InputError("the corpus holds no sequence")
+        self.names = tuple(name for name, _ in held)
+        self.tokens = np.concatenate([record for _, record in held])
+        self.offsets = np.cumsum([0, *(len(record) for _, record in held)])
+        self.stretches = stretches_of(self.tokens, self.offsets)
+        self.digest = hashlib.sha256(self.tokens.tobytes() + self.offsets.tobytes()).hexdigest()
+
+    def regions(self, validation_fraction: float, hold_out: Iterable[str] = ()) -> tuple[Intervals, Intervals]:
+        """Stretches to train on, and stretches held out.
+
+        Args:
+            validation_fraction: share of every record, at its end, that is held out where `hold_out` names nothing.
+            hold_out: records, or parts of them as RECORD:FIRST-LAST (counted from 1, both included), held out instead.
+
+        Raises InputError for a record or a part that does not exist.
+        """
+        named = [place for text in hold_out for place in self._places(text)]
+        if named:
+            held = _union(np.array(named, dtype=np.int64))
+            self._refuse_copies(held)
+        else:
+            start, end = self.offsets[:-1], self.offsets[1:]
+            held = np.stack([end - np.round((end - start) * validation_fraction).astype(np.int64), end], axis=1)
+        bounds = np.concatenate([[0], held.ravel(), [len(self.tokens)]])
+        return intersection(self.stretches, bounds.reshape(-1, 2)), intersection(self.stretches, held)
+
+    def _places(self, text: str) -> list[tuple[int, int]]:
+        """First and past-the-end positions of what `hold_out` calls `text`; a name may have a colon of its own."""
+        part = re.fullmatch(r"(.+):(\d{1,18})-(\d{1,18})", text)
+        name = text if part is None or text in self.names else part[1]
+        records = [number for number, of_record in enumerate(self.names) if of_record == name]
+        if not records:
+            raise InputError(f"hold_out: no record '{name}' in the corpus; {nearest(name, self.names[:20])}")
+        places = [(int(self.offsets[number]), int(self.offsets[number + 1])) for number in records]
+        if part is None or name == text:
+            return places
+        if len(places) > 1:
+            raise InputError(
+                f"hold_out: '{text}' is a part of which record? {len(places)} are called '{name}': "
+                "hold out all of them by that name, or rename them"
+            )
+        (start, end), first, last = places[0], int(part[2]), int(part[3])
+        if not 1 <= first <= last <= end - start:
+            raise InputError(f"hold_out: '{text}' does not lie in the {end - start} bases of that record")
+        return [(start + first - 1, start + last)]
+
+    def _refuse_copies(self, held: Intervals) -> None:
+        """Raise InputError where a record that is held out whole stands in the training part under another name."""
+        lengths = np.diff(self.offsets)
+        around = np.maximum(np.searchsorted(held[:, 0], self.offsets[:-1], side="right") - 1, 0)
+        is_held = (held[around, 0] <= self.offsets[:-1]) & (self.offsets[1:] <= held[around, 1])
+        shared = np.intersect1d(lengths[is_held], lengths[~is_held])
+        alike = np.flatnonzero(np.isin(lengths, shared))
+        name_of = {self.digest_of(i, i + 1): self.names[i] for i in alike.tolist() if is_held[i]}
+        for i in alike.tolist():
+            if not is_held[i] and (name := name_of.get(self.digest_of(i, i + 1))):
+                raise InputError(
+                    f"hold_out: record '{self.names[i]}' has the same letters as '{name}', which is held out: "
+                    "hold out both, or leave one out of the corpus"
+                )
+
+    def digest_of(self, first: int, last: int) -> bytes:
+        """SHA-256 of the tokens of records first … last − 1, end to end."""
+        return hashlib.sha256(np.ascontiguousarray(self.tokens[self.offsets[first] : self.offsets[last]]).data).digest()
+
+
+class StoredCorpus(Corpus):
+    """A corpus whose tokens are mapped from a folder that `store` wrote."""
+
+    def __init__(self, folder: Path) -> None:
+        about = json.loads((folder / "corpus.json").read_text())
+        self.names, self.digest = tuple(about["names"]), about["digest"]
+        self.offsets, self.stretches = (np.load(folder / f"{name}.npy") for name in ("offsets", "stretches"))
+        self.tokens = np.memmap(folder / "tokens.bin", np.uint8, "r")
+        if len(self.tokens) != self.offsets[-1]:
+            raise OSError(f"{folder}: {len(self.tokens)} tokens where {self.offsets[-1]} are expected")
+
+
+def read_corpus(
+    paths: Iterable[Path], cache_dir: Path | None = None, ambiguous_fraction: float = AMBIGUOUS_FRACTION
+) -> Corpus:
+    """All records of FASTA files, plain or compressed, in order; stored in the cache once, and mapped from there.
+
+    Safe with many processes at once. A cache that cannot be written to costs memory and nothing else.
+
+    Args:
+        ambiguous_fraction: most of a record, 0 … 1, that may be other letters than A, C, G, T and N.
+
+    Raises InputError that names the file, and the record or line, where one is no FASTA of DNA, holds no sequence, or
+    is there twice.
+    """
+    files = list(paths)
+    for one, other in combinations(files, 2):
+        if one.resolve() == other.resolve():
+            raise InputError(f"{other}: the corpus names this file twice, also as {one}; name it once")
+    folder = cache_dir if cache_dir is not None else default_cache_dir().parent / "corpora"
+    try:
+        entry = folder / _fingerprint(files, ambiguous_fraction)
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(f"{entry}.lock", "storing the same corpus"):
+            return _stored(files, entry, ambiguous_fraction)
+    except (OSError, NotImplementedError) as error:
+        _log.warning("the corpus is held in memory: %s cannot be used (%s)", folder, error)
+    records: list[tuple[str, list[Tokens]]] = []
+    ends: list[int] = []
+    for file in files:
+        for piece in token_pieces(file, ambiguous_fraction):
+            if piece.begins:
+                records.append((piece.name, []))
+            records[-1][1].append(piece.tokens)
+        ends.append(len(records))
+    corpus = Corpus([np.concatenate(pieces) for _, pieces in records], [name for name, _ in records])
+    _refuse_same_content(corpus, files, ends)
+    return corpus
+
+
+def _stored(files: list[Path], entry: Path, ambiguous_fraction: float) -> Corpus:
+    try:
+        return StoredCorpus(entry)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError) as error:
+        _log.warning("%s: a damaged corpus is stored anew (%s)", entry, error)
+    store(files, entry, ambiguous_fraction)
+    return StoredCorpus(entry)
+
+
+def store(files: Sequence[Path], folder: Path, ambiguous_fraction: float = AMBIGUOUS_FRACTION) -> None:
+    """Write tokens and index of FASTA files into `folder`, whole or not at all."""
+    temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.writing-", dir=folder.parent))
+    try:
+        names: list[str] = []
+        ends: list[int] = []
+        lengths, digest = [0], hashlib.sha256()
+        with (temporary / "tokens.bin").open("wb") as stream:
+            for file in files:
+                for piece in token_pieces(file, ambiguous_fraction):
+                    if piece.begins:
+                        names.append(piece.name)
+                        lengths.append(0)
+                    lengths[-1] += len(piece.tokens)
+                    digest.update(piece.tokens.data)
+                    stream.write(piece.tokens.data)
+                ends.append(len(names))
+        if not names:
+            raise InputError("the corpus holds no sequence")
+        offsets = np.cumsum(lengths, dtype=np.int64)
+        digest.update(offsets.tobytes())
+        stretches = stretches_of(np.memmap(temporary / "tokens.bin", np.uint8, "r"), offsets)
+        np.save(temporary / "offsets.npy", offsets)
+        np.save(temporary / "stretches.npy", stretches)
+        about = {"names": names, "digest": digest.hexdigest()}
+        (temporary / "corpus.json").write_text(json.dumps(about))
+        _refuse_same_content(StoredCorpus(temporary), files, ends)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fingerprint(files: list[Path], ambiguous_fraction: float) -> str:
+    """A name that changes whenever the tokens of these files may."""
+    try:
+        facts = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None
+    told = [FORMAT_VERSION, TOKENIZER_VERSION, GAP_BP, ambiguous_fraction, facts]
+    return hashlib.sha256(repr(told).encode("utf-8", "backslashreplace")).hexdigest()[:32]
+
+
+class TokenPiece(NamedTuple):
+    """A few megabytes of a record: its name, whether it begins here, and the tokens."""
+
+    name: str
+    begins: bool
+    tokens: Tokens
+
+
+def token_pieces(path: Path, ambiguous_fraction: float = AMBIGUOUS_FRACTION) -> Iterator[TokenPiece]:
+    """The records of a FASTA file in pieces; records without a letter are left out.
+
+    Raises InputError that names the file, and the record or line: what is no FASTA of DNA, and a file without letters.
+    """
+    record = _Record("", 0)
+    begun = False
+    try:
+        for piece in fasta_pieces(path, CHUNK_BYTES):
+            if piece.begins:
+                record.refuse_ambiguous(path, ambiguous_fraction)
+                words = piece.header.decode("utf-8", "replace").split()
+                record = _Record(words[0] if words else "", piece.line)
+            if piece.letters:
+                begins = record.letters == 0
+                yield TokenPiece(record.name, begins, record.encoded(piece.letters, path))
+                begun = True
+        record.refuse_ambiguous(path, ambiguous_fraction)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not begun:
+        what = "the file is empty; a FASTA file was expected" if not record.line else "the file holds no sequence"
+        raise InputError(f"{path}: {what}")
+
+
+@dataclass
+class _Record:
+    """What was read of a record so far; `line` is 0 before the first one."""
+
+    name: str
+    line: int
+    letters: int = 0
+    unknown: int = 0
+    uracils: int = 0
+
+    def encoded(self, letters: bytes, path: Path) -> Tokens:
+        """Tokens of the next letters, counted."""
+        try:
+            tokens = encode(letters)
+        except LetterError as error:
+            place = f"line {self.line}, record '{self.name}', position {self.letters + error.position + 1}"
+            raise InputError(f"{path}, {place}: {error.fault}") from None
+        self.letters += len(letters)
+        if unknown := int(np.count_nonzero(tokens == UNK)):
+            self.unknown += unknown
+            self.uracils += letters.count(b"U") + letters.count(b"u")
+        return tokens
+
+    def refuse_ambiguous(self, path: Path, most: float) -> None:
+        if self.unknown > most * self.letters:
+            fault = ambiguity(self.unknown, self.uracils, self.letters)
+            raise InputError(f"{path}, line {self.line}, record '{self.name}': {fault}")
+
+
+def _refuse_same_content(corpus: Corpus, files: Sequence[Path], ends: Sequence[int]) -> None:
+    """Raise InputError where two files hold the same letters in the same records, whatever their names.
+
+    Args:
+        ends: how many records there are up to the end of each file.
+    """
+    lengths = np.diff(corpus.offsets)
+    bounds = list(pairwise([0, *ends]))
+    for (first, last), (other_first, other_last) in combinations(bounds, 2):
+        alike = np.array_equal(lengths[first:last], lengths[other_first:other_last])
+        if alike and corpus.digest_of(first, last) == corpus.digest_of(other_first, other_last):
+            one, other = (files[bounds.index(place)] for place in ((first, last), (other_first, other_last)))
+            raise InputError(f"{other}: the same sequences as in {one}; name one of the two files")
+
+
+def stretches_of(tokens: Tokens, offsets: NDArray[np.int64]) -> Intervals:
+    """What of each record lies between gaps of GAP_BP or more letters that are no A, C, G or T."""
+    gaps = np.concatenate([np.zeros((0, 2), np.int64), *_unknown_runs(tokens)])
+    gaps = gaps[gaps[:, 1] - gaps[:, 0] >= GAP_BP]
+    bounds = np.concatenate([[0], gaps.ravel(), [len(tokens)]]).reshape(-1, 2)
+    return intersection(np.stack([offsets[:-1], offsets[1:]], axis=1), bounds)
+
+
+def _unknown_runs(tokens: Tokens) -> Iterator[Intervals]:
+    """Runs of letters that are no A, C, G or T, found chunk by chunk."""
+    open_since: int | None = None
+    for first in range(0, len(tokens), CHUNK_BYTES):
+        chunk = tokens[first : first + CHUNK_BYTES]
+        unknown = (chunk < A) | (chunk > T)
+        edges = (np.flatnonzero(np.diff(unknown, prepend=open_since is not None)) + first).tolist()
+        if open_since is not None:
+            edges.insert(0, open_since)
+        open_since = edges.pop() if len(edges) % 2 else None
+        yield np.array(edges, dtype=np.int64).reshape(-1, 2)
+    if open_since is not None:
+        yield np.array([[open_since, len(tokens)]], dtype=np.int64)
+
+
+def _union(intervals: Intervals) -> Intervals:
+    """Sorted, with what overlaps or touches joined."""
+    ordered = intervals[np.argsort(intervals[:, 0], kind="stable")]
+    reach = np.maximum.accumulate(ordered[:, 1])
+    opens = np.concatenate([[True], ordered[1:, 0] > reach[:-1]])
+    return np.stack([ordered[opens, 0], reach[np.concatenate([opens[1:], [True]])]], axis=1)
+
+
+def intersection(one: Intervals, other: Intervals) -> Intervals:
+    """Every non-empty overlap of an interval of `one` with an interval of `other`, in order."""
+    first = np.searchsorted(other[:, 1], one[:, 0], side="right")
+    counts = np.maximum(np.searchsorted(other[:, 0], one[:, 1], side="left") - first, 0)
+    mine = np.repeat(np.arange(len(one)), counts)
+    theirs = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(first, counts)
+    overlap = np.stack([np.maximum(one[mine, 0], other[theirs, 0]), np.minimum(one[mine, 1], other[theirs, 1])], axis=1)
+    return overlap[overlap[:, 0] < overlap[:, 1]]

@@ -1,0 +1,281 @@
+"""From a data set's name to its tokens: where it lies, what reads it, and the cache between. Next: `batches.py`.
+
+The names that other modules need stand here: the types and cuts from `sequences.py`, the rectangles from
+`batches.py`. Files are read by `folders.py`, official names and counts are in `catalogue.py`.
+"""
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from hyena.data import folders
+from hyena.data.batches import padded, reverse_complement
+from hyena.data.catalogue import OFFICIAL
+from hyena.data.download import download
+from hyena.data.labels import settle_labels
+from hyena.data.sequences import (
+    AMBIGUOUS_FRACTION,
+    Dataset,
+    Split,
+    assemble,
+    dataset_from_sequences,
+    pack,
+    training_subset,
+    with_validation,
+)
+from hyena.data.splits import holds_splits, is_litter, require_train_and_test
+from hyena.data.tables import Columns, read_fasta, read_tables
+from hyena.data.token_cache import cached, default_cache_dir
+from hyena.errors import InputError
+from hyena.ranges import Fraction, require_ranges
+from hyena.system.paths import expanded, home
+
+__all__ = [
+    "OFFICIAL",
+    "Dataset",
+    "DatasetSource",
+    "Split",
+    "dataset_from_sequences",
+    "default_data_dir",
+    "is_present",
+    "load_dataset",
+    "padded",
+    "reverse_complement",
+    "training_subset",
+    "with_validation",
+]
+
+Format = Literal["genomic_benchmarks", "csv", "tsv", "parquet", "fasta"]
+_STAT_LIMIT = 50_000
+
+
+@dataclass(frozen=True)
+class DatasetSource:
+    """Where a data set of the user's own lies: what a study file's `[datasets.NAME]` table holds.
+
+    Attributes:
+        format: "genomic_benchmarks": a folder with `{train,test}/CLASS/ID.txt`, or a zip archive of one;
+            "csv", "tsv", "parquet": a folder with the tables train, test and, as validation split, dev (the layout
+            of GUE), or one table with a column that names the split; "fasta": the same with FASTA files, the label
+            in the header (`>ID label=CLASS`), or a folder per split with a file per class. See `tables.py`.
+        path: the folder, archive or file; None: `NAME` (or `NAME_v0.zip`) in the data folder.
+        sequence_column, label_column, split_column, id_column: names in the header of tables.
+        where: rows to read, as values of columns: {"task": "promoter_all"} (FASTA: of KEY=VALUE words in headers). Held
+            as (column, value) pairs, sorted.
+        na_is_a_class: whether labels that say that they are missing (NA, NaN, None, null …) are classes.
+        ambiguous_fraction: most of a sequence, 0 … 1, that may be other letters than A, C, G, T and N: more are taken
+            for a protein, or for RNA.
+    """
+
+    format: Format
+    path: Path | None = None
+    sequence_column: str = "sequence"
+    label_column: str = "label"
+    split_column: str = "split"
+    id_column: str = "id"
+    where: Mapping[str, str] | tuple[tuple[str, str], ...] = ()
+    na_is_a_class: bool = False
+    ambiguous_fraction: Fraction = AMBIGUOUS_FRACTION
+
+    def __post_init__(self) -> None:
+        require_ranges(self)
+        if self.format not in get_args(Format):
+            raise InputError(f"data set format {self.format!r}: must be one of {', '.join(get_args(Format))}")
+        if self.path is not None:
+            object.__setattr__(self, "path", expanded(self.path))
+        names = [self.sequence_column, self.label_column, self.split_column, self.id_column]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"column {name!r} cannot play two parts (sequence, label, split, id)")
+        pairs = sorted(self.where.items() if isinstance(self.where, Mapping) else self.where)
+        object.__setattr__(self, "where", tuple(pairs))
+        if pairs and self.format == "genomic_benchmarks":
+            raise InputError('where: format = "genomic_benchmarks" has no columns')
+        for name in (self.sequence_column, self.id_column):
+            if name in dict(pairs):
+                raise InputError(f"where: {name!r} is the sequence or id column; it must be another one")
+
+    @property
+    def columns(self) -> Columns:
+        names = (self.sequence_column, self.label_column, self.split_column, self.id_column)
+        assert isinstance(self.where, tuple)
+        return Columns(*names, self.where, self.na_is_a_class)
+
+
+def default_data_dir() -> Path:
+    """Where the genomic_benchmarks package keeps its data sets."""
+    return home() / ".genomic_benchmarks"
+
+
+def load_dataset(
+    name: str, source: DatasetSource | None = None, data_dir: Path | None = None, cache_dir: Path | None = None
+) -> Dataset:
+    """Read a data set, from the token cache where it was read before.
+
+    Args:
+        name: an official name (`OFFICIAL`) without `source`, any name with one.
+        source: None for an official data set, which is looked for in `data_dir` as folder `NAME` or archive
+            `NAME_v0.zip`, and else downloaded to it.
+        data_dir: default: the cache folder of the genomic_benchmarks package. It may be read-only. Official names
+            in a folder named here may hold other data (a part, another split): they are flagged, see
+            `Dataset.official`. In the default folder, where only downloads lie, a difference means a broken one and
+            is an error.
+        cache_dir: where tokens are cached; default: `default_cache_dir()`.
+
+    Raises:
+        InputError: an unknown name, or data that cannot be used; one line says what and where.
+    """
+    path = _locate(name, source, data_dir)
+    if path is None:
+        path = download(name, data_dir or default_data_dir(), lambda folder: _check_official(name, folder))
+    reader = source or DatasetSource("genomic_benchmarks")
+    fingerprint = f"{replace(reader, path=None)}\n{_fingerprint(path)}"
+    dataset = cached(cache_dir or default_cache_dir(), fingerprint, lambda: _read(name, path, reader))
+    if source is None and data_dir is None and (difference := OFFICIAL[name].difference(dataset)):
+        raise InputError(
+            f"{path}: not the whole official data set ({difference}); remove it to have it fetched again, "
+            f"or name it as data of your own in a [datasets.{name}] table"
+        )
+    return _named(dataset, name)
+
+
+def _check_official(name: str, folder: Path) -> None:
+    """Refuse a folder whose classes, counts or lengths are not those published."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    dataset = _read(name, folder, DatasetSource("genomic_benchmarks"))
+    if difference := OFFICIAL[name].difference(dataset):
+        raise InputError(f"{folder}: {difference}")
+
+
+def _named(dataset: Dataset, name: str) -> Dataset:
+    """The data set under its name, flagged official or noted where it differs from the official one of that name."""
+    if name not in OFFICIAL:
+        return replace(dataset, name=name)
+    difference = OFFICIAL[name].difference(dataset)
+    if not difference:
+        return replace(dataset, name=name, official=True)
+    note = f"not the official {name}: {difference}; its results compare with nothing published"
+    return replace(dataset, name=name, notes=(note, *dataset.notes))
+
+
+def is_present(name: str, source: DatasetSource | None = None, data_dir: Path | None = None) -> bool:
+    """Whether `load_dataset` could do without a download."""
+    path = _locate(name, source, data_dir)
+    return path is not None and path.exists()
+
+
+def _locate(name: str, source: DatasetSource | None, data_dir: Path | None) -> Path | None:
+    """Where the data lie; None: nowhere yet, to be downloaded."""
+    if source is None and name not in OFFICIAL:
+        near = difflib.get_close_matches(name, OFFICIAL, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"the official ones are {', '.join(OFFICIAL)}."
+        raise InputError(
+            f"data set {name!r} is unknown; {hint} Data of your own need a [datasets.NAME] table in the study file"
+        )
+    if source is not None and source.path is not None:
+        return _inside(source.path, name)
+    folder = data_dir or default_data_dir()
+    for candidate in (folder / name, folder / f"{name}_v0.zip"):
+        if candidate.exists():
+            return candidate
+    return None if source is None else folder / name
+
+
+def _inside(path: Path, name: str) -> Path:
+    """`path` itself, or `path/NAME` where the splits lie there, and none in `path`."""
+    return path / name if not holds_splits(path) and holds_splits(path / name) else path
+
+
+def _read(name: str, path: Path, source: DatasetSource) -> Dataset:
+    before = _fingerprint(path)
+    try:
+        examples = _read_examples(path, source)
+    except OSError as error:
+        raise _unreadable(error, path) from None
+    require_train_and_test(examples, path, "splits")
+    classes = settle_labels(examples)
+    number = {label: i for i, label in enumerate(classes)}
+    splits = {
+        split: pack(part.sequences, [number[label] for label in part.labels], part.place, source.ambiguous_fraction)
+        for split, part in folders.in_order(examples)
+    }
+    dataset = assemble(name, classes, splits, place=str(path))
+    notes = dict.fromkeys(note for part in examples.values() for note in part.notes)
+    dataset = replace(dataset, notes=(*dataset.notes, *notes))
+    if _fingerprint(path) != before:
+        raise InputError(f"{path}: changed while it was being read; start again when it is complete")
+    return dataset
+
+
+def _unreadable(error: OSError, path: Path) -> InputError:
+    reason = (
+        "no such file or folder" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
+    )
+    return InputError(f"{error.filename or path}: {reason}")
+
+
+def _read_examples(path: Path, source: DatasetSource) -> dict[str, folders.Examples]:
+    if source.format == "genomic_benchmarks":
+        return folders.read_folder(path) if path.is_dir() else folders.read_archive(path)
+    if source.format == "fasta":
+        return read_fasta(path, source.columns)
+    return read_tables(path, source.format, source.columns)
+
+
+def _fingerprint(path: Path) -> str:
+    """Text that changes when the file, or the folder's files, change: paths, sizes, times of change.
+
+    In a folder of more than 50,000 files only the folders' own times are looked at (which change with every file
+    that comes, goes or is replaced, though not with one that is overwritten in place): looking at each of 289,061
+    files takes a second, every time.
+    """
+    try:
+        state = path.stat()
+        if not path.is_dir():
+            return f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
+        files: list[str] = []
+        folders: list[str] = []
+        for entry in _walk(path):
+            info = _state(entry)
+            (folders if _is_folder(entry) else files).append(f"{entry.path} {info.st_size} {info.st_mtime_ns}")
+            if len(files) > _STAT_LIMIT:
+                within = [folder for folder in sorted(path.glob("*/*")) if folder.exists()]
+                folders = [f"{folder} {folder.stat().st_mtime_ns}" for folder in within]
+                files = []
+                break
+    except OSError as error:
+        raise _unreadable(error, path) from None
+    return "\n".join([str(path.resolve()), *sorted(folders), *sorted(files)])
+
+
+def _state(entry: os.DirEntry[str]) -> os.stat_result:
+    """Of what a link leads to; of the link itself where it leads nowhere, which matters only if it is to be read."""
+    try:
+        return entry.stat()
+    except OSError:
+        return entry.stat(follow_symlinks=False)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _walk(folder: Path | str) -> Iterator[os.DirEntry[str]]:
+    """What may be read in a folder and up to two levels below it: the depth of `SPLIT/CLASS/ID.txt`."""
+    pending = [(folder, 0)]
+    while pending:
+        current, depth = pending.pop()
+        with os.scandir(current) as entries:
+            for entry in entries:
+                if is_litter(entry.name):
+                    continue
+                yield entry
+                if depth < 2 and _is_folder(entry):
+                    pending.append((entry.path, depth + 1))

@@ -1,0 +1,302 @@
+"""Labelled sequences in memory: packed tokens, classes and splits. Next: `folders.py`, then `datasets.py`.
+
+A split holds all its sequences end to end in one uint8 array, sequence i at `tokens[offsets[i]:offsets[i + 1]]`, so
+that it can be memory-mapped, shared by all processes of a machine, and indexed without a Python loop.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyena.data.tokenizer import UNK, LetterError, encode
+from hyena.errors import InputError
+
+Integers = NDArray[np.int64]
+SPLIT_NAMES = ("train", "validation", "test")
+#: Most of a sequence that may be ambiguous letters other than N; more are a protein, or RNA.
+AMBIGUOUS_FRACTION = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Sequences and their class numbers.
+
+    tokens: uint8 [total], offsets: int64 [N + 1] from 0 to total, labels: int64 [N]. May be read-only memory maps.
+    """
+
+    tokens: NDArray[np.uint8]
+    offsets: Integers
+    labels: Integers
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def lengths(self) -> Integers:
+        """int64 [N]: letters of each sequence, in base pairs."""
+        return np.diff(self.offsets)
+
+    def take(self, indices: Integers) -> "Split":
+        """The sequences at `indices` (int64 [M], any order, repeats allowed), copied, in that order."""
+        indices = np.asarray(indices, np.int64)
+        lengths = self.lengths[indices]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        if len(indices) and np.all(np.diff(indices) > 0):  # a subset in order: a mask is several times faster
+            keep = np.zeros(len(self), bool)
+            keep[indices] = True
+            tokens = np.asarray(self.tokens)[np.repeat(keep, self.lengths)]
+        else:
+            tokens = np.empty(offsets[-1], np.uint8)
+            for first in range(0, len(indices), 16_384):  # bounds the memory of the int64 index
+                rows = slice(first, first + 16_384)
+                start, end = offsets[first], offsets[min(first + 16_384, len(indices))]
+                shift = self.offsets[indices[rows]] - offsets[:-1][rows]
+                tokens[start:end] = self.tokens[np.repeat(shift, lengths[rows]) + np.arange(start, end)]
+        return Split(tokens, offsets, np.asarray(self.labels)[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A classification task: what to learn from, what to choose by, what to score on.
+
+    Attributes:
+        classes: names; a label is an index into them.
+        validation: None when the data set brings none and none was cut (`with_validation`).
+        digest: SHA-256 of classes, tokens, offsets and labels of all splits as loaded, independent of where and in
+            which container they lay. `with_validation` and `training_subset` keep it: it says which data, and their
+            arguments say which part of it.
+        official: the sequence counts are those published for a data set of this name.
+        notes: what a reader of results should know, one sentence each.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    validation: Split | None
+    test: Split
+    digest: str
+    official: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits that exist, by name, in the order train, validation, test."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in named.items() if split is not None}
+
+    @property
+    def longest(self) -> int:
+        """Letters of the longest sequence of any split, in base pairs."""
+        return max(int(split.lengths.max()) for split in self.splits.values())
+
+
+def pack(
+    sequences: list[bytes], labels: Iterable[int], place: Callable[[int], str], ambiguous_fraction: float = 1.0
+) -> Split:
+    """Tokenise sequences into one split.
+
+    Args:
+        place: names sequence i in an error, as "FILE" or "FILE, line 12".
+        ambiguous_fraction: most of a sequence that may be other letters than A, C, G, T and N.
+
+    Raises:
+        InputError: an empty sequence, a letter that is no nucleotide, or too many ambiguous ones.
+    """
+    lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
+    if len(lengths) and not lengths.all():
+        raise InputError(f"{place(int(np.argmin(lengths)))}: the sequence is empty; at least one letter is needed")
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    try:
+        tokens = encode(b"".join(sequences))
+    except LetterError as error:
+        index = int(np.searchsorted(offsets, error.position, side="right")) - 1
+        position = error.position - int(offsets[index]) + 1
+        raise InputError(f"{place(index)}: {error.fault}, at position {position} of the sequence") from None
+    unknown = np.flatnonzero(tokens == UNK)
+    if len(unknown):
+        counts = np.bincount(np.searchsorted(offsets, unknown, side="right") - 1, minlength=len(sequences))
+        over = np.flatnonzero(counts > ambiguous_fraction * lengths)
+        if len(over):
+            index = int(over[0])
+            fault = ambiguity(int(counts[index]), sequences[index].upper().count(b"U"), int(lengths[index]))
+            raise InputError(f"{place(index)}: {fault}, or set ambiguous_fraction")
+    return Split(tokens, offsets, np.fromiter(labels, np.int64, len(sequences)))
+
+
+def ambiguity(unknown: int, uracils: int, letters: int) -> str:
+    """What a sequence seems to be of which so many letters are unknown, and what to do about it.
+
+    Args:
+        unknown: letters other than A, C, G, T and N; `uracils` of them are U.
+    """
+    share = 100 * unknown / letters
+    percent = f"{share:.0f} %" if share >= 1 else f"{share:.2g} %"
+    if 2 * uracils > unknown:
+        return f"{percent} of the letters are U or ambiguous: RNA? Write T for U"
+    return f"{percent} of the letters are no A, C, G, T or N: a protein? In DNA, write N for what is unknown"
+
+
+def assemble(name: str, classes: tuple[str, ...], splits: dict[str, Split], place: str = "") -> Dataset:
+    """A checked data set from its splits ("train", "test", and "validation" where there is one).
+
+    Raises:
+        InputError: fewer than two classes, a class missing in train or test, an empty validation split. `place` (a
+            path) leads the message; without it, the name of the data set does.
+    """
+    place = place or f"data set {name!r}"
+    if len(classes) < 2:
+        found = f"only one class ({classes[0]})" if classes else "no sequences"
+        raise InputError(f"{place}: {found}; at least two classes are needed")
+    for split_name, split in ((key, splits[key]) for key in SPLIT_NAMES if key in splits):
+        if len(split) == 0:
+            raise InputError(f"{place}: no sequences in the {split_name} split; each class needs at least one")
+        counts = np.bincount(split.labels, minlength=len(classes))
+        if split_name != "validation" and not counts.all():
+            absent = classes[int(np.argmin(counts))]
+            raise InputError(
+                f"{place}: class {absent!r} has no sequences in the {split_name} split; "
+                "every class needs some in train and in test"
+            )
+    digest = content_digest(classes, splits)
+    validation = splits.get("validation")
+    return Dataset(name, classes, splits["train"], validation, splits["test"], digest, notes=_notes(splits))
+
+
+def dataset_from_sequences(
+    name: str,
+    classes: Iterable[str],
+    train: Iterable[tuple[bytes, int]],
+    test: Iterable[tuple[bytes, int]],
+    validation: Iterable[tuple[bytes, int]] | None = None,
+) -> Dataset:
+    """A data set made in memory, from (sequence, class number) pairs; the order of the pairs is kept."""
+    classes = tuple(classes)
+    splits = {}
+    for split_name, pairs in (("train", train), ("validation", validation), ("test", test)):
+        if pairs is None:
+            continue
+        examples = list(pairs)
+        labels = [label for _, label in examples]
+        if labels and not 0 <= min(labels) <= max(labels) < len(classes):
+            raise InputError(f"data set {name!r}: class numbers must lie in 0 … {len(classes) - 1}")
+        where = f"data set {name!r}, {split_name} sequence "
+        splits[split_name] = pack([sequence for sequence, _ in examples], labels, partial(_numbered, where))
+    return assemble(name, classes, splits)
+
+
+def _numbered(prefix: str, i: int) -> str:
+    return f"{prefix}{i + 1}"
+
+
+def content_digest(classes: tuple[str, ...], splits: dict[str, Split]) -> str:
+    """SHA-256 (hexadecimal) of classes and splits, the same on every machine."""
+    digest = hashlib.sha256(json.dumps(list(classes)).encode())
+    for name in SPLIT_NAMES:
+        if (split := splits.get(name)) is None:
+            continue
+        digest.update(f"{name} {len(split)} {len(split.tokens)}".encode())
+        for array, dtype in ((split.offsets, "<i8"), (split.labels, "<i8"), (split.tokens, "u1")):
+            digest.update(np.ascontiguousarray(array, dtype).data)
+    return digest.hexdigest()
+
+
+def _notes(splits: dict[str, Split]) -> tuple[str, ...]:
+    unknown = sum(int(np.count_nonzero(split.tokens == UNK)) for split in splits.values())
+    total = sum(len(split.tokens) for split in splits.values())
+    if not unknown:
+        return ()
+    return (f"{unknown:,} of {total:,} letters are ambiguous (or U) and are read as [UNK]",)
+
+
+def with_validation(dataset: Dataset, fraction: float, split_seed: int) -> Dataset:
+    """Cut a validation split out of train: `fraction` of each class, rounded, at least one a class.
+
+    A data set that brings its own validation split, or `fraction` 0, is returned as it is. Which examples are taken
+    depends on `split_seed` and their place in train only, and the order of the rest is kept. A larger fraction takes
+    a superset of a smaller one's.
+
+    Raises:
+        InputError: `fraction` outside [0, 1), or a class too small to leave a training sequence.
+    """
+    if not 0 <= fraction < 1:
+        raise InputError(f"validation fraction {fraction}: must lie in 0 ≤ fraction < 1")
+    if dataset.validation is not None or fraction == 0:
+        return dataset
+    counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
+    if fault := too_rare(dataset.classes, counts.tolist(), fraction):
+        raise InputError(f"data set {dataset.name!r}: {fault}")
+    chosen = _choose(dataset, fraction, f"validation:{split_seed}")
+    train, validation = (dataset.train.take(np.flatnonzero(part)) for part in (~chosen, chosen))
+    return replace(dataset, train=train, validation=validation)
+
+
+def too_rare(classes: Sequence[str], counts: Sequence[int], fraction: float) -> str | None:
+    """Why no validation split can be cut: a class of which nothing would be left to learn from; None where it can.
+
+    Args:
+        counts: training sequences of each class.
+        fraction: as in `with_validation`; 0 cuts nothing.
+
+    Returns:
+        The end of an error message: the class, its count, and what to set.
+    """
+    if fraction == 0:
+        return None
+    for name, count, cut in zip(classes, counts, _quota(counts, fraction).tolist(), strict=True):
+        if count <= cut:
+            return (
+                f"class {name!r} has {count:,} training sequence{'s' * (count != 1)}, and a validation fraction of "
+                f"{fraction} leaves none: set training.validation_fraction = 0 or bring a validation split"
+            )
+    return None
+
+
+def _quota(counts: Sequence[int] | Integers, fraction: float) -> Integers:
+    """int64 [C]: how many examples of each class a fraction is: rounded, at least one."""
+    return np.maximum(1, np.floor(fraction * np.asarray(counts, np.int64) + 0.5)).astype(np.int64)
+
+
+def training_subset(dataset: Dataset, fraction: float, split_seed: int) -> Dataset:
+    """Learn from `fraction` of each class of train only (rounded, at least one a class); all else stays.
+
+    Nested: with the same `split_seed`, a smaller fraction's examples are among a larger one's. Apply it after
+    `with_validation`, so that the validation split is the same for all fractions.
+
+    Raises:
+        InputError: `fraction` outside (0, 1].
+    """
+    if not 0 < fraction <= 1:
+        raise InputError(f"train fraction {fraction}: must lie in 0 < fraction ≤ 1")
+    if fraction == 1:
+        return dataset
+    chosen = _choose(dataset, fraction, f"training_subset:{split_seed}")
+    return replace(dataset, train=dataset.train.take(np.flatnonzero(chosen)))
+
+
+def _choose(dataset: Dataset, fraction: float, stream: str) -> NDArray[np.bool_]:
+    """bool [N] over train: in each class the max(1, round(fraction × n)) examples whose random keys are smallest."""
+    labels = np.asarray(dataset.train.labels)
+    keys = random_keys(len(labels), stream)
+    order = np.lexsort((keys, labels))
+    counts = np.bincount(labels, minlength=len(dataset.classes))
+    rank = np.empty(len(labels), np.int64)
+    rank[order] = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return rank < _quota(counts, fraction)[labels]
+
+
+def random_keys(n: int, stream: str) -> NDArray[np.uint64]:
+    """uint64 [n]: element i is SplitMix64 of (SHA-256 of `stream`) + i.
+
+    Hashing instead of a generator keeps a cut the same for every version of NumPy (whose generators' streams may
+    change between versions), and makes cuts of different sizes nested.
+    """
+    origin = np.frombuffer(hashlib.sha256(stream.encode()).digest()[:8], "<u8")
+    z = origin + np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

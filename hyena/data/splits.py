@@ -1,0 +1,291 @@
+"""Which entries of a data folder are which split, and that none is left out in silence. Next: `folders.py`.
+
+A split is named by one of the words below, in any letter case. Its table or FASTA file is `WORD.ENDING`, or shards
+`WORD-00000-of-00002.ENDING`, or a folder of parts `WORD.ENDING/`; its folder is `WORD/`. Beside the splits may lie
+what is no data: read-mes, licences, scripts, checksums, indexes, hidden files, other folders. An entry is refused where
+it would be left out and
+
+- its name begins with a split's word, as in `val2`, `test_old.csv`, `train (1).csv`, `train.npz`, or
+- its ending is that of a table or of FASTA, as in `more.csv` or `dev.tsv` beside `train.csv`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from hyena.errors import InputError
+from hyena.system.text import refuse_unreadable_kind
+
+SPLIT_OF_WORD = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "eval": "validation",
+    "test": "test",
+    "testing": "test",
+}
+#: Endings of the files of each format, without that of a compression.
+ENDINGS = {
+    "csv": ("csv",),
+    "tsv": ("tsv", "tab"),
+    "parquet": ("parquet", "pq"),
+    "fasta": ("fa", "fasta", "fna", "ffn", "frn", "fas", "fsa"),
+}
+FORMAT_OF_ENDING = {ending: format for format, endings in ENDINGS.items() for ending in endings}
+#: Endings of compressed files. What is compressed, and how, is told by the files' first bytes.
+COMPRESSIONS = ("gz", "bgz", "bgzf", "gzip", "bz2", "xz", "lzma", "zst", "zstd", "lz4", "z", "zip")
+#: Endings of what may be called `train.…` and is no data: documents, code, checksums, indexes of FASTA files.
+_BESIDE = frozenset(
+    (
+        *("md", "rst", "pdf", "html", "htm", "tex", "doc", "docx", "log", "png", "jpg", "jpeg", "svg"),
+        *("py", "ipynb", "sh", "r", "rmd", "yaml", "yml", "toml", "cfg", "ini"),
+        *("md5", "sha1", "sha256", "sha512", "md5sum", "sha1sum", "sha256sum", "sha512sum", "asc", "sig", "crc"),
+        *("fai", "gzi", "dict", "tbi"),
+    )
+)
+#: What operating systems, Spark and Dask leave in folders, besides names that begin with a dot.
+_LITTER = frozenset(("__MACOSX", "_SUCCESS", "_metadata", "_common_metadata", "Thumbs.db", "desktop.ini", "Icon\r"))
+#: What editors, version control, downloads and Windows keep beside a file that is there: copies and facts about it.
+#: Without that file it counts: `dev.csv.dvc` alone says that `dev.csv` was not fetched.
+_COMPANION = re.compile(
+    r"(?P<of>.+?)(~|\.~\d+~|\.(dvc|license|licence|lock|swp|swo|meta|torrent|url)|:Zone\.Identifier)",
+    re.IGNORECASE | re.DOTALL,
+)
+_LIKE_A_SPLIT = re.compile(rf"({'|'.join(SPLIT_OF_WORD)}|devel|development|evaluation|holdout)(?![a-z])")
+_SHARD = re.compile(r"(?P<word>[a-z]+)[-_.](?P<number>\d{1,9})[-_]of[-_](?P<count>\d{1,9})(?P<hash>[-_.][0-9a-f]+)?")
+
+
+def split_of_word(word: str) -> str | None:
+    """The split that a word names, in any letter case."""
+    return SPLIT_OF_WORD.get(word.lower())
+
+
+class Name(NamedTuple):
+    """What a name says: `stem` and `ending` in lower case, the ending of a compression left out of both."""
+
+    stem: str
+    ending: str
+
+    @classmethod
+    def of(cls, name: str) -> Name:
+        words = name.lower().split(".")
+        while len(words) > 1 and words[-1] in COMPRESSIONS:
+            words.pop()
+        return cls(".".join(words[:-1]), words[-1]) if len(words) > 1 else cls(words[0], "")
+
+    @property
+    def format(self) -> str | None:
+        return FORMAT_OF_ENDING.get(self.ending)
+
+    @property
+    def split(self) -> str | None:
+        """The split of a file or folder of this stem, shards included."""
+        shard = _SHARD.fullmatch(self.stem)
+        return split_of_word(shard["word"] if shard else self.stem)
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether the name says that this is no data: its ending, or that it is a lock of Office."""
+        return self.ending in _BESIDE or self.stem.startswith("~$")
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether an entry of this name that is not read is a loss."""
+        return not self.is_beside and (self.format is not None or _LIKE_A_SPLIT.match(self.stem) is not None)
+
+
+@lru_cache(maxsize=1024)
+def split_of(name: str) -> str | None:
+    """The split of a file or folder of this name; remembered, for an archive asks 289,061 times."""
+    return Name.of(name).split
+
+
+def is_litter(name: str) -> bool:
+    """Whether a name is that of what no data set ever holds."""
+    return name.startswith(".") or name in _LITTER
+
+
+def visible(folder: os.PathLike[str] | str) -> Iterator[os.DirEntry[str]]:
+    """The entries of a folder that may be data, in no order."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not is_litter(entry.name):
+                yield entry
+
+
+def sorted_entries(folder: os.PathLike[str] | str) -> list[os.DirEntry[str]]:
+    return sorted(visible(folder), key=lambda entry: entry.name)
+
+
+def holds_splits(folder: Path) -> bool:
+    """Whether anything in a folder is called as a split is; False where there is no folder."""
+    return folder.is_dir() and any(split_of(entry.name) for entry in visible(folder))
+
+
+@dataclass
+class _Scan:
+    """What a folder holds: the entries of each split, and those that would be left out."""
+
+    found: dict[str, list[Path]] = field(default_factory=dict)
+    left_out: list[Path] = field(default_factory=list)
+
+
+def find_splits(folder: Path, format: str) -> dict[str, list[Path]]:
+    """The files of each split in a folder, or its folder, in the order in which they are read.
+
+    Args:
+        format: of `DatasetSource`. Splits of "genomic_benchmarks" are folders, those of the others may be; where the
+            folder itself holds no split, they are looked for in its `data/`, as repositories of the Hub have them.
+
+    Returns:
+        By split: one file, or shards in order, or one folder.
+
+    Raises InputError where train or test is missing, a split is there twice, or anything would be left out.
+    """
+    scan = _scan(folder, format)
+    inner = folder / "data"
+    if format != "genomic_benchmarks" and inner.is_dir():
+        below = _scan(inner, format)
+        if scan.found and below.found:
+            one, other = (next(iter(found.found.values()))[0] for found in (scan, below))
+            raise InputError(f"{folder}: splits in two places, {one.name} and data/{other.name}; keep one of them")
+        scan = _Scan(scan.found or below.found, scan.left_out + below.left_out)
+    ending = f".{ENDINGS[format][0]}" if format in ENDINGS else ""
+    others = [path.name for path in scan.left_out]
+    require_train_and_test(scan.found, folder, "files" if ending else "folders", ending, others)
+    read = [path.name for paths in scan.found.values() for path in paths]
+    refuse_left_out([str(path) for path in scan.left_out], read)
+    return {split: _one_or_shards(split, paths) for split, paths in scan.found.items()}
+
+
+def _scan(folder: Path, format: str) -> _Scan:
+    scan = _Scan()
+    entries = sorted_entries(folder)
+    names = {entry.name for entry in entries}
+    for entry in entries:
+        companion = _COMPANION.fullmatch(entry.name)
+        if companion and companion["of"] in names:
+            continue
+        name, path = Name.of(entry.name), Path(entry.path)
+        if name.split is not None and _is_read(name, entry.is_dir(), format):
+            refuse_unreadable_kind(path)
+            scan.found.setdefault(name.split, []).append(path)
+        elif name.is_left_out:
+            scan.left_out.append(path)
+    return scan
+
+
+def _is_read(name: Name, is_folder: bool, format: str) -> bool:
+    """Whether an entry that is called as a split is one in this format."""
+    if not is_folder:
+        return name.format == format
+    return not name.ending or (name.format == format and format != "fasta")
+
+
+def require_train_and_test(
+    found: Collection[str], place: Path, what: str, ending: str = "", others: Iterable[str] = ()
+) -> None:
+    """Raise InputError unless both of them were found.
+
+    Args:
+        what: what they are: "folders", "files" or "splits".
+        others: names of what lies there and might have been meant.
+    """
+    missing = [f"{split}{ending}" for split in ("train", "test") if split not in found]
+    if missing:
+        there = f" (there is {_listed(others)})" if [*others] else ""
+        raise InputError(
+            f"{place}: no {' and no '.join(missing)}; expected the {what} train{ending} and test{ending}{there}"
+        )
+
+
+def refuse_left_out(paths: list[str], read: Iterable[str]) -> None:
+    """Raise InputError for the first of the entries that would be left out, which names those that are read."""
+    if paths:
+        more = f" (nor are {len(paths) - 1} more)" if len(paths) > 1 else ""
+        raise InputError(
+            f"{paths[0]}: looks like data and is not read{more}; read are {_listed(read)}. "
+            "Rename or convert it, or move it out of the folder"
+        )
+
+
+def _listed(names: Iterable[str]) -> str:
+    given = sorted(names)
+    return ", ".join(given[:6]) + (f" and {len(given) - 6} more" if len(given) > 6 else "")
+
+
+def second_of(split: str, one: str, other: str, what: str = "file") -> InputError:
+    """The error for a split that is there under two names."""
+    return InputError(f"{other}: a second {what} for the {split} split, beside {one}; keep one")
+
+
+def _one_or_shards(split: str, paths: list[Path]) -> list[Path]:
+    """The one file or folder of a split, or all its shards in their order."""
+    shards = in_shard_order(paths, f" of the {split} split")
+    if shards is None and len(paths) > 1:
+        raise second_of(split, paths[0].name, str(paths[1]), "folder" if paths[1].is_dir() else "file")
+    return shards or paths
+
+
+def in_shard_order(paths: list[Path], of: str) -> list[Path] | None:
+    """Shards as their names number them, from 0; None where not all of the names are those of shards.
+
+    Args:
+        of: what they are shards of, for errors.
+
+    Raises InputError where one is missing, or is there twice.
+    """
+    shards = [_SHARD.fullmatch(Name.of(path.name).stem) for path in paths]
+    numbered: dict[int, Path] = {}
+    for path, shard in zip(paths, shards, strict=True):
+        if shard is None:
+            return None
+        if (one := numbered.setdefault(int(shard["number"]), path)) != path:
+            raise InputError(f"{path}: a second time shard {shard['number']}{of}, beside {one.name}; keep one")
+    counts = {int(shard["count"]) for shard in shards if shard}
+    missing = next((number for number in range(max(counts)) if number not in numbered), None)
+    if missing is not None or counts != {len(paths)}:
+        there = f"{_listed(path.name for path in paths)}; they count from 0"
+        what = f"number {missing}{of} is missing" if missing is not None else f"they are{of} of different numbers"
+        raise InputError(f"{paths[0].parent}: shards: {what}; there are {there}")
+    return [numbered[number] for number in range(len(paths))]
+
+
+def format_of(path: Path) -> str | None:
+    """The format of a data set of one's own by the names at its place; None where they say nothing.
+
+    Raises InputError where they say two things.
+    """
+    if not path.is_dir():
+        return Name.of(path.name).format or ("genomic_benchmarks" if path.suffix.lower() == ".zip" else None)
+    found = _formats_in(path)
+    if not found and (path / "data").is_dir():
+        found = _formats_in(path / "data")
+    if len(found) > 1:
+        each = " and ".join(f"{format} ({_listed(names)})" for format, names in found.items())
+        raise InputError(f"{path}: splits in {len(found)} formats, {each}; keep one of them")
+    return next(iter(found), Name.of(path.name).format)
+
+
+def _formats_in(folder: Path) -> dict[str, list[str]]:
+    """Names of the splits in a folder by their format."""
+    found: dict[str, list[str]] = {}
+    for entry in sorted_entries(folder):
+        name = Name.of(entry.name)
+        format = name.format
+        if format is None and entry.is_dir() and name.split:
+            within = sorted_entries(entry)
+            format = next((Name.of(below.name).format for below in within if not below.is_dir()), None)
+            format = "genomic_benchmarks" if any(below.is_dir() for below in within) else format
+        if name.split and format:
+            found.setdefault(format, []).append(entry.name)
+    return found

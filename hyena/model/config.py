@@ -1,0 +1,76 @@
+"""Sizes: what distinguishes one HyenaDNA from another, and the seven that were published.
+
+Source: the `config.json` files of the Hugging Face organisation LongSafari. Next: `hyenadna.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from hyena.errors import InputError, nearest, shown
+from hyena.ranges import MOST_POSITIONS, DropoutRate, Range, require_ranges
+
+
+@dataclass(frozen=True)
+class HyenaConfig:
+    """The shape of a HyenaDNA backbone. Immutable; two equal configurations describe the same network.
+
+    Attributes:
+        d_model: channels D of the residual stream.
+        n_layer: blocks.
+        l_max: positions that the implicit filter is defined for; a longer input is refused. Positions are measured
+            against it (``t = n / (l_max - 1)``), so it shapes the filter at any input length.
+        d_inner: channels H of the MLP; 4 · d_model where not given, or 0.
+        emb_dim: features of a position: 1 for time and 2 a frequency band; odd, at least 3.
+        filter_order: width of the filter network.
+        embed_dropout: probability of dropping a channel of an embedded token, in training.
+        resid_dropout: the same before every later residual sum.
+        layer_norm_eps: epsilon of every LayerNorm.
+        checkpoint_activations: keep only what stands between mixers and MLPs for the backward pass and compute the
+            rest again there: a fraction of the memory for a third more work, and the same numbers. It describes no
+            network, so it does not count when two configurations are compared.
+    """
+
+    d_model: Annotated[int, Range(ge=1, le=16_384)]
+    n_layer: Annotated[int, Range(ge=1, le=1_000)]
+    l_max: Annotated[int, Range(ge=2, le=MOST_POSITIONS)]
+    d_inner: Annotated[int, Range(ge=0, le=65_536)] = 0
+    emb_dim: Annotated[int, Range(ge=3, le=1_023)] = 5
+    filter_order: Annotated[int, Range(ge=1, le=16_384)] = 64
+    embed_dropout: DropoutRate = 0.1
+    resid_dropout: DropoutRate = 0.0
+    layer_norm_eps: Annotated[float, Range(gt=0, le=1)] = 1e-5
+    checkpoint_activations: bool = field(default=False, compare=False)
+
+    #: Letters and special tokens; the embedding table is padded to a multiple of 8 rows, as published.
+    vocabulary_rows = 16
+
+    def __post_init__(self) -> None:
+        require_ranges(self)
+        if self.emb_dim % 2 == 0:
+            raise InputError(f"emb_dim = {self.emb_dim}: it must be odd (time, and a pair of features per frequency)")
+        if self.d_inner == 0:
+            object.__setattr__(self, "d_inner", 4 * self.d_model)
+
+
+#: The published sizes by name.
+PUBLISHED: dict[str, HyenaConfig] = {
+    "hyenadna-tiny-1k-seqlen": HyenaConfig(d_model=128, n_layer=2, l_max=1_026),
+    "hyenadna-tiny-1k-seqlen-d256": HyenaConfig(d_model=256, n_layer=2, l_max=1_026),
+    "hyenadna-tiny-16k-seqlen-d128": HyenaConfig(d_model=128, n_layer=2, l_max=16_386),
+    "hyenadna-small-32k-seqlen": HyenaConfig(d_model=256, n_layer=4, l_max=32_770),
+    "hyenadna-medium-160k-seqlen": HyenaConfig(d_model=256, n_layer=8, l_max=160_002),
+    "hyenadna-medium-450k-seqlen": HyenaConfig(d_model=256, n_layer=8, l_max=450_002),
+    "hyenadna-large-1m-seqlen": HyenaConfig(d_model=256, n_layer=8, l_max=1_000_002),
+}
+
+#: Values of a size that leave its tensors as they are, so that a published size may take others.
+BESIDE_THE_SHAPE = ("embed_dropout", "resid_dropout", "checkpoint_activations")
+
+
+def published(name: str) -> HyenaConfig:
+    """The published size of that exact name; raises InputError with the nearest one."""
+    if name not in PUBLISHED:
+        raise InputError(f"unknown model {shown(name)}; {nearest(name, list(PUBLISHED))}")
+    return PUBLISHED[name]

@@ -1,0 +1,393 @@
+"""Training of classifiers, epoch by epoch, with every random draw from a named stream: the loop, and one run of it.
+
+Deviations from the original study's code, each a fault repaired: no optimiser step after evaluation, no augmentation of
+test sequences, epochs chosen on a validation split. Next: `model/stacked.py`, several seeds in one loop; `metrics.py`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hyena.data.batches import Batch, batch_widths, flip_rows, like_length_order, padded
+from hyena.data.sequences import Dataset, Split, training_subset, with_validation
+from hyena.device import wait_for
+from hyena.leakage.regroup import regroup
+from hyena.model.hyenadna import Classifier
+from hyena.randomness import Dropout, put_state, stream
+from hyena.training.cuda_graphs import stepper
+from hyena.training.metrics import Scores, score
+from hyena.training.optimisation import Step, mean_loss, optimizer_for, predict, restore, snapshot
+from hyena.training.recipe import TrainingConfig, learning_rate
+
+
+class TrainingError(RuntimeError):
+    """The run cannot go on: its loss is not a number."""
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """The three splits as dense tensors on the device, padded alike. Shared by all runs of a worker that need them."""
+
+    train: Batch
+    validation: Batch | None
+    test: Batch
+    num_classes: int
+
+    @classmethod
+    def of(cls, dataset: Dataset, config: TrainingConfig, split_seed: int, device: torch.device) -> PreparedData:
+        """Cut the splits, pad as the configuration says, move to `device`."""
+        if config.split == "regroup":
+            dataset = regroup(dataset, split_seed, validation_fraction=config.validation_fraction)
+        else:
+            dataset = with_validation(dataset, config.validation_fraction, split_seed)
+        dataset = training_subset(dataset, config.train_fraction, split_seed)
+        length = config.input_length(dataset.longest)
+
+        def batch(split: Split) -> Batch:
+            tokens, lengths = padded(split, length, config.padding)
+            return Batch(tokens.to(device), lengths.to(device), torch.as_tensor(np.array(split.labels)).to(device))
+
+        validation = batch(dataset.validation) if dataset.validation is not None else None
+        return cls(batch(dataset.train), validation, batch(dataset.test), len(dataset.classes))
+
+    @property
+    def evaluated(self) -> dict[str, Batch]:
+        """The splits that every epoch is measured on, by name."""
+        held_out = {"validation": self.validation} if self.validation is not None else {}
+        return {**held_out, "test": self.test}
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One row of the epochs table, less the run's name. Seeds that are trained together share its seconds equally."""
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    test_loss: float
+    test_accuracy: float
+    train_s: float
+    evaluate_s: float
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run: its epochs, its final scores, and the test logits [N, C] that they come from."""
+
+    epochs: list[EpochRecord]
+    validation: Scores | None
+    test: Scores
+    best_epoch: int | None
+    best_epoch_test_accuracy: float | None
+    test_logits: np.ndarray
+    test_labels: np.ndarray
+
+
+@dataclass
+class Progress:
+    """What is one seed's own: its random streams, its epochs, its last logits by split, and why it failed if it did."""
+
+    streams: dict[str, torch.Generator]
+    history: list[EpochRecord] = field(default_factory=list)
+    logits: dict[str, Tensor] = field(default_factory=dict)
+    error: TrainingError | None = None
+
+    @classmethod
+    def of(cls, seed: int, device: torch.device) -> Progress:
+        """A seed at its start. Order and augmentation are drawn on the CPU, the same whatever the device."""
+        return cls(
+            {
+                "order": stream(seed, "order"),
+                "augmentation": stream(seed, "augmentation"),
+                "dropout": stream(seed, "dropout", device),
+            }
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Streams and history, as tensors and plain values."""
+        streams = {name: generator.get_state() for name, generator in self.streams.items()}
+        return {"streams": streams, "history": [asdict(record) for record in self.history]}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state()` returned."""
+        for name, generator in self.streams.items():
+            put_state(generator, state["streams"][name])
+        self.history, self.logits = [EpochRecord(**record) for record in state["history"]], {}
+
+
+@dataclass
+class Epoch:
+    """An epoch under way, of S seeds.
+
+    Attributes:
+        order: [S, N], the examples in the order of each seed's steps; on the CPU.
+        flipped: [S, N], which of these are turned; on the CPU.
+        loss, correct: [S], sums over the examples of the steps taken.
+        steps: those taken.
+        train_s: seconds of each seed.
+    """
+
+    order: Tensor
+    flipped: Tensor
+    loss: Tensor
+    correct: Tensor
+    steps: int = 0
+    train_s: float = 0.0
+
+    def state_of(self, place: int) -> dict[str, Any]:
+        """One seed's part."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: value[place].clone() if torch.is_tensor(value) else value for name, value in values.items()}
+
+    @classmethod
+    def joined(cls, states: Sequence[Mapping[str, Any]], device: torch.device) -> Epoch:
+        """From the parts of seeds that have taken equally many steps; the sums on `device`."""
+        order, flipped, loss, correct = (
+            torch.stack([state[name].to(where) for state in states])
+            for name, where in {"order": "cpu", "flipped": "cpu", "loss": device, "correct": device}.items()
+        )
+        return cls(order, flipped, loss, correct, states[0]["steps"], states[0]["train_s"])
+
+
+def position(state: Mapping[str, Any] | None) -> tuple[int, int]:
+    """Epochs done, and steps taken of the next one, of a run with that `state()`; None is one not begun."""
+    if state is None:
+        return 0, 0
+    return len(state["history"]), state["under_way"]["steps"] if "under_way" in state else 0
+
+
+class Training:
+    """The loop: seeds of one cell in step, each with its own streams and history, in one model.
+
+    The model is a `Classifier` where there is one seed, else a stack, whose parameters have a seed axis in front, as
+    batches, losses and logits have then.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: PreparedData,
+        config: TrainingConfig,
+        seeds: Sequence[int],
+        *,
+        stacked: bool,
+        captured: bool,
+    ) -> None:
+        """`captured`: whether steps are replayed as CUDA graphs, which changes no number; on CUDA alone.
+
+        `pause` may be set to a function that is asked after each step: where it says yes, the epoch is left as it
+        stands, for `state()` to take, and the next call goes on with it.
+        """
+        self.model, self.data, self.config, self.stacked, self.captured = model, data, config, stacked, captured
+        self.device = data.train.tokens.device
+        self.optimizer = optimizer_for(model, config)
+        self.progress = [Progress.of(seed, self.device) for seed in seeds]
+        self.lengths = data.train.lengths.cpu()
+        self.steps_per_epoch = math.ceil(len(self.lengths) / config.batch_size)
+        self.step: Callable[[Batch, float], Step] | None = None  # made when first needed
+        self.under_way: Epoch | None = None
+        self.pause: Callable[[], bool] = lambda: False
+
+    @property
+    def running(self) -> list[Progress]:
+        """The seeds that have not failed: those that the model holds, in its order."""
+        return [seed for seed in self.progress if seed.error is None]
+
+    @property
+    def epochs_done(self) -> int:
+        return max(len(seed.history) for seed in self.progress)
+
+    @property
+    def finished(self) -> bool:
+        return not self.running or self.epochs_done >= self.config.epochs
+
+    def train_and_evaluate(self) -> None:
+        """One epoch of all running seeds, or what is left of it, or as much as `pause` allows.
+
+        A seed whose loss is not a number fails, by itself, before the evaluation.
+        """
+        trained = self._train()
+        if trained.steps < self.steps_per_epoch:
+            return
+        self.under_way = None
+        seeds, epoch = self.running, self.epochs_done + 1
+        means = torch.stack([trained.loss, trained.correct]).double() / len(self.lengths)
+        losses, accuracies = means.tolist()
+        for seed, loss in zip(seeds, losses, strict=True):
+            if not math.isfinite(loss):
+                where = f"epoch {epoch} of {self.config.epochs}"
+                seed.error = TrainingError(f"the training loss became {loss} in {where}")
+        kept = [place for place, seed in enumerate(seeds) if seed.error is None]
+        if len(kept) < len(seeds):
+            self._keep(kept)
+        if not kept:
+            return
+        started = time.perf_counter()
+        measured = self._evaluate()
+        seconds = {"train_s": trained.train_s, "evaluate_s": (time.perf_counter() - started) / len(kept)}
+        rate = self._rate(epoch * self.steps_per_epoch - 1)
+        for place, scores in zip(kept, measured, strict=True):
+            record = EpochRecord(epoch, rate, losses[place], accuracies[place], **scores, **seconds)
+            seeds[place].history.append(record)
+
+    def _train(self) -> Epoch:
+        """Take the steps of an epoch that are left, up to a pause."""
+        started = time.perf_counter()
+        epoch = self.under_way = self.under_way or self._begin()
+        take_step = self.step = self.step or self._new_step()
+        for batch in self._batches(epoch):
+            done = take_step(batch, self._rate(self.epochs_done * self.steps_per_epoch + epoch.steps))
+            epoch.loss += done.loss * batch.labels.shape[-1]
+            epoch.correct += (done.logits.argmax(dim=-1) == batch.labels).sum(dim=-1)
+            epoch.steps += 1
+            if self.pause():
+                break
+        wait_for(self.device)  # the last steps are training time, too
+        epoch.train_s += (time.perf_counter() - started) / len(self.running)
+        return epoch
+
+    def _rate(self, step: int) -> float:
+        return learning_rate(step, self.config.epochs * self.steps_per_epoch, self.config)
+
+    def _begin(self) -> Epoch:
+        """The next epoch, in each seed's order and draw of reverse complements."""
+        orders, flips = zip(*(self._visit(seed.streams) for seed in self.running), strict=True)
+        loss, correct = torch.zeros(2, len(self.running), device=self.device).unbind()
+        return Epoch(torch.stack(orders), torch.stack(flips), loss, correct)
+
+    def _new_step(self) -> Callable[[Batch, float], Step]:
+        """A step on the model, its optimiser and its streams as they are now."""
+        streams = [seed.streams["dropout"] for seed in self.running]
+        dropout: Dropout = streams if self.stacked else streams[0]
+        return stepper(self.model, self.optimizer, self.config, dropout, self.captured)
+
+    def _batches(self, epoch: Epoch) -> Iterator[Batch]:
+        """The training split once, as the epoch has it, less what its steps have seen; made on the device."""
+        train, size = self.data.train, self.config.batch_size
+        order, flipped = (epoch.order, epoch.flipped) if self.stacked else (epoch.order[0], epoch.flipped[0])
+        longest = train.tokens.shape[1]
+        widths = [longest] * self.steps_per_epoch
+        if self.config.batching == "like_length":
+            widths = batch_widths(self.lengths[order], size, longest)
+        order = order.to(self.device)
+        for number in range(epoch.steps, self.steps_per_epoch):
+            place = (..., slice(number * size, (number + 1) * size))
+            batch = train.take(order[place], widths[number])
+            flip_rows(batch.tokens, batch.lengths, flipped[place], self.config.padding)
+            yield batch
+
+    def _visit(self, streams: Mapping[str, torch.Generator]) -> tuple[Tensor, Tensor]:
+        """One seed's next epoch: the examples in the order of its steps [N], and which of these are turned [N]."""
+        examples = len(self.lengths)
+        order = torch.randperm(examples, generator=streams["order"])
+        flipped = torch.rand(examples, generator=streams["augmentation"]) < self.config.reverse_complement
+        if self.config.batching == "like_length":
+            turn = stream(self.epochs_done + 1, "turn")
+            order = like_length_order(self.lengths, order, self.config.batch_size, turn)
+        return order, flipped
+
+    def _evaluate(self) -> list[dict[str, Any]]:
+        """Mean cross-entropy and accuracy of each running seed, as EpochRecord names them; keeps the logits."""
+        seeds = self.running
+        measured: list[dict[str, Any]] = [
+            {f"{name}_{what}": None for name in ("validation", "test") for what in ("loss", "accuracy")} for _ in seeds
+        ]
+        for name, split in self.data.evaluated.items():
+            logits = predict(self.model, split, self.config)
+            logits = (logits if self.stacked else logits[None]).cpu()
+            labels = split.labels.cpu().expand(logits.shape[:-1])
+            losses, right = mean_loss(logits, labels), (logits.argmax(dim=-1) == labels).sum(dim=-1)
+            for place, seed in enumerate(seeds):
+                seed.logits[name] = logits[place]
+                accuracy = int(right[place]) / len(split.labels)  # exact, for ties between epochs
+                measured[place] |= {f"{name}_loss": float(losses[place]), f"{name}_accuracy": accuracy}
+        return measured
+
+    def state_of(self, seed: Progress, place: int) -> dict[str, Any]:
+        """What is one seed's own, the epoch under way too, which holds it at that place."""
+        under_way = {"under_way": self.under_way.state_of(place)} if self.under_way else {}
+        return {**seed.state(), **under_way}
+
+    def take_up_epoch(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Go on within the epoch that these seeds, at the same step, were in the midst of, if they were."""
+        begun = [state["under_way"] for state in states if "under_way" in state]
+        self.under_way = Epoch.joined(begun, self.device) if begun else None
+
+    def _keep(self, places: list[int]) -> None:
+        """Let go of the seeds of a stack at all other places."""
+        self.step = None
+
+    def result_of(self, seed: Progress) -> RunResult:
+        """Final scores of a finished seed. Choices (the best epoch) are made on validation, never on test."""
+        if not seed.logits:  # it was resumed after its last epoch
+            self._evaluate()
+        scores = {
+            name: score(seed.logits[name].numpy(), split.labels.cpu().numpy())
+            for name, split in self.data.evaluated.items()
+        }
+        best = None
+        if "validation" in scores:
+            best = max(seed.history, key=lambda record: (record.validation_accuracy or 0.0, -record.epoch))
+        return RunResult(
+            epochs=list(seed.history),
+            validation=scores.get("validation"),
+            test=scores["test"],
+            best_epoch=best.epoch if best else None,
+            best_epoch_test_accuracy=best.test_accuracy if best else None,
+            test_logits=seed.logits["test"].numpy(),
+            test_labels=self.data.test.labels.cpu().numpy(),
+        )
+
+
+class Run(Training):
+    """One run in progress: `advance()` trains one epoch; `state()` and `resume()` make it survive its process.
+
+    A run that is resumed equals one that was never interrupted, bit for bit on a CPU with as many threads.
+    """
+
+    def __init__(
+        self, model: Classifier, data: PreparedData, config: TrainingConfig, seed: int, captured: bool = False
+    ) -> None:
+        """`model` initialised already, on the device of `data`."""
+        super().__init__(model, data, config, [seed], stacked=False, captured=captured)
+
+    @property
+    def history(self) -> list[EpochRecord]:
+        return self.progress[0].history
+
+    @property
+    def streams(self) -> dict[str, torch.Generator]:
+        return self.progress[0].streams
+
+    def advance(self) -> EpochRecord:
+        """Train one epoch, then evaluate. Raises TrainingError where the loss is not a number."""
+        self.train_and_evaluate()
+        if self.progress[0].error is not None:
+            raise self.progress[0].error
+        return self.history[-1]
+
+    def result(self) -> RunResult:
+        """Final scores of a finished run."""
+        return self.result_of(self.progress[0])
+
+    def state(self) -> dict[str, Any]:
+        """All that the rest of the run depends on: tensors and plain values only, so it loads without pickle code."""
+        return {**snapshot(self.model, self.optimizer, {}), **self.state_of(self.progress[0], 0)}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from what `state()` returned."""
+        self._keep([0])
+        restore(state, self.model, self.optimizer, {})
+        self.progress[0].resume(state)
+        self.take_up_epoch([state])

@@ -1,0 +1,25 @@
+"""Rows that a store takes, and the files that lie in one."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import fs
+
+from sweep.schema import RUNS
+from sweep.store import Store
+
+
+def row(run_id: str, **values: Any) -> dict[str, Any]:
+    """A failed run's row: every nullable column null, the rest anything of its type."""
+    blank: dict[Any, Any] = {pa.string(): "x", pa.int64(): 1, pa.int32(): 1, pa.float64(): 0.5}
+    cells = {f.name: None if f.nullable else blank.get(f.type) for f in RUNS}
+    now = datetime.now(UTC)
+    return {**cells, "versions": [("python", "3")], "started_at": now, "finished_at": now, "status": "failed",
+            "failure": "because", "run_id": run_id, **values}  # fmt: skip
+
+
+def files(store: Store) -> list[str]:
+    """Paths of all files in the folder, half-written ones too."""
+    found = store.files.get_file_info(fs.FileSelector(store.root, allow_not_found=True, recursive=True))
+    return sorted(info.path[len(store.root) + 1 :] for info in found if info.type == fs.FileType.File)

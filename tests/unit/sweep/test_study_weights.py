@@ -1,0 +1,185 @@
+"""Where a study's pretrained weights come from: by path, by name, made here; and what is said where there are none."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from hyena.errors import InputError
+from hyena.model.config import HyenaConfig
+from hyena.model.hyenadna import Backbone, Classifier, initialise
+from hyena.training.pretraining import PretrainingRecord
+from hyena.weights.checkpoint import load_backbone, save_weights
+from sweep.resources import Share
+from sweep.run import main
+from sweep.store import Store
+from sweep.study import Study, load_study
+from sweep.study_weights import _pretrain, known_keys, prepared_keys, require, stored
+
+STUDY = """
+[grid]
+models = ["small", "large"]
+datasets = ["synthetic_genes"]
+seeds = [1]
+epochs = [1]
+[models.small]
+d_model = 8
+n_layer = 1
+l_max = 130
+[models.large]
+d_model = 8
+n_layer = 2
+l_max = 130
+"""
+SIZES = {"small": HyenaConfig(8, 1, 130), "large": HyenaConfig(8, 2, 130)}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text(STUDY)
+    return path
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(str(tmp_path / "results"))
+
+
+def backbone(name: str) -> Backbone:
+    model = Classifier(SIZES[name], 2)
+    initialise(model, 7)
+    return model.backbone
+
+
+def saved(folder: Path, name: str) -> str:
+    return save_weights(backbone(name), SIZES[name], folder)
+
+
+def study_with(path: Path, *overrides: str) -> Study:
+    return load_study(path, overrides)
+
+
+def test_weights_of_ones_own_sizes_are_taken_by_name_and_by_path(path: Path, store: Store, tmp_path: Path) -> None:
+    digests = {"small": saved(tmp_path / "weights" / "small", "small"), "large": saved(tmp_path / "made", "large")}
+    study = study_with(path, 'weights.paths.large="made"')
+    require(study, tmp_path / "weights")
+    keys, found = prepared_keys(study, store, tmp_path / "weights")
+    assert keys == {name: digest[:16] for name, digest in digests.items()}
+    assert found == {
+        "small": {"path": str(tmp_path / "weights" / "small"), "digest": digests["small"]},
+        "large": {"path": str(tmp_path / "made"), "digest": digests["large"]},
+    }
+    assert known_keys(study, store, tmp_path / "weights") == (keys, {})
+    for name, digest in digests.items():
+        assert load_backbone(Backbone(SIZES[name]), Path(store.root) / "weights" / keys[name]) == digest
+
+
+def test_the_path_goes_before_the_name_and_the_format_does_not_matter(path: Path, store: Store, tmp_path: Path) -> None:
+    study = study_with(path, 'grid.models=["small"]', 'weights.paths.small="small.pt"')
+    torch.save({f"backbone.{name}": tensor for name, tensor in backbone("small").state_dict().items()},
+               tmp_path / "small.pt")  # fmt: skip
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "small.pt").write_bytes(b"not these")
+    keys, _ = prepared_keys(study, store, tmp_path / "weights")
+    assert keys["small"] == saved(tmp_path / "again", "small")[:16]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "weights_dir", "said"),
+    [
+        ((), True, "weights of large: the size is the study's own: put them at {dir}/large, name them in "
+                   "[weights.paths], or make them by a [pretraining] table"),
+        ((), False, "weights of small: the size is the study's own: give --weights a folder with 'small' in it, name"),
+        (('weights.paths.large="nothing"',), True, "weights of large: [weights.paths] names {root}/nothing, where"),
+    ],
+)  # fmt: skip
+def test_weights_that_are_nowhere_are_one_line_before_anything_starts(
+    path: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    overrides: tuple[str, ...],
+    weights_dir: bool,
+    said: str,
+) -> None:
+    saved(tmp_path / "weights" / "small", "small")
+    words = [str(path), "--results", str(tmp_path / "results"), "--data", str(tmp_path / "data")]
+    words += ["--weights", str(tmp_path / "weights")] if weights_dir else []
+    words += [word for override in overrides for word in ("--set", override)]
+    said = said.format(dir=tmp_path / "weights", root=tmp_path)
+    # A data set that would have to be downloaded: the weights come first, so it is not asked for.
+    assert main([*words, "--set", 'grid.datasets=["human_enhancers_cohn"]']) == 2
+    fault = capsys.readouterr().err
+    assert fault.startswith(f"error: {said}")
+    assert fault.count("\n") == 1
+    assert not (tmp_path / "results").exists()
+
+    assert main([*words, "--plan"]) == 0
+    planned = capsys.readouterr().out
+    assert f"missing    {said}" in planned
+    assert ("missing    weights of small" in planned) == (not weights_dir)
+    assert "4 planned, 0 done already, 4 to do" in planned
+
+
+def test_only_models_whose_runs_take_weights_need_them(path: Path, store: Store, tmp_path: Path) -> None:
+    saved(tmp_path / "weights" / "small", "small")
+    with pytest.raises(InputError, match="weights of large"):
+        require(study_with(path), tmp_path / "weights")
+    study = study_with(path, 'exclude=[{models=["large"], init=["pretrained"]}]')
+    require(study, tmp_path / "weights")
+    assert set(prepared_keys(study, store, tmp_path / "weights")[0]) == {"small"}
+    scratch = study_with(path, 'grid.init=["scratch"]')
+    require(scratch, None)
+    assert prepared_keys(scratch, store, None) == known_keys(scratch, store, None) == ({}, {})
+
+
+def test_weights_of_another_size_are_refused_by_name(path: Path, store: Store, tmp_path: Path) -> None:
+    saved(tmp_path / "made", "large")
+    study = study_with(path, 'grid.models=["small"]', 'weights.paths.small="made"')
+    for keys in (prepared_keys, known_keys):
+        with pytest.raises(InputError, match=r"made: not the weights of this model: .* are unexpected"):
+            keys(study, store, None)
+
+
+def test_what_the_study_makes_is_missing_until_it_is_stored(path: Path, store: Store) -> None:
+    study = study_with(path, 'pretraining={corpus="synthetic", steps=1, length=100}')
+    require(study, None)
+    keys, missing = known_keys(study, store, None)
+    assert missing == {"small": "would be made", "large": "would be made"}
+    assert prepared_keys(study, store, None) == (keys, {})
+
+
+def test_a_pretraining_whose_checkpoint_is_damaged_begins_anew_and_says_so(path: Path, store: Store) -> None:
+    study = study_with(path, 'pretraining={corpus="synthetic", steps=2, length=100, batch_size=2, log_every=1}')
+    key, share = "key-of-small", Share(cpus=1, gpus=0.0, concurrent_trials=1)
+    store.write(f"checkpoints/{key}.pt", b"cut short")
+    begun, note, *records = _pretrain(study, "small", key, store.uri, share)
+    assert begun is None
+    assert note == (
+        "begins anew, because its checkpoint checkpoints/key-of-small.pt cannot be used: it is damaged, or was not "
+        "written by this program"
+    )
+    assert [record.step for record in records if isinstance(record, PretrainingRecord)] == [1, 2]
+    assert store.names("checkpoints") == []
+    whole = list(_pretrain(study, "small", "another", store.uri, share))
+    assert len(whole) == 1 + 2
+    digests = {load_backbone(Backbone(SIZES["small"]), Path(store.root) / "weights" / one) for one in (key, "another")}
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize("spoilt", ["empty", "cut", "text"])
+def test_damaged_weights_in_the_store_are_put_there_anew(
+    path: Path, store: Store, tmp_path: Path, name: str, spoilt: str
+) -> None:
+    saved(tmp_path / "weights" / "small", "small")
+    study = study_with(path, 'grid.models=["small"]')
+    (key,) = prepared_keys(study, store, tmp_path / "weights")[0].values()
+    file = f"weights/{key}/{name}"
+    whole = store.read(file)
+    assert whole is not None
+    assert stored(store, key)
+    store.write(file, {"empty": b"", "cut": whole[: len(whole) // 2], "text": b"hello"}[spoilt])
+    assert not stored(store, key)
+    prepared_keys(study, store, tmp_path / "weights")
+    assert store.read(file) == whole
