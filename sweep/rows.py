@@ -1,4 +1,4 @@
-"""The rows of a run that ended, as `schema.py` defines them, from what the run was and what came of it."""
+"""The rows of a run that ended, as `schema.py` declares them, from its specification and its result."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ from hyena.training.loop import RunResult
 from hyena.training.metrics import Scores
 from sweep import environment
 from sweep.resources import Share
-from sweep.schema import RUNS, SCHEMA_VERSION
+from sweep.schema import RUNS, SCHEMA_VERSION, EpochRow, PredictionColumns, RunRow
 from sweep.trials import RunSpec
 
 
@@ -37,30 +37,26 @@ class Circumstances:
     commit: str | None
 
 
-def failed_row(spec: RunSpec, reason: str, where: Circumstances) -> dict[str, Any]:
-    """The row of a run that failed: what it was and why it failed, every measure null."""
-    return {
+def failed_row(spec: RunSpec, reason: str, where: Circumstances) -> RunRow:
+    """The row of a run that failed: its specification and the reason, every measure None."""
+    row = {
+        **{field.name: None for field in RUNS if field.nullable},
         **_row(spec, where),
         "status": "failed",
         "failure": reason,
         "train_examples": spec.facts.train_examples,
         "validation_examples": 0,
         "test_examples": 0,
-        "weights_digest": None,
-        **{field.name: None for field in RUNS if field.name.startswith(("validation_", "test_", "best_"))
-           and field.nullable},
-        "train_s": None,
-        "evaluate_s": None,
-        "examples_per_s": None,
-    }  # fmt: skip
+    }
+    return cast(RunRow, row)
 
 
 def done_row(
     spec: RunSpec, result: RunResult, examples: dict[str, int], weights_digest: str | None, where: Circumstances
-) -> dict[str, Any]:
-    """The row of a run that is done. `examples`: of each split, as it was cut."""
+) -> RunRow:
+    """The row of a run that is done. `examples`: number of examples of each split, as it was cut."""
     train_s = sum(record.train_s for record in result.epochs)
-    return {
+    row = {
         **_row(spec, where),
         "status": "done",
         "failure": None,
@@ -74,14 +70,16 @@ def done_row(
         "evaluate_s": sum(record.evaluate_s for record in result.epochs),
         "examples_per_s": examples["train"] * spec.training.epochs / train_s,
     }
+    return cast(RunRow, row)
 
 
-def epoch_rows(spec: RunSpec, result: RunResult) -> list[dict[str, Any]]:
-    return [{"run_id": spec.run_id, **dataclasses.asdict(record)} for record in result.epochs]
+def epoch_rows(spec: RunSpec, result: RunResult) -> list[EpochRow]:
+    """The rows of a finished run's epochs, in order."""
+    return [cast(EpochRow, {"run_id": spec.run_id, **dataclasses.asdict(record)}) for record in result.epochs]
 
 
-def prediction_columns(spec: RunSpec, result: RunResult) -> dict[str, Any]:
-    """Columns of the predictions table, one value per test example."""
+def prediction_columns(spec: RunSpec, result: RunResult) -> PredictionColumns:
+    """The predictions of a finished run, one value per test example."""
     number = len(result.test_labels)
     return {
         "run_id": [spec.run_id] * number,

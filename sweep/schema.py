@@ -19,14 +19,23 @@ last of a part's three, and the small files of its runs are deleted after it. So
 of the parts that have all three files, each run once, and those of the small files of every other run
 (`sweep/layout.py`). List the small files first, then the parts: a run that moves between them is then seen.
 
-Every field carries its meaning and its unit as metadata. This module needs pyarrow alone, so that the analysis can
-import it without torch and Ray. Next: `sweep/store.py` and `sweep/compact.py` write these tables,
-`analysis/results.py` reads them.
+Each table is declared as the type of its rows, a TypedDict whose keys are the columns in order; its pyarrow schema is
+derived from that, with the meaning and the unit of each column as metadata. This module loads neither torch nor Ray, so
+that the analysis can import it. Next: `sweep/rows.py` makes the rows, `sweep/store.py` and `sweep/compact.py` write
+them, `analysis/results.py` reads them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypedDict, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 #: Raised with every change that makes older files unreadable; a reader refuses other versions.
 SCHEMA_VERSION = 1
@@ -42,188 +51,238 @@ FROM_WEIGHTS = ("pretrained", "shuffled", "frozen")
 STATUSES = ("done", "failed")
 
 
-def _field(name: str, kind: pa.DataType, meaning: str, unit: str = "", nullable: bool = False) -> pa.Field:
-    return pa.field(name, kind, nullable=nullable, metadata={"meaning": meaning, "unit": unit})
+@dataclass(frozen=True)
+class Column:
+    """What the values of a column mean, and their unit ("" where they have none)."""
+
+    meaning: str
+    unit: str = ""
 
 
-def _measure(name: str, meaning: str, unit: str = "", kind: pa.DataType | None = None) -> pa.Field:
-    """A field that a failed run leaves null."""
-    return _field(name, kind or pa.float64(), meaning, unit, nullable=True)
+Int32 = Annotated[int, pa.int32()]
+Int64 = Annotated[int, pa.int64()]
+Confusion = list[list[int]]
+Pairs = list[tuple[str, str]]
+
+#: Column types of Python types that name none themselves.
+_TYPES = {
+    str: pa.string(),
+    float: pa.float64(),
+    datetime: pa.timestamp("ms", tz="UTC"),
+    Confusion: pa.list_(pa.list_(pa.int64())),
+    Pairs: pa.map_(pa.string(), pa.string()),
+}
+
+_SCORES = {
+    "accuracy": Column("share of examples classified correctly", "fraction"),
+    "loss": Column("mean cross-entropy", "nats"),
+    "mcc": Column("Matthews correlation coefficient (multi-class R_K)"),
+    "f1": Column("F1 (unweighted mean over classes)", "fraction"),
+    "precision": Column("precision (unweighted mean over classes)", "fraction"),
+    "recall": Column("recall (unweighted mean over classes)", "fraction"),
+    "auroc": Column("area under the ROC curve (with more than two classes: mean of one against the rest)"),
+    "confusion": Column("counts [true class][predicted class]", "examples"),
+}
 
 
-def _scores(split: str) -> list[pa.Field]:
-    what = f"after the last epoch, on the {split} split"
-    return [
-        _measure(f"{split}_accuracy", f"share of examples classified correctly {what}", "fraction"),
-        _measure(f"{split}_loss", f"mean cross-entropy {what}", "nats"),
-        _measure(f"{split}_mcc", f"Matthews correlation coefficient (multi-class R_K) {what}"),
-        _measure(f"{split}_f1", f"F1, unweighted mean over classes, {what}", "fraction"),
-        _measure(f"{split}_precision", f"precision, unweighted mean over classes, {what}", "fraction"),
-        _measure(f"{split}_recall", f"recall, unweighted mean over classes, {what}", "fraction"),
-        _measure(f"{split}_auroc", f"area under the ROC curve; over two classes, mean of one against rest; {what}"),
-        _measure(
-            f"{split}_confusion",
-            f"counts [true class][predicted class] {what}",
-            "examples",
-            pa.list_(pa.list_(pa.int64())),
+def _score(name: str, split: str) -> Column:
+    score = _SCORES[name]
+    return Column(f"{score.meaning} on the {split} split, after the last epoch", score.unit)
+
+
+class PlanRow(TypedDict):
+    """A run that the study asks for, done or not."""
+
+    run_id: Annotated[str, Column("digest of all that determines the run's result")]
+    setting_id: Annotated[
+        str,
+        Column(
+            "digest of the same less initialisation, weights and seed: the runs of one setting are the two arms of a "
+            "comparison, paired by seed"
+        ),
+    ]
+    study: Annotated[str, Column("name of the study")]
+    model: Annotated[str, Column("name of the model size")]
+    dataset: Annotated[str, Column("name of the data set")]
+    init: Annotated[str, Column(f"initialisation: one of {', '.join(INITIALISATIONS)}")]
+    seed: Annotated[Int64, Column("seed of head initialisation, data order, augmentation and dropout (named streams)")]
+    epochs: Annotated[Int32, Column("epochs that the run is trained for", "epochs")]
+    trainable_parameters: Annotated[
+        Int64,
+        Column(
+            "trainable parameters of the size, the head included (the frozen arm trains the head only)", "parameters"
         ),
     ]
 
 
-_IDENTITY = [
-    _field("run_id", pa.string(), "digest of all that determines the run's result"),
-    _field(
-        "setting_id",
-        pa.string(),
-        "digest of the same less initialisation, weights and seed: the runs of one "
-        "setting are the two arms of a comparison, paired by seed",
-    ),
-    _field("study", pa.string(), "name of the study"),
-    _field("model", pa.string(), "name of the model size"),
-    _field("dataset", pa.string(), "name of the data set"),
-    _field("init", pa.string(), f"initialisation: one of {', '.join(INITIALISATIONS)}"),
-    _field("seed", pa.int64(), "seed of head initialisation, data order, augmentation and dropout (named streams)"),
-    _field("epochs", pa.int32(), "epochs that the run is trained for", "epochs"),
-    _field(
-        "trainable_parameters",
-        pa.int64(),
-        "trainable parameters of the size, the head included (the frozen arm trains the head only)",
-        "parameters",
-    ),
-]
+class RunRow(PlanRow):
+    """A run that ended; a failed one has None in the columns of its measures.
 
-#: What a study asks for; written before the first run starts.
-PLAN = pa.schema(_IDENTITY)
+    A row also holds every training value except `epochs`, under its name in `TrainingConfig`, after `split_seed`.
+    """
 
-#: One row a run that ended.
-RUNS = pa.schema(
-    [
-        *_IDENTITY,
-        _field("schema_version", pa.int32(), "version of these tables"),
-        _field("status", pa.string(), f"one of {', '.join(STATUSES)}"),
-        _field("failure", pa.string(), "why the run failed; null when it is done", nullable=True),
-        # what determines the result
-        _field("d_model", pa.int32(), "width of the model", "channels"),
-        _field("n_layer", pa.int32(), "depth of the model", "layers"),
-        _field("l_max", pa.int32(), "longest input the filters are defined for", "positions"),
-        _field("data_digest", pa.string(), "SHA-256 of the data set's tokens and labels"),
-        _field("num_classes", pa.int32(), "classes of the data set"),
-        _field("train_examples", pa.int64(), "examples trained on", "examples"),
-        _field("validation_examples", pa.int64(), "examples held out of training for choices", "examples"),
-        _field("test_examples", pa.int64(), "examples of the test split", "examples"),
-        _field("weights_digest", pa.string(), "SHA-256 of the pretrained tensors; null for scratch", nullable=True),
-        _field("split_seed", pa.int64(), "seed of the cut between training and validation"),
-        _field("batch_size", pa.int32(), "sequences per optimisation step", "sequences"),
-        _field("learning_rate", pa.float64(), "peak learning rate"),
-        _field("final_learning_rate", pa.float64(), "learning rate at the end of the cosine"),
-        _field("warmup_learning_rate", pa.float64(), "learning rate of the first step"),
-        _field("warmup_fraction", pa.float64(), "share of all steps spent in the linear warm-up", "fraction"),
-        _field("weight_decay", pa.float64(), "AdamW weight decay (0 on the implicit filter's parameters)"),
-        _field("gradient_clip", pa.float64(), "largest gradient norm; larger ones are scaled down to it"),
-        _field("max_length", pa.int32(), "length that every sequence is padded or cut to", "positions"),
-        _field("padding", pa.string(), "side of the padding: left (as published) or right"),
-        _field("pooling", pa.string(), "positions that the head averages: all (as published) or real"),
-        _field(
-            "reverse_complement", pa.float64(), "probability of reverse-complementing a training sequence", "fraction"
-        ),
-        _field("batching", pa.string(), "shuffled, or like_length: batches of sequences of like length, cut to it"),
-        _field("split", pa.string(), "official, or regroup: cut anew so that no overlapping sequences face each other"),
-        _field("validation_fraction", pa.float64(), "share of the training split cut off for validation", "fraction"),
-        _field(
-            "train_fraction", pa.float64(), "share of the rest that is trained on, nested by split_seed", "fraction"
-        ),
-        _field("precision", pa.string(), "arithmetic of matrix products: float32 or bfloat16"),
-        # what came out
-        *_scores("validation"),
-        *_scores("test"),
-        _measure(
-            "best_epoch",
-            "epoch with the highest validation accuracy (the first of equals), from 1",
-            "epoch",
-            pa.int32(),
-        ),
-        _measure("best_epoch_test_accuracy", "test accuracy at best_epoch: never chosen on the test split", "fraction"),
-        # what it cost and where
-        _measure("train_s", "time in training epochs, evaluation not included", "s"),
-        _measure("evaluate_s", "time in evaluation", "s"),
-        _measure("examples_per_s", "training examples per second of train_s", "examples/s"),
-        _measure(
-            "peak_memory_bytes",
-            "peak memory of the accelerator's allocator, or on a CPU the resident memory of the worker process",
-            "bytes",
-            pa.int64(),
-        ),
-        _field("gpu_fraction", pa.float64(), "share of one GPU given to the run; 0 on a CPU", "fraction"),
-        _field("cpus", pa.float64(), "CPU cores given to the run", "cores"),
-        _field(
-            "concurrent_runs",
-            pa.int32(),
-            "runs that the same accelerator (on a CPU: the same node) could hold at once",
-            "runs",
-        ),
-        _field(
-            "stacked_runs", pa.int32(), "runs of the cell that were trained as one model, this one included", "runs"
-        ),
-        _field("device", pa.string(), "name of the accelerator or the CPU"),
-        _field("host", pa.string(), "name of the node"),
-        _field("versions", pa.map_(pa.string(), pa.string()), "versions of Python and of the packages that matter"),
-        _field("commit", pa.string(), "commit of the project's code; null where it is unknown", nullable=True),
-        _field("started_at", pa.timestamp("ms", tz="UTC"), "when the run started (or was last taken up again)"),
-        _field("finished_at", pa.timestamp("ms", tz="UTC"), "when the run ended"),
+    schema_version: Annotated[Int32, Column("version of these tables")]
+    status: Annotated[str, Column(f"one of {', '.join(STATUSES)}")]
+    failure: Annotated[str | None, Column("why the run failed; null when it is done")]
+    # what determines the result
+    d_model: Annotated[Int32, Column("width of the model", "channels")]
+    n_layer: Annotated[Int32, Column("depth of the model", "layers")]
+    l_max: Annotated[Int32, Column("longest input that the filters are defined for", "positions")]
+    data_digest: Annotated[str, Column("SHA-256 of the data set's tokens and labels")]
+    num_classes: Annotated[Int32, Column("classes of the data set")]
+    train_examples: Annotated[Int64, Column("examples trained on", "examples")]
+    validation_examples: Annotated[Int64, Column("examples held out of training for choices", "examples")]
+    test_examples: Annotated[Int64, Column("examples of the test split", "examples")]
+    weights_digest: Annotated[str | None, Column("SHA-256 of the pretrained tensors; null for scratch")]
+    split_seed: Annotated[Int64, Column("seed of the cut between training and validation")]
+    # results
+    validation_accuracy: Annotated[float | None, _score("accuracy", "validation")]
+    validation_loss: Annotated[float | None, _score("loss", "validation")]
+    validation_mcc: Annotated[float | None, _score("mcc", "validation")]
+    validation_f1: Annotated[float | None, _score("f1", "validation")]
+    validation_precision: Annotated[float | None, _score("precision", "validation")]
+    validation_recall: Annotated[float | None, _score("recall", "validation")]
+    validation_auroc: Annotated[float | None, _score("auroc", "validation")]
+    validation_confusion: Annotated[Confusion | None, _score("confusion", "validation")]
+    test_accuracy: Annotated[float | None, _score("accuracy", "test")]
+    test_loss: Annotated[float | None, _score("loss", "test")]
+    test_mcc: Annotated[float | None, _score("mcc", "test")]
+    test_f1: Annotated[float | None, _score("f1", "test")]
+    test_precision: Annotated[float | None, _score("precision", "test")]
+    test_recall: Annotated[float | None, _score("recall", "test")]
+    test_auroc: Annotated[float | None, _score("auroc", "test")]
+    test_confusion: Annotated[Confusion | None, _score("confusion", "test")]
+    best_epoch: Annotated[
+        Int32 | None, Column("epoch with the highest validation accuracy (the first of equals), from 1", "epoch")
     ]
-)
-
-#: One row per run and epoch.
-EPOCHS = pa.schema(
-    [
-        _field("run_id", pa.string(), "the run"),
-        _field("epoch", pa.int32(), "epoch, from 1", "epoch"),
-        _field("learning_rate", pa.float64(), "learning rate of the epoch's last step"),
-        _field(
-            "train_loss",
-            pa.float64(),
-            "mean cross-entropy over the epoch's own training batches (dropout and augmentation on)",
-            "nats",
-        ),
-        _field("train_accuracy", pa.float64(), "accuracy over the same batches", "fraction"),
-        _measure(
-            "validation_loss",
-            "mean cross-entropy on validation after the epoch; null without a validation split",
-            "nats",
-        ),
-        _measure("validation_accuracy", "accuracy on validation after the epoch", "fraction"),
-        _field("test_loss", pa.float64(), "mean cross-entropy on test after the epoch", "nats"),
-        _field("test_accuracy", pa.float64(), "accuracy on test after the epoch", "fraction"),
-        _field("train_s", pa.float64(), "time in training steps", "s"),
-        _field("evaluate_s", pa.float64(), "time in evaluation", "s"),
+    best_epoch_test_accuracy: Annotated[
+        float | None, Column("test accuracy at best_epoch: never chosen on the test split", "fraction")
     ]
-)
-
-#: One row per run and test example, after the last epoch.
-PREDICTIONS = pa.schema(
-    [
-        _field("run_id", pa.string(), "the run"),
-        _field("example", pa.int32(), "index into the test split"),
-        _field("label", pa.int16(), "true class"),
-        _field("logits", pa.list_(pa.float32()), "one logit a class"),
-    ]
-)
-
-#: One row per logged step of a pretraining.
-PRETRAINING = pa.schema(
-    [
-        _field("model", pa.string(), "name of the model size"),
-        _field("weights_key", pa.string(), "digest of all that determines the weights"),
-        _field("step", pa.int32(), "optimisation steps done", "steps"),
-        _field("tokens", pa.int64(), "nucleotides seen", "tokens"),
-        _field(
-            "train_bits_per_base", pa.float64(), "mean next-nucleotide loss since the last logged step", "bits/base"
+    # cost and provenance
+    train_s: Annotated[float | None, Column("time in training epochs, evaluation not included", "s")]
+    evaluate_s: Annotated[float | None, Column("time in evaluation", "s")]
+    examples_per_s: Annotated[float | None, Column("training examples per second of train_s", "examples/s")]
+    peak_memory_bytes: Annotated[
+        Int64 | None,
+        Column(
+            "peak memory of the accelerator's allocator, or on a CPU the resident memory of the worker process", "bytes"
         ),
-        _measure(
-            "validation_bits_per_base",
-            "next-nucleotide loss on held-out sequence; null between evaluations",
-            "bits/base",
-        ),
-        _field("seconds", pa.float64(), "time since the start of the pretraining", "s"),
     ]
-)
+    gpu_fraction: Annotated[float, Column("share of one GPU given to the run; 0 on a CPU", "fraction")]
+    cpus: Annotated[float, Column("CPU cores given to the run", "cores")]
+    concurrent_runs: Annotated[
+        Int32, Column("runs that the same accelerator (on a CPU: the same node) could hold at once", "runs")
+    ]
+    stacked_runs: Annotated[Int32, Column("runs of the cell that were trained as one model, this one included", "runs")]
+    device: Annotated[str, Column("name of the accelerator or the CPU")]
+    host: Annotated[str, Column("name of the node")]
+    versions: Annotated[Pairs, Column("versions of Python and of the packages that can change a number")]
+    commit: Annotated[str | None, Column("commit of the project's code; null where it is unknown")]
+    started_at: Annotated[datetime, Column("when the run started (or was last resumed)")]
+    finished_at: Annotated[datetime, Column("when the run ended")]
+
+
+class EpochRow(TypedDict):
+    """One epoch of a finished run."""
+
+    run_id: Annotated[str, Column("the run")]
+    epoch: Annotated[Int32, Column("epoch, from 1", "epoch")]
+    learning_rate: Annotated[float, Column("learning rate of the epoch's last step")]
+    train_loss: Annotated[
+        float,
+        Column("mean cross-entropy over the epoch's own training batches (dropout and augmentation on)", "nats"),
+    ]
+    train_accuracy: Annotated[float, Column("accuracy over the same batches", "fraction")]
+    validation_loss: Annotated[
+        float | None,
+        Column("mean cross-entropy on validation after the epoch; null without a validation split", "nats"),
+    ]
+    validation_accuracy: Annotated[float | None, Column("accuracy on validation after the epoch", "fraction")]
+    test_loss: Annotated[float, Column("mean cross-entropy on test after the epoch", "nats")]
+    test_accuracy: Annotated[float, Column("accuracy on test after the epoch", "fraction")]
+    train_s: Annotated[float, Column("time in training steps", "s")]
+    evaluate_s: Annotated[float, Column("time in evaluation", "s")]
+
+
+class PredictionColumns(TypedDict):
+    """The predictions of a finished run after its last epoch: whole columns, one value per test example."""
+
+    run_id: Annotated[list[str], pa.string(), Column("the run")]
+    example: Annotated[NDArray[np.int32], pa.int32(), Column("index into the test split")]
+    label: Annotated[NDArray[np.int16], pa.int16(), Column("true class")]
+    logits: Annotated[pa.Array, pa.list_(pa.float32()), Column("one logit per class")]
+
+
+class PretrainingRow(TypedDict):
+    """One logged step of a pretraining."""
+
+    model: Annotated[str, Column("name of the model size")]
+    weights_key: Annotated[str, Column("digest of all that determines the weights")]
+    step: Annotated[Int32, Column("optimisation steps done", "steps")]
+    tokens: Annotated[Int64, Column("nucleotides seen", "tokens")]
+    train_bits_per_base: Annotated[float, Column("mean next-nucleotide loss since the last logged step", "bits/base")]
+    validation_bits_per_base: Annotated[
+        float | None, Column("next-nucleotide loss on held-out sequence; null between evaluations", "bits/base")
+    ]
+    seconds: Annotated[float, Column("time since the start of the pretraining", "s")]
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """The types that a value may have, and the metadata of `Annotated`, at any depth."""
+    if get_origin(annotation) in (Annotated, Union, UnionType):
+        for part in get_args(annotation):
+            yield from _parts(part)
+    else:
+        yield annotation
+
+
+def _field(name: str, annotation: Any) -> pa.Field:
+    """A column as its type and metadata declare it; nullable where its value may be None."""
+    parts = list(_parts(annotation))
+    column = next(part for part in parts if isinstance(part, Column))
+    declared = [part for part in parts if isinstance(part, pa.DataType)]
+    kind = declared[0] if declared else _TYPES[parts[0]]
+    metadata = {"meaning": column.meaning, "unit": column.unit}
+    return pa.field(name, kind, nullable=NoneType in parts, metadata=metadata)
+
+
+def _fields(row: type) -> list[pa.Field]:
+    return [_field(name, annotation) for name, annotation in get_type_hints(row, include_extras=True).items()]
+
+
+#: Training values, which stand after `split_seed` in RUNS.
+_TRAINING = {
+    "batch_size": Annotated[Int32, Column("sequences per optimisation step", "sequences")],
+    "learning_rate": Annotated[float, Column("peak learning rate")],
+    "final_learning_rate": Annotated[float, Column("learning rate at the end of the cosine")],
+    "warmup_learning_rate": Annotated[float, Column("learning rate of the first step")],
+    "warmup_fraction": Annotated[float, Column("share of all steps spent in the linear warm-up", "fraction")],
+    "weight_decay": Annotated[float, Column("AdamW weight decay (0 on the implicit filter's parameters)")],
+    "gradient_clip": Annotated[float, Column("largest gradient norm; larger ones are scaled down to it")],
+    "max_length": Annotated[Int32, Column("length that every sequence is padded or cut to", "positions")],
+    "padding": Annotated[str, Column("side of the padding: left (as published) or right")],
+    "pooling": Annotated[str, Column("positions that the head averages: all (as published) or real")],
+    "reverse_complement": Annotated[
+        float, Column("probability of reverse-complementing a training sequence", "fraction")
+    ],
+    "batching": Annotated[str, Column("shuffled, or like_length: batches of sequences of like length, cut to it")],
+    "split": Annotated[str, Column("official, or regroup: cut anew so that no overlapping sequences face each other")],
+    "validation_fraction": Annotated[float, Column("share of the training split cut off for validation", "fraction")],
+    "train_fraction": Annotated[
+        float, Column("share of the rest that is trained on, nested by split_seed", "fraction")
+    ],
+    "precision": Annotated[str, Column("arithmetic of matrix products: float32 or bfloat16")],
+}
+
+
+def _run_fields() -> list[pa.Field]:
+    fields = _fields(RunRow)
+    place = 1 + [field.name for field in fields].index("split_seed")
+    return fields[:place] + [_field(name, kind) for name, kind in _TRAINING.items()] + fields[place:]
+
+
+PLAN = pa.schema(_fields(PlanRow))
+RUNS = pa.schema(_run_fields())
+EPOCHS = pa.schema(_fields(EpochRow))
+PREDICTIONS = pa.schema(_fields(PredictionColumns))
+PRETRAINING = pa.schema(_fields(PretrainingRow))

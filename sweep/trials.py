@@ -28,7 +28,7 @@ from hyena.model.config import HyenaConfig
 from hyena.model.hyenadna import trainable_parameters, without_memory
 from hyena.training.pretraining import Corpus, read_corpus
 from hyena.training.recipe import SplitRule, TrainingConfig
-from sweep.schema import FROM_WEIGHTS
+from sweep.schema import FROM_WEIGHTS, PlanRow
 from sweep.study import Study
 
 #: Raised with every change of `hyena` that changes the result of a run: results of other versions are run anew.
@@ -101,8 +101,8 @@ class RunSpec:
         positions = (self.training.max_length or 0) * examples * self.training.epochs
         return self.trainable_parameters * positions
 
-    def identity(self) -> dict[str, Any]:
-        """The columns that plan and runs share, by name."""
+    def identity(self) -> PlanRow:
+        """The run's row of the plan; its columns are the first ones of the run's own row, too."""
         return {
             "run_id": self.run_id,
             "setting_id": self.setting_id,
@@ -128,10 +128,13 @@ class Trial:
 
     def config(self) -> dict[str, Any]:
         """What Tune, and whoever listens there, hears of it."""
-        shown = self.runs[0].identity()
+        first = self.runs[0]
         return {
             "run_ids": [run.run_id for run in self.runs],
-            **{name: shown[name] for name in ("dataset", "model", "init", "epochs")},
+            "dataset": first.data.name,
+            "model": first.model,
+            "init": first.init,
+            "epochs": first.training.epochs,
             "seeds": "-".join(str(run.seed) for run in self.runs),
         }
 
