@@ -25,7 +25,7 @@ from hyena.device import is_out_of_memory
 from hyena.errors import InputError
 from hyena.model.config import HyenaConfig
 from hyena.system.waiting import waiting_for
-from hyena.training.recipe import TrainingConfig
+from hyena.training.recipe import TrainingConfig, values_affecting
 from sweep.resources import NoDeviceError, Share
 from sweep.store import ENDING, Store
 from sweep.study import AUTO, Resources
@@ -37,11 +37,6 @@ HEADROOM = 1.15
 LARGEST_STACK, WORTH = 32, 1.05
 #: Training steps of a probe, enough for some that are replayed where steps are captured.
 STEPS = 6
-#: Training values that leave no trace in the memory: runs that differ in these alone are of one kind.
-TRACELESS = (
-    "epochs", "learning_rate", "final_learning_rate", "warmup_learning_rate", "warmup_fraction", "weight_decay",
-    "gradient_clip", "reverse_complement", "split", "validation_fraction", "train_fraction",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ class Kind:
 
     @classmethod
     def of(cls, run: RunSpec) -> Kind:
-        values = {k: v for k, v in dataclasses.asdict(run.training).items() if k not in TRACELESS}
+        values = {name: getattr(run.training, name) for name in values_affecting("memory")}
         return cls(run.config, TrainingConfig(epochs=1, **values), run.facts.num_classes, run.init == "frozen")
 
     @property

@@ -20,9 +20,9 @@ of the parts that have all three files, each run once, and those of the small fi
 (`sweep/layout.py`). List the small files first, then the parts: a run that moves between them is then seen.
 
 Each table is declared as the type of its rows, a TypedDict whose keys are the columns in order; its pyarrow schema is
-derived from that, with the meaning and the unit of each column as metadata. This module loads neither torch nor Ray, so
-that the analysis can import it. Next: `sweep/rows.py` makes the rows, `sweep/store.py` and `sweep/compact.py` write
-them, `analysis/results.py` reads them.
+derived from that, with the meaning and the unit of each column as metadata. The columns of the training values are
+derived from `hyena/training/recipe.py`. Loads neither torch nor Ray, so that the analysis can import it. Next:
+`sweep/rows.py` makes the rows, `sweep/store.py` and `sweep/compact.py` write them, `analysis/results.py` reads them.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypedDict, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypedDict, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+from hyena.training.recipe import TRAINING_VALUES, TrainingConfig, Value
 
 #: Raised with every change that makes older files unreadable; a reader refuses other versions.
 SCHEMA_VERSION = 1
@@ -59,7 +61,6 @@ class Column:
     unit: str = ""
 
 
-Int32 = Annotated[int, pa.int32()]
 Int64 = Annotated[int, pa.int64()]
 Confusion = list[list[int]]
 Pairs = list[tuple[str, str]]
@@ -67,6 +68,7 @@ Pairs = list[tuple[str, str]]
 #: Column types of Python types that name none themselves.
 _TYPES = {
     str: pa.string(),
+    int: pa.int32(),
     float: pa.float64(),
     datetime: pa.timestamp("ms", tz="UTC"),
     Confusion: pa.list_(pa.list_(pa.int64())),
@@ -106,7 +108,7 @@ class PlanRow(TypedDict):
     dataset: Annotated[str, Column("name of the data set")]
     init: Annotated[str, Column(f"initialisation: one of {', '.join(INITIALISATIONS)}")]
     seed: Annotated[Int64, Column("seed of head initialisation, data order, augmentation and dropout (named streams)")]
-    epochs: Annotated[Int32, Column("epochs that the run is trained for", "epochs")]
+    epochs: Annotated[int, TRAINING_VALUES["epochs"]]
     trainable_parameters: Annotated[
         Int64,
         Column(
@@ -118,18 +120,18 @@ class PlanRow(TypedDict):
 class RunRow(PlanRow):
     """A run that ended; a failed one has None in the columns of its measures.
 
-    A row also holds every training value except `epochs`, under its name in `TrainingConfig`, after `split_seed`.
+    A row also holds the `SETTING_VALUES`, the other fields of `TrainingConfig`, after `split_seed`.
     """
 
-    schema_version: Annotated[Int32, Column("version of these tables")]
+    schema_version: Annotated[int, Column("version of these tables")]
     status: Annotated[str, Column(f"one of {', '.join(STATUSES)}")]
     failure: Annotated[str | None, Column("why the run failed; null when it is done")]
     # what determines the result
-    d_model: Annotated[Int32, Column("width of the model", "channels")]
-    n_layer: Annotated[Int32, Column("depth of the model", "layers")]
-    l_max: Annotated[Int32, Column("longest input that the filters are defined for", "positions")]
+    d_model: Annotated[int, Column("width of the model", "channels")]
+    n_layer: Annotated[int, Column("depth of the model", "layers")]
+    l_max: Annotated[int, Column("longest input that the filters are defined for", "positions")]
     data_digest: Annotated[str, Column("SHA-256 of the data set's tokens and labels")]
-    num_classes: Annotated[Int32, Column("classes of the data set")]
+    num_classes: Annotated[int, Column("classes of the data set")]
     train_examples: Annotated[Int64, Column("examples trained on", "examples")]
     validation_examples: Annotated[Int64, Column("examples held out of training for choices", "examples")]
     test_examples: Annotated[Int64, Column("examples of the test split", "examples")]
@@ -153,7 +155,7 @@ class RunRow(PlanRow):
     test_auroc: Annotated[float | None, _score("auroc", "test")]
     test_confusion: Annotated[Confusion | None, _score("confusion", "test")]
     best_epoch: Annotated[
-        Int32 | None, Column("epoch with the highest validation accuracy (the first of equals), from 1", "epoch")
+        int | None, Column("epoch with the highest validation accuracy (the first of equals), from 1", "epoch")
     ]
     best_epoch_test_accuracy: Annotated[
         float | None, Column("test accuracy at best_epoch: never chosen on the test split", "fraction")
@@ -171,9 +173,9 @@ class RunRow(PlanRow):
     gpu_fraction: Annotated[float, Column("share of one GPU given to the run; 0 on a CPU", "fraction")]
     cpus: Annotated[float, Column("CPU cores given to the run", "cores")]
     concurrent_runs: Annotated[
-        Int32, Column("runs that the same accelerator (on a CPU: the same node) could hold at once", "runs")
+        int, Column("runs that the same accelerator (on a CPU: the same node) could hold at once", "runs")
     ]
-    stacked_runs: Annotated[Int32, Column("runs of the cell that were trained as one model, this one included", "runs")]
+    stacked_runs: Annotated[int, Column("runs of the cell that were trained as one model, this one included", "runs")]
     device: Annotated[str, Column("name of the accelerator or the CPU")]
     host: Annotated[str, Column("name of the node")]
     versions: Annotated[Pairs, Column("versions of Python and of the packages that can change a number")]
@@ -186,7 +188,7 @@ class EpochRow(TypedDict):
     """One epoch of a finished run."""
 
     run_id: Annotated[str, Column("the run")]
-    epoch: Annotated[Int32, Column("epoch, from 1", "epoch")]
+    epoch: Annotated[int, Column("epoch, from 1", "epoch")]
     learning_rate: Annotated[float, Column("learning rate of the epoch's last step")]
     train_loss: Annotated[
         float,
@@ -218,7 +220,7 @@ class PretrainingRow(TypedDict):
 
     model: Annotated[str, Column("name of the model size")]
     weights_key: Annotated[str, Column("digest of all that determines the weights")]
-    step: Annotated[Int32, Column("optimisation steps done", "steps")]
+    step: Annotated[int, Column("optimisation steps done", "steps")]
     tokens: Annotated[Int64, Column("nucleotides seen", "tokens")]
     train_bits_per_base: Annotated[float, Column("mean next-nucleotide loss since the last logged step", "bits/base")]
     validation_bits_per_base: Annotated[
@@ -239,9 +241,10 @@ def _parts(annotation: Any) -> Iterator[Any]:
 def _field(name: str, annotation: Any) -> pa.Field:
     """A column as its type and metadata declare it; nullable where its value may be None."""
     parts = list(_parts(annotation))
-    column = next(part for part in parts if isinstance(part, Column))
+    column = next(part for part in parts if isinstance(part, Column | Value))
     declared = [part for part in parts if isinstance(part, pa.DataType)]
-    kind = declared[0] if declared else _TYPES[parts[0]]
+    python = str if get_origin(parts[0]) is Literal else parts[0]
+    kind = declared[0] if declared else _TYPES[python]
     metadata = {"meaning": column.meaning, "unit": column.unit}
     return pa.field(name, kind, nullable=NoneType in parts, metadata=metadata)
 
@@ -250,36 +253,18 @@ def _fields(row: type) -> list[pa.Field]:
     return [_field(name, annotation) for name, annotation in get_type_hints(row, include_extras=True).items()]
 
 
-#: Training values, which stand after `split_seed` in RUNS.
-_TRAINING = {
-    "batch_size": Annotated[Int32, Column("sequences per optimisation step", "sequences")],
-    "learning_rate": Annotated[float, Column("peak learning rate")],
-    "final_learning_rate": Annotated[float, Column("learning rate at the end of the cosine")],
-    "warmup_learning_rate": Annotated[float, Column("learning rate of the first step")],
-    "warmup_fraction": Annotated[float, Column("share of all steps spent in the linear warm-up", "fraction")],
-    "weight_decay": Annotated[float, Column("AdamW weight decay (0 on the implicit filter's parameters)")],
-    "gradient_clip": Annotated[float, Column("largest gradient norm; larger ones are scaled down to it")],
-    "max_length": Annotated[Int32, Column("length that every sequence is padded or cut to", "positions")],
-    "padding": Annotated[str, Column("side of the padding: left (as published) or right")],
-    "pooling": Annotated[str, Column("positions that the head averages: all (as published) or real")],
-    "reverse_complement": Annotated[
-        float, Column("probability of reverse-complementing a training sequence", "fraction")
-    ],
-    "batching": Annotated[str, Column("shuffled, or like_length: batches of sequences of like length, cut to it")],
-    "split": Annotated[str, Column("official, or regroup: cut anew so that no overlapping sequences face each other")],
-    "validation_fraction": Annotated[float, Column("share of the training split cut off for validation", "fraction")],
-    "train_fraction": Annotated[
-        float, Column("share of the rest that is trained on, nested by split_seed", "fraction")
-    ],
-    "precision": Annotated[str, Column("arithmetic of matrix products: float32 or bfloat16")],
-}
-
-
 def _run_fields() -> list[pa.Field]:
+    """The columns of RUNS. No training value is null: the plan replaces max_length = None by a number."""
     fields = _fields(RunRow)
+    training = [field.with_nullable(False) for field in _fields(TrainingConfig) if field.name in SETTING_VALUES]
     place = 1 + [field.name for field in fields].index("split_seed")
-    return fields[:place] + [_field(name, kind) for name, kind in _TRAINING.items()] + fields[place:]
+    return [*fields[:place], *training, *fields[place:]]
 
+
+#: Training values other than `epochs`, which is a column of the plan, too.
+SETTING_VALUES = tuple(name for name in TRAINING_VALUES if name != "epochs")
+#: Columns of RUNS that tell two settings of one model, data set and number of epochs apart; never averaged over.
+HYPERPARAMETERS = (*SETTING_VALUES, "split_seed")
 
 PLAN = pa.schema(_fields(PlanRow))
 RUNS = pa.schema(_run_fields())

@@ -27,6 +27,7 @@ from ray import tune
 
 from hyena.device import is_out_of_memory
 from hyena.training.loop import PreparedData
+from hyena.training.recipe import values_affecting
 from hyena.weights.classifiers import classifier_files
 from sweep.group import Group, reason_of
 from sweep.resources import Share
@@ -238,8 +239,7 @@ class TrialTrainable(tune.Trainable):
     def _data(self) -> PreparedData:
         """The trial's data on the device, kept for the next one that needs the same."""
         spec, training = self.specs[0], self.specs[0].training
-        cut = (spec.split_seed, training.split, training.validation_fraction, training.train_fraction)
-        key = (spec.data, *cut, training.max_length, training.padding)
+        key = (spec.data, spec.split_seed, *(getattr(training, name) for name in values_affecting("data")))
         if self.prepared is None or self.prepared[0] != key:
             self.prepared = None  # let go of the old data before the new is made
             dataset = load_data(spec.data)

@@ -15,27 +15,7 @@ import polars as pl
 
 from analysis.folder import ResultsError
 from analysis.results import Results
-
-#: Columns of RUNS that tell two settings of one model, data set and number of epochs apart.
-HYPERPARAMETERS = (
-    "learning_rate",
-    "final_learning_rate",
-    "warmup_learning_rate",
-    "warmup_fraction",
-    "weight_decay",
-    "batch_size",
-    "gradient_clip",
-    "max_length",
-    "padding",
-    "pooling",
-    "reverse_complement",
-    "batching",
-    "split",
-    "validation_fraction",
-    "train_fraction",
-    "precision",
-    "split_seed",
-)
+from sweep.schema import HYPERPARAMETERS
 
 #: Columns that follow from the data and the above; they name a group only where nothing else does.
 DERIVED = ("train_examples", "data_digest")

@@ -16,8 +16,7 @@ import torch
 
 from hyena.convolution.gated import SHORT_FILTER_ORDER
 from hyena.convolution.long import BLOCK, TOEPLITZ, fft_size, way_for
-from hyena.model.config import HyenaConfig
-from hyena.model.hyenadna import Pooling
+from hyena.model.config import HyenaConfig, Pooling
 from hyena.training.recipe import Precision
 
 #: What is done with a batch: a training step, one of the head alone, next-nucleotide training, a forward pass.

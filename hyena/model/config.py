@@ -6,10 +6,15 @@ Source: the `config.json` files of the Hugging Face organisation LongSafari. Nex
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from hyena.errors import InputError, nearest, shown
 from hyena.ranges import MOST_POSITIONS, DropoutRate, Range, require_ranges
+
+#: Positions that the classifier's head averages: all (as published), or those of real letters.
+Pooling = Literal["all", "real"]
+#: Side on which shorter sequences are padded; "left" is as published.
+Padding = Literal["left", "right"]
 
 
 @dataclass(frozen=True)

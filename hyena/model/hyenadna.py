@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from hyena.model.config import HyenaConfig
+from hyena.model.config import HyenaConfig, Padding, Pooling
 from hyena.model.filter import SINE_FREQUENCY, PositionFeatures
 from hyena.model.mlp import MLP
 from hyena.model.operator import HyenaOperator
@@ -27,8 +27,6 @@ from hyena.randomness import Dropout, stream
 Drop = TypeVar("Drop", bound=Dropout)
 Half = Callable[[Tensor, Drop | None], Tensor]
 
-Pooling = Literal["all", "real"]
-Padding = Literal["left", "right"]
 
 INIT_STD = 0.02
 

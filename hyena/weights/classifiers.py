@@ -16,8 +16,8 @@ from typing import get_args
 import torch
 
 from hyena.errors import InputError
-from hyena.model.config import HyenaConfig
-from hyena.model.hyenadna import Classifier, Padding, Pooling, without_memory
+from hyena.model.config import HyenaConfig, Padding, Pooling
+from hyena.model.hyenadna import Classifier, without_memory
 from hyena.weights.checkpoint import (
     CONFIG,
     HEAD,

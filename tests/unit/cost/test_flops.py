@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode, bmm_flop, mm_flop
 from hyena.convolution.long import fft_size
 from hyena.cost.flops import BatchWork, Flops, Kind, flops
 from hyena.data.batches import Batch
-from hyena.model.config import HyenaConfig
-from hyena.model.hyenadna import Classifier, LanguageModel, Pooling, initialise
+from hyena.model.config import HyenaConfig, Pooling
+from hyena.model.hyenadna import Classifier, LanguageModel, initialise
 from hyena.randomness import stream
 from hyena.training.optimisation import optimisation_step, optimizer_for, predict
 from hyena.training.pretraining import Corpus, Pretraining, PretrainingConfig

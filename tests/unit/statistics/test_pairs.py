@@ -7,9 +7,9 @@ import pytest
 
 from analysis.folder import ResultsError
 from analysis.results import load
-from analysis.statistics.pairs import HYPERPARAMETERS, compare, primary_epochs, short_names
+from analysis.statistics.pairs import compare, primary_epochs, short_names
 from hyena.training.recipe import TrainingConfig
-from sweep.schema import RUNS
+from sweep.schema import HYPERPARAMETERS, RUNS
 from tests.support.synthetic_results import Truth, write_results
 
 TWO = Truth(models={"net-a-x": 1_000, "net-b-x": 10_000}, datasets={"alpha": 0.7}, seeds=(1, 2, 3), epochs=(2,))

@@ -6,26 +6,29 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
+from hyena.cost import step_probe
 from hyena.cost.step_probe import probe
 from hyena.data.batches import Batch
 from hyena.data.synthetic import SyntheticConfig, synthetic_dataset
 from hyena.model.config import HyenaConfig
 from hyena.model.hyenadna import Classifier, initialise
+from hyena.training import loop
 from hyena.training.cuda_graphs import stepper
 from hyena.training.loop import PreparedData, Run
-from hyena.training.recipe import TrainingConfig
+from hyena.training.recipe import TRAINING_VALUES, TrainingConfig, values_affecting
 from sweep import gpu_probe
 from sweep.gpu_probe import HEADROOM, Kind, Measured, remember, remembered, slug
 from sweep.resources import Share
 from sweep.store import Store
 from sweep.study import Resources
 from sweep.trials import RunSpec
-from tests.support.runs import RUN
+from tests.support.runs import OTHER_VALUES, RUN
 
 GB = 10**9
 WHOLE = Share(cpus=1, gpus=1.0, concurrent_trials=1)
@@ -36,23 +39,15 @@ def with_training(**values: Any) -> Kind:
     return Kind.of(dataclasses.replace(RUN, training=dataclasses.replace(RUN.training, **values)))
 
 
-#: For each training value another one than the usual.
-OTHER: dict[str, Any] = {
-    "epochs": 99, "batch_size": 8, "learning_rate": 1.0, "final_learning_rate": 1e-9, "warmup_learning_rate": 1e-9,
-    "warmup_fraction": 0.5, "weight_decay": 0.0, "gradient_clip": 9.0, "max_length": 32, "padding": "left",
-    "pooling": "all", "reverse_complement": 0.0, "batching": "like_length", "split": "regroup",
-    "validation_fraction": 0.5, "train_fraction": 0.5, "precision": "bfloat16",
-}  # fmt: skip
-
-
 def test_seed_and_weights_make_no_other_kind() -> None:
     assert Kind.of(dataclasses.replace(RUN, seed=9, init="pretrained", weights_key="w")).key == Kind.of(RUN).key
 
 
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(TrainingConfig)])
-def test_every_training_value_is_either_traceless_or_part_of_a_kind(name: str) -> None:
-    assert OTHER[name] != getattr(RUN.training, name)
-    assert (with_training(**{name: OTHER[name]}).key == Kind.of(RUN).key) == (name in gpu_probe.TRACELESS)
+@pytest.mark.parametrize("name", list(TRAINING_VALUES))
+def test_the_training_values_that_affect_memory_make_another_kind(name: str) -> None:
+    assert OTHER_VALUES[name] != getattr(RUN.training, name)
+    same = with_training(**{name: OTHER_VALUES[name]}).key == Kind.of(RUN).key
+    assert same == (name not in values_affecting("memory"))
 
 
 def test_size_and_a_frozen_backbone_make_another_kind() -> None:
@@ -146,7 +141,7 @@ def probed_run(config: HyenaConfig) -> RunSpec:
     return dataclasses.replace(RUN, config=config, training=TrainingConfig(epochs=1, batch_size=128, max_length=120))
 
 
-def shapes_of_steps(module: str, monkeypatch: pytest.MonkeyPatch) -> set[tuple[int, ...]]:
+def shapes_of_steps(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> set[tuple[int, ...]]:
     """The shapes of the batches that the training steps of a module get, as they come."""
     shapes: set[tuple[int, ...]] = set()
 
@@ -159,13 +154,13 @@ def shapes_of_steps(module: str, monkeypatch: pytest.MonkeyPatch) -> set[tuple[i
 
         return step
 
-    monkeypatch.setattr(f"{module}.stepper", noting)
+    monkeypatch.setattr(module, "stepper", noting)
     return shapes
 
 
 def test_a_run_of_the_probed_kind_has_the_probes_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     run, cpu = probed_run(HyenaConfig(8, 1, 130)), torch.device("cpu")
-    of_run, of_probe = (shapes_of_steps(f"hyena.{module}", monkeypatch) for module in ("training", "probe"))
+    of_run, of_probe = (shapes_of_steps(module, monkeypatch) for module in (loop, step_probe))
     training = train_for_an_epoch(run, cpu)
     kind = Kind.of(run)
     probe(kind.config, kind.training, kind.num_classes, cpu)

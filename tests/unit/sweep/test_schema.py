@@ -12,12 +12,14 @@ import pyarrow as pa
 import pytest
 import torch
 
-from hyena.training.recipe import TrainingConfig
+from hyena.ranges import INT32, bounds_of
+from hyena.training.recipe import TRAINING_VALUES, TrainingConfig
 from sweep import schema
 from sweep.resources import Share
 from sweep.rows import Circumstances, failed_row
 from sweep.schema import (
     EPOCHS,
+    HYPERPARAMETERS,
     PLAN,
     PREDICTIONS,
     PRETRAINING,
@@ -56,6 +58,15 @@ def test_columns_are_those_of_every_folder_written_so_far(table: str) -> None:
         ]
     assert frozen
     assert [(f.name, str(f.type), str(f.nullable).lower()) for f in getattr(schema, table)] == frozen
+
+
+def test_every_training_value_is_a_column_that_says_what_the_recipe_says() -> None:
+    for name, value in TRAINING_VALUES.items():
+        metadata = RUNS.field(name).metadata
+        assert (metadata[b"meaning"].decode(), metadata[b"unit"].decode()) == (value.meaning, value.unit)
+        bounds = bounds_of(TrainingConfig).get(name)
+        assert RUNS.field(name).type != pa.int32() or (bounds is not None and bounds.le <= INT32)
+    assert (*(name for name in TRAINING_VALUES if name != "epochs"), "split_seed") == HYPERPARAMETERS
 
 
 @pytest.mark.parametrize(("row", "table"), ROWS, ids=lambda value: getattr(value, "__name__", ""))

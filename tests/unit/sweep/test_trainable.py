@@ -17,7 +17,7 @@ from hyena.model.config import HyenaConfig
 from hyena.model.hyenadna import Classifier
 from hyena.training.loop import PreparedData
 from hyena.training.optimisation import predict
-from hyena.training.recipe import TrainingConfig
+from hyena.training.recipe import TRAINING_VALUES, TrainingConfig, values_affecting
 from hyena.training.stacked_run import StackedRun
 from hyena.weights.classifiers import load_classifier
 from sweep import trainable as module
@@ -25,7 +25,7 @@ from sweep.resources import Share
 from sweep.store import Store, StoreError
 from sweep.trainable import Assignment, Outcome, TrialTrainable
 from sweep.trials import DataSpec, Trial, facts_of, load_data
-from tests.support.runs import RUN
+from tests.support.runs import OTHER_VALUES, RUN
 
 SPEC = DataSpec(
     "synthetic_enhancers",
@@ -385,3 +385,18 @@ def test_a_run_that_failed_keeps_no_model(start: Any, tmp_path: Path) -> None:
     assert outcomes(worker)[-1] == Outcome.ENDED
     assert [row["status"] for row in rows(tmp_path)] == ["failed", "done"]
     assert [info.base_name for info in Store(str(tmp_path)).infos("models")] == ["2"]
+
+
+@pytest.mark.parametrize("name", [*TRAINING_VALUES, "seed", "split_seed"])
+def test_the_next_trial_uses_the_same_prepared_data_unless_a_value_that_affects_it_differs(
+    start: Any, spec: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut: list[str] = []
+    monkeypatch.setattr(PreparedData, "of", lambda *arguments: cut.append("data"))
+    worker = start(0, 1)
+    for run_id, values in (("0", {}), ("1", {name: OTHER_VALUES.get(name, 9)})):
+        training = dataclasses.replace(spec.training, **values) if name in TRAINING_VALUES else spec.training
+        changed = {"training": training} if name in TRAINING_VALUES else values
+        worker.specs = [dataclasses.replace(spec, run_id=run_id, **changed)]
+        worker._data()
+    assert len(cut) == (2 if name in (*values_affecting("data"), "split_seed") else 1)

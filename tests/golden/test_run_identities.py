@@ -1,0 +1,37 @@
+"""Identities of runs: a results folder of an earlier release is gone on with, so its run ids must be those of today."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep.gpu_probe import Kind
+from sweep.study import load_study
+from sweep.trials import DataFacts, data_spec, plan
+from tests.support.places import ROOT
+
+GOLDEN = json.loads((ROOT / "tests" / "golden" / "run_identities.json").read_text())
+FACTS = DataFacts("digest", ("n", "p"), (50, 50), 64, 0, 50)
+
+
+@pytest.mark.parametrize("number", range(len(GOLDEN["sets"])))
+def test_ids_of_runs_and_settings_and_of_their_kinds_of_memory_are_those_of_earlier_releases(
+    tmp_path: Path, number: int
+) -> None:
+    (tmp_path / "study.toml").write_text(GOLDEN["study"])
+    study = load_study(tmp_path / "study.toml", tuple(GOLDEN["sets"][number]))
+    data = {"genes": (data_spec(study, "genes", None), FACTS)}
+    found: list[dict[str, Any]] = [
+        {
+            "model": run.model,
+            "init": run.init,
+            "run_id": run.run_id,
+            "setting_id": run.setting_id,
+            "memory_kind": Kind.of(run).key,
+            "set": number,
+        }
+        for run in plan(study, data, {"own": "w1", "hyenadna-tiny-1k-seqlen": "w2"})
+    ]
+    assert found == [run for run in GOLDEN["runs"] if run["set"] == number]
+    assert len(found) == 8
