@@ -14,8 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from analysis.folder import ResultsError
-from analysis.results import Results
+from analysis.results import Results, ResultsError
 from sweep.schema import EPOCHS, PLAN, PRETRAINING, RUNS, SCHEMA_VERSION
 
 #: Names that `--published` takes.

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis import published
-from analysis.folder import Folder, ResultsError, one_line
 from analysis.page.output import bundle, write_whole
-from analysis.results import load
+from analysis.results import ResultsError, ResultsFolder, load
 from hyena.system import terminal
+from sweep.retries import one_line
 
 if TYPE_CHECKING:
     from analysis.page.build import Report
@@ -78,7 +78,7 @@ def watch(location: str, output: Path, reference: str | None = None) -> Report:
     try:
         while True:
             try:
-                signature = Folder.open(location).signature()
+                signature = ResultsFolder(location).signature()
                 if signature != seen:
                     report = made(location, reference)
                     if report.is_complete:

@@ -58,7 +58,7 @@ def taken(folder: Path) -> dict[str, float]:
     """Core hours and bytes of a results folder."""
     store = Store(str(folder))
     columns = ["train_s", "evaluate_s", "cpus"]
-    seconds = sum((row["train_s"] + row["evaluate_s"]) * row["cpus"] for row in store.runs(columns))
+    seconds = sum(((row["train_s"] or 0.0) + (row["evaluate_s"] or 0.0)) * row["cpus"] for row in store.runs(columns))
     cpus = (store.study() or {})["resources"]["cpus"]
     seconds += sum(_pretraining_s(path) for path in folder.glob("pretraining/*.parquet")) * cpus
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow.parquet as pq
 
@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.machine import add_output, finish, header  # noqa: E402
+from sweep.schema import EpochRow, PredictionColumns, RunRow  # noqa: E402
 from sweep.store import Store  # noqa: E402
 from tests.support.synthetic_results import Truth, write_results  # noqa: E402
 
@@ -40,13 +41,13 @@ def truth_of(runs: int, epochs: int, test_examples: int) -> Truth:
 
 def write_ms(source: Store, scratch: Path) -> float:
     """Milliseconds that a worker needs to store a run that ended: mean over `WRITTEN` runs."""
-    tables: list[tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]] = []
+    tables: list[tuple[RunRow, list[EpochRow], PredictionColumns]] = []
     for name in source.names("runs")[:WRITTEN]:
         row, epochs, predictions = (
             pq.read_table(f"{source.root}/{table}/{name}") for table in ("runs", "epochs", "predictions")
         )
         columns = {key: predictions[key].combine_chunks() for key in predictions.column_names}
-        tables.append((row.to_pylist()[0], epochs.to_pylist(), columns))
+        tables.append((row.to_pylist()[0], epochs.to_pylist(), cast(PredictionColumns, columns)))
     store = Store(str(scratch / "written"))
     started = time.perf_counter()
     for row, epochs, predictions in tables:

@@ -59,7 +59,7 @@ def measure(runs: int, workers: int) -> dict[str, float]:
         files = [path for path in results.rglob("*") if path.is_file()]
         first, last = min(row["started_at"] for row in rows), max(row["finished_at"] for row in rows)
         middle = (last - first).total_seconds()
-        own = sum(row["train_s"] + row["evaluate_s"] for row in rows)
+        own = sum((row["train_s"] or 0.0) + (row["evaluate_s"] or 0.0) for row in rows)
         return {
             "runs": len(rows),
             "load_before": load,

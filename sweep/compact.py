@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hyena.system import terminal
-from sweep.layout import COMPACT, PART_TABLES, complete_parts, part_file
+from sweep.layout import COMPACT, PART_TABLES, TEMPORARY, complete_parts, part_file
 from sweep.schema import EPOCHS, PREDICTIONS, RUNS
-from sweep.store import TEMPORARY, Store, parquet_file, writer_options
+from sweep.store import Store, parquet_file, writer_options
 
 #: Bytes of small files that go into one part: what is held in memory at once.
 PART_BYTES = 64_000_000

@@ -27,7 +27,8 @@ from hyena.model.config import HyenaConfig
 from hyena.system.waiting import waiting_for
 from hyena.training.recipe import TrainingConfig, values_affecting
 from sweep.resources import NoDeviceError, Share
-from sweep.store import ENDING, Store
+from sweep.retries import ENDING
+from sweep.store import Store
 from sweep.study import AUTO, Resources
 from sweep.trials import RunSpec
 

@@ -14,6 +14,12 @@ from pyarrow import fs
 
 from hyena.system.paths import resolved
 
+#: The resolved study and the plan.
+STUDY, PLAN_FILE = "study.json", "plan.parquet"
+
+#: Ending of the names of half-written files, which do not count.
+TEMPORARY = ".tmp"
+
 #: Folder of the compacted parts, and the files of one part in the order in which they are written.
 COMPACT, PART_TABLES = "compact", ("epochs", "predictions", "runs")
 

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from sweep.formatting import duration, run_name
 from sweep.resources import Share
-from sweep.store import ENDING
+from sweep.retries import ENDING
 from sweep.study_weights import Making
 from sweep.trainable import Outcome
 from sweep.trials import RunSpec

@@ -19,7 +19,9 @@ from rich.table import Table
 from hyena.system import terminal
 from sweep.formatting import duration, run_name
 from sweep.heartbeat import signs
-from sweep.store import TEMPORARY, Store
+from sweep.layout import TEMPORARY
+from sweep.schema import PlanRow, RunRow
+from sweep.store import Store
 
 COLUMNS = ("run_id", "status", "failure", "finished_at")
 STATES = ("done", "failed", "begun", "missing")
@@ -55,12 +57,10 @@ def _report(store: Store, console: Console) -> int:
     console.print(_cells(planned, rows, begun))
     for line in (_summary(len(planned), rows, begun, now), *failures(planned, rows)):
         console.print(line, soft_wrap=True)
-    return 0 if all(rows.get(i, {}).get("status") == "done" for i in planned) else 1
+    return 0 if all(run_id in rows and rows[run_id]["status"] == "done" for run_id in planned) else 1
 
 
-def _cells(
-    planned: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Mapping[str, Any]], begun: Mapping[str, datetime]
-) -> Table:
+def _cells(planned: Mapping[str, PlanRow], rows: Mapping[str, RunRow], begun: Mapping[str, datetime]) -> Table:
     """Counts per cell: its runs done, failed, begun (a checkpoint is there) and missing."""
     counts: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
     for run_id, run in planned.items():
@@ -74,7 +74,7 @@ def _cells(
     return table
 
 
-def _summary(planned: int, rows: Mapping[str, Mapping[str, Any]], begun: Mapping[str, datetime], now: datetime) -> str:
+def _summary(planned: int, rows: Mapping[str, RunRow], begun: Mapping[str, datetime], now: datetime) -> str:
     """Totals, rate over the last hour of work, and the time left at that rate (runs counted alike)."""
     done = sum(row["status"] == "done" for row in rows.values())
     text = f"{done}/{planned} done, {len(rows) - done} failed, {planned - len(rows)} to go"
@@ -94,7 +94,7 @@ def _since(then: datetime, now: datetime) -> str:
     return duration(max(0.0, (now - then).total_seconds()))  # another machine's clock may be ahead
 
 
-def failures(planned: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def failures(planned: Mapping[str, PlanRow], rows: Mapping[str, RunRow]) -> Iterator[str]:
     """A line for each failed run where they are few; else each kind of reason, most frequent first, with examples."""
     kinds: dict[str, list[str]] = defaultdict(list)
     for run_id in planned:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ray
 import safetensors
@@ -24,6 +24,7 @@ from hyena.weights.hub import find_weights, present_weights
 from hyena.weights.tensor_files import SAFETENSORS
 from sweep.earlier_notes import weights_notes
 from sweep.resources import Share
+from sweep.schema import PretrainingRow
 from sweep.store import Store
 from sweep.study import Study
 from sweep.trials import RunSpec, corpus_of, weights_keys
@@ -213,6 +214,7 @@ def _pretrain(
         yield record
         if record.validation_bits_per_base is not None and not run.finished:
             store.write(checkpoint, checkpoint_bytes(run.state()))
-    store.write_pretraining(key, [{"model": model, "weights_key": key, **vars(record)} for record in run.history])
+    rows = [{"model": model, "weights_key": key, **vars(record)} for record in run.history]
+    store.write_pretraining(key, cast(list[PretrainingRow], rows))
     put(store, key, run.model.backbone, config)
     store.delete(checkpoint)

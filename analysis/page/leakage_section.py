@@ -10,8 +10,8 @@ import polars as pl
 import pyarrow as pa
 
 from analysis.page.html import Markup, details, paragraphs, table, text
-from analysis.results import Results
-from analysis.tables import Problem, read_table
+from analysis.results import Problem, Results
+from sweep.result_tables import read_table
 
 #: The columns of an audit that the section reads.
 _AUDIT = pa.schema(
@@ -42,7 +42,8 @@ def leakage_table(results: Results, problems: list[Problem]) -> pl.DataFrame:
     """
     if results.source is None:
         return pl.DataFrame(_AUDIT.empty_table())
-    rows = read_table(results.source, results.source.files("leakage"), _AUDIT, _AUDIT.names, problems)
+    audits = [f"leakage/{name}" for name in results.source.tables_in("leakage")]
+    rows = read_table(results.source, audits, _AUDIT, _AUDIT.names, problems)
     digests = results.runs["data_digest"].drop_nulls().unique().to_list()
     names = results.runs["dataset"].unique().to_list()
     by_place = pl.col("measure").str.starts_with("interval")

@@ -13,8 +13,7 @@ from itertools import takewhile
 
 import polars as pl
 
-from analysis.folder import ResultsError
-from analysis.results import Results
+from analysis.results import Results, ResultsError
 from sweep.schema import HYPERPARAMETERS
 
 #: Columns that follow from the data and the above; they name a group only where nothing else does.

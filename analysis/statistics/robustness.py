@@ -15,11 +15,12 @@ import polars as pl
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
-from analysis.results import Results
+from analysis.results import Problem, Results
 from analysis.statistics.contrasts import CellModel, Estimate
 from analysis.statistics.estimates import benefit_and_growth, cell_benefits, growth_weights, mean_weights
 from analysis.statistics.pairs import OUTCOMES, Comparison, compare
-from analysis.tables import READ_ERRORS, UNREADABLE, Problem
+from sweep.ended_runs import rows_of_runs
+from sweep.result_tables import READ_ERRORS, UNREADABLE
 from sweep.schema import PREDICTIONS
 
 #: Seed of the Monte Carlo draw, used only where not every sign pattern can be tried.
@@ -249,7 +250,7 @@ def _graded(results: Results, batch: pl.DataFrame, problems: list[Problem]) -> n
     graded = np.full((batch.height, max(batch["test_examples"])), -1, np.int8)
 
     def read(files: dict[str, str]) -> None:
-        rows = folder.rows_of(files, PREDICTIONS, ["run_id", "example", "label", "logits"]).select(
+        rows = rows_of_runs(folder, files, PREDICTIONS, ["run_id", "example", "label", "logits"]).select(
             pl.col("run_id").cast(run).to_physical(), pl.col("example").fill_null(-1), right.alias("right")
         )
         row, example, value = (column.to_numpy() for column in rows.collect())
@@ -264,7 +265,7 @@ def _graded(results: Results, batch: pl.DataFrame, problems: list[Problem]) -> n
             try:
                 read({run_id: file for run_id, file in files.items() if file == path})
             except READ_ERRORS:
-                problems.append(Problem(folder.relative(path), UNREADABLE))
+                problems.append(Problem(path, UNREADABLE))
     return graded
 
 
@@ -284,14 +285,12 @@ def chosen_class(classes: int) -> pl.Expr:
 
 def _agreeing(results: Results, batch: pl.DataFrame, graded: np.ndarray, problems: list[Problem]) -> pl.DataFrame:
     """The runs of a batch whose predictions give the accuracy that they record (to half an example), with their row."""
-    folder = results.source
-    assert folder is not None
     found = pl.DataFrame({"right": (graded == 1).sum(axis=1), "n": (graded >= 0).sum(axis=1)})
     everything = batch.with_row_index("row").hstack(found)
     runs = everything.filter(pl.col("n") > 0)
     named = {problem.path for problem in problems}
     for run_id in everything.filter(pl.col("n") == 0)["run_id"]:
-        if folder.relative(results.predictions[run_id]) not in named:
+        if results.predictions[run_id] not in named:
             reason = "no predictions of this run in its file; left out of the per-example tests"
             problems.append(Problem(f"predictions/{run_id}.parquet", reason))
     fits = (pl.col("right") - pl.col("value") / 100 * pl.col("n")).abs() < 0.5

@@ -139,7 +139,7 @@ class Started:
             "seed", "status", "failure", "train_s", "evaluate_s", "started_at", "finished_at", "gpu_fraction",
             "stacked_runs", "concurrent_runs", "peak_memory_bytes", "test_loss", "test_accuracy", "device",
         ]  # fmt: skip
-        return sorted(Store(str(self.results)).runs(columns), key=lambda row: row["seed"])
+        return sorted(map(dict, Store(str(self.results)).runs(columns)), key=lambda row: row["seed"])
 
     def ended(self) -> list[dict[str, Any]]:
         """Its rows, when it has ended; RuntimeError where not all runs are done."""

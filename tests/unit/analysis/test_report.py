@@ -14,10 +14,9 @@ import polars as pl
 import pytest
 
 from analysis import report
-from analysis.folder import Folder
 from analysis.page.output import bundle
 from analysis.page.wording import interval
-from analysis.results import load
+from analysis.results import ResultsFolder, load
 from analysis.statistics.curves import curve_table
 from analysis.statistics.estimates import estimate
 from analysis.statistics.pairs import compare
@@ -288,16 +287,16 @@ def test_watching_keeps_the_reference_and_outlasts_a_store_that_does_not_answer(
     late = sorted((folder / "runs").iterdir())[-1]
     late.rename(tmp_path / late.name)
     page, looks = tmp_path / "page.html", []
-    whole = Folder.signature
+    whole = ResultsFolder.signature
 
     def signature(self):
-        looks.append(self.location)
+        looks.append(self.uri)
         if len(looks) == 2:
             (tmp_path / late.name).rename(late)
             raise OSError("When listing objects: the network is unreachable")
         return whole(self)
 
-    monkeypatch.setattr(Folder, "signature", signature)
+    monkeypatch.setattr(ResultsFolder, "signature", signature)
     monkeypatch.setattr("analysis.report.time.sleep", lambda _: None)
     assert report.main([str(folder), "-o", str(page), "--watch", "--reference", "badici2024"]) == 0
     assert len(looks) == 3
@@ -357,8 +356,7 @@ def test_a_store_that_cannot_be_listed_is_one_line(tmp_path, capsys):
     (folder / "runs").write_text("a file stands where the runs should be")
     assert report.main([str(folder), "-o", str(tmp_path / "page.html")]) == 2
     printed = capsys.readouterr()
-    assert printed.err.startswith(f"error: {folder}: cannot be read (")
-    assert len(printed.err.strip().splitlines()) == 1
+    assert printed.err == f"error: results '{folder}': 'runs' in it is a file, where a folder is expected\n"
 
 
 def test_an_interruption_of_watching_is_code_130(tmp_path, capsys, monkeypatch):

@@ -7,8 +7,7 @@ import sys
 import polars as pl
 import pytest
 
-from analysis.folder import ResultsError
-from analysis.results import load
+from analysis.results import ResultsError, load
 from tests.support.synthetic_results import Truth, write_results
 
 SMALL = Truth(models={"tiny": 1_000}, datasets={"alpha": 0.7}, seeds=(1, 2), epochs=(2,), test_examples=50)
@@ -123,13 +122,14 @@ def test_a_done_run_without_a_fraction_as_accuracy_does_not_count(tmp_path, valu
     ("content", "complaint"),
     [
         ("{", "not valid JSON"),
-        ("", "not valid JSON"),
+        ("", "empty"),
         ("[" * 100_000, "not valid JSON"),
         ("[]", "expected a JSON object"),
-        (json.dumps({"analysis": {"margin": -1}}), "margin"),
-        (json.dumps({"analysis": {"margin": "wide"}}), "margin"),
-        (json.dumps({"analysis": {"epochs": 2.5}}), "epochs"),
-        (json.dumps({"analysis": 3}), "must be an object"),
+        ("{}", "'name' must be text"),
+        (json.dumps({"name": "x", "analysis": {"margin": -1}}), "margin"),
+        (json.dumps({"name": "x", "analysis": {"margin": "wide"}}), "margin"),
+        (json.dumps({"name": "x", "analysis": {"epochs": 2.5}}), "epochs"),
+        (json.dumps({"name": "x", "analysis": 3}), "must be an object"),
     ],
 )
 def test_a_wrong_study_file_is_one_clear_line(results, content, complaint):
@@ -145,9 +145,9 @@ def test_a_folder_that_holds_no_results_is_refused(tmp_path):
     with pytest.raises(ResultsError, match="no such folder"):
         load(tmp_path / "nowhere")
     (tmp_path / "file").write_text("")
-    with pytest.raises(ResultsError, match="is a file"):
+    with pytest.raises(ResultsError, match="it is a file, where a folder is expected"):
         load(tmp_path / "file")
-    with pytest.raises(ResultsError, match="cannot be opened"):
+    with pytest.raises(ResultsError, match="is no folder, s3:// or gs:// address"):
         load("ftp://example/results")
 
 

@@ -10,8 +10,11 @@ import pytest
 from tests.support.places import ROOT
 
 PROJECT = {"hyena", "sweep", "analysis"}
-#: What the analysis may import of the other two: the result schema, and what every command needs.
-DOORS_OF_THE_ANALYSIS = ("sweep.schema", "sweep.layout", "hyena.errors", "hyena.system.paths", "hyena.system.terminal")
+#: What the analysis may import of the other two: the reader of results folders, and what every command needs.
+DOORS_OF_THE_ANALYSIS = (
+    *(f"sweep.{name}" for name in ("schema", "layout", "retries", "results_folder", "result_tables", "ended_runs")),
+    *("hyena.errors", "hyena.system.paths", "hyena.system.terminal"),
+)
 MODULES = sorted(path for package in PROJECT for path in (ROOT / package).rglob("*.py"))
 
 

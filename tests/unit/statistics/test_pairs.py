@@ -5,8 +5,7 @@ from dataclasses import fields, replace
 import polars as pl
 import pytest
 
-from analysis.folder import ResultsError
-from analysis.results import load
+from analysis.results import ResultsError, load
 from analysis.statistics.pairs import compare, primary_epochs, short_names
 from hyena.training.recipe import TrainingConfig
 from sweep.schema import HYPERPARAMETERS, RUNS

@@ -26,6 +26,7 @@ from analysis.statistics.estimates import estimate
 from analysis.statistics.pairs import compare
 from analysis.statistics.robustness import example_tests
 from sweep.compact import Compaction, compact, main
+from sweep.ended_runs import rows_of_runs
 from sweep.layout import PART_TABLES, opened
 from sweep.schema import PREDICTIONS
 from sweep.store import Store
@@ -62,7 +63,9 @@ def read(address: str) -> Rows:
 def predictions(results: Results) -> pl.DataFrame:
     assert results.source is not None
     return (
-        results.source.rows_of(results.predictions, PREDICTIONS, PREDICTIONS.names).sort("run_id", "example").collect()
+        rows_of_runs(results.source, results.predictions, PREDICTIONS, PREDICTIONS.names)
+        .sort("run_id", "example")
+        .collect()
     )
 
 
@@ -265,8 +268,8 @@ def test_one_run_of_a_part_is_read_without_the_others(results: str) -> None:
     results_read = load(results)
     assert results_read.source is not None
     run_id = sorted(results_read.predictions)[2]
-    rows = results_read.source.rows_of(
-        {run_id: results_read.predictions[run_id]}, PREDICTIONS, PREDICTIONS.names
+    rows = rows_of_runs(
+        results_read.source, {run_id: results_read.predictions[run_id]}, PREDICTIONS, PREDICTIONS.names
     ).collect()
     assert rows["run_id"].to_list() == [run_id] * 40
     with pytest.raises(Exception, match=r".+"):

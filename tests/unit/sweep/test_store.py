@@ -119,18 +119,25 @@ def test_a_folder_with_other_files_is_refused(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoilt", "what"),
-    [(b"", "empty"), (b'{"name": "on', "damaged"), (b"[]", "damaged"), (b"{}", "damaged"), (b"\xff\xfe{", "damaged"),
-     (b'{"name": 3}', "damaged"), (b"[" * 100_000, "damaged")],
-)  # fmt: skip
+    ("spoilt", "reason"),
+    [
+        (b"", "empty"),
+        (b'{"name": "on', "not valid JSON: Unterminated string"),
+        (b"[]", "expected a JSON object, found list"),
+        (b"{}", "'name' must be text, found None"),
+        (b"\xff\xfe{", "not valid JSON: 'utf-16-le' codec"),
+        (b'{"name": 3}', "'name' must be text, found 3"),
+        (b"[" * 100_000, "not valid JSON: maximum recursion depth"),
+    ],
+)
 def test_a_damaged_study_is_named_and_its_sweep_takes_the_folder_up_again(
-    disk: Store, spoilt: bytes, what: str
+    disk: Store, spoilt: bytes, reason: str
 ) -> None:
     disk.write_plan({"name": "one"}, [])
     disk.write_run(row("a", study="one"))
     disk.write("study.json", spoilt)
-    message = f"{disk.uri}/study.json: the file is {what}; run the sweep again: it writes this file anew"
-    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+    message = re.escape(f"{disk.uri}/study.json: the file is damaged ({reason}")
+    with pytest.raises(InputError, match=rf"^{message}[^\n]*\); run the sweep again, which rewrites it$"):
         disk.known_study()
     with pytest.raises(InputError, match="belong to the study 'one', not to 'two'"):
         disk.claim({"name": "two"})
@@ -148,11 +155,11 @@ def test_a_damaged_study_without_rows_is_anybodys(store: Store) -> None:
 def test_a_damaged_study_whose_rows_do_not_tell_is_refused(store: Store) -> None:
     store.write("study.json", b"")
     store.write("runs/a.parquet", b"")
-    with pytest.raises(InputError, match=r"study\.json: the file is damaged, and the runs do not tell whose it is"):
+    with pytest.raises(InputError, match=r"study\.json: the file is damaged or missing, and the runs do not show"):
         store.claim({"name": "one"})
     store.write_run(row("a", study="one"))
     store.write_run(row("b", study="two"))
-    with pytest.raises(InputError, match="the runs do not tell whose it is"):
+    with pytest.raises(InputError, match="the runs do not show which study the folder belongs to"):
         store.claim({"name": "one"})
 
 
@@ -177,19 +184,20 @@ def test_a_damaged_plan_is_named_and_written_anew(store: Store, spoilt: str) -> 
     pq.write_table(without, sink)
     content = {"empty": b"", "cut": plan[:-9], "text": b"hello", "another table": sink.getvalue().to_pybytes()}[spoilt]
     store.write("plan.parquet", content)
-    with pytest.raises(InputError, match=r"/plan\.parquet: the file is (empty|damaged); run the sweep again"):
+    with pytest.raises(InputError, match=r"/plan\.parquet: the file is damaged .*; run the sweep again") as refusal:
         store.plan()
+    assert ("lacks the column 'seed'" if spoilt == "another table" else "not a readable Parquet") in str(refusal.value)
     assert store.claim({"name": "one"}) == ["plan.parquet"]
 
 
 def test_a_plan_with_empty_cells_or_of_other_types_is_damaged(store: Store) -> None:
     store.write_plan({"name": "one"}, [])
-    for values in (None, "x"):
+    for values, reason in ((None, "has empty cells"), ("x", "its column 'seed' holds values")):
         cells = {name: pa.array([values], pa.string()) for name in PLAN.names}
         sink = pa.BufferOutputStream()
         pq.write_table(pa.table(cells), sink)
         store.write("plan.parquet", sink.getvalue())
-        with pytest.raises(InputError, match=r"/plan\.parquet: the file is damaged; run the sweep again"):
+        with pytest.raises(InputError, match=rf"/plan\.parquet: the file is damaged \({reason}.*\); run the sweep"):
             store.plan()
 
 
@@ -348,7 +356,7 @@ def test_a_store_that_refuses_for_long_is_told_with_its_reason(disk: Store, monk
     with pytest.raises(StoreError):
         Store(disk.uri, patience_s=4.0).write("x", b"")
     assert said[0] == (
-        f"waiting for {disk.uri} (to write x): [Errno 28] No space left on device; it is tried again for 4 s at most; "
+        f"waiting for {disk.uri} (to write x): [Errno 28] No space left on device; retrying for at most 4 s; "
         "Ctrl-C ends the sweep, and what is done is kept"
     )
 
