@@ -1,9 +1,9 @@
-"""How much faster are forward and backward of the long convolution than the published way, by length and way?
+"""How much faster are forward and backward of the long convolution than the published way, by length and method?
 
-Published: FFT of length 2L, differentiated by autograd. Ours: block-Toeplitz products and FFTs of a good size, each
-with its hand-written gradients, on pieces of the channels. Same inputs, one process, alternating; medians of n after
-two warm-ups. Which way is chosen for which length (`hyena.convolution.long.way_for`) follows from this table. The whole
-gate chain, and a GPU's kernels for it, are measured by `python -m benchmarks.gpu --part B`.
+Published: FFT of length 2L, differentiated by autograd. Ours: block-Toeplitz products and FFTs of a fast size, each
+with its hand-written gradients, on chunks of the channels. Same inputs, one process, alternating; medians of n after
+two warm-ups. `hyena.convolution.gated.method_for` chooses the method by this table. The gated convolution and a GPU's
+kernels for it are measured by `python -m benchmarks.gpu --part B`.
 
     python benchmarks/long_convolution.py --lengths 64 128 256 500 1024 4096 -o long_convolution.json
 """
@@ -17,39 +17,72 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.machine import add_options, alternate, finish, header
 from benchmarks.published_way import fft_convolution
-from hyena.convolution.long import FFT, TOEPLITZ, causal_convolution
+from hyena.convolution.chunked import channel_chunks
+from hyena.convolution.fft import FFT
+from hyena.convolution.method import ConvolutionMethod
+from hyena.convolution.toeplitz import TOEPLITZ
 
 LONGEST_TOEPLITZ = 4096  # its work grows with the square
 
 
 def there_and_back(function: Callable[..., Tensor], *inputs: Tensor) -> Callable[[], Any]:
-    """Forward and backward; gradients are returned, not accumulated. The result's are the same for all functions."""
-    shape, dtype = (result := function(*inputs)).shape, result.dtype
-    weights = torch.sin(torch.arange(shape.numel(), device=result.device)).to(dtype).view(shape)
-    del result
+    """Forward and backward of a differentiable function; gradients are returned, not accumulated.
+
+    The gradient of the result is the same for all functions.
+    """
+    gradient = like_sine(function(*inputs))
 
     def call() -> Any:
-        return torch.autograd.grad(function(*inputs), inputs, weights)
+        return torch.autograd.grad(function(*inputs), inputs, gradient)
+
+    return call
+
+
+def like_sine(result: Tensor) -> Tensor:
+    """Fixed values of that shape, dtype and device, to be the gradient of a result."""
+    return torch.sin(torch.arange(result.numel(), device=result.device)).to(result.dtype).view_as(result)
+
+
+def convolution(method: ConvolutionMethod, signal: Tensor, kernel: Tensor) -> Callable[[], tuple[Tensor, Tensor]]:
+    """Forward and both gradients by a method, for a signal [D, B, L], chunk by chunk as in `chunked.py`."""
+    gradient, length = like_sine(signal), signal.shape[-1]
+    chunks = channel_chunks(len(signal), signal[0].numel(), signal.device)
+
+    def padded(x: Tensor) -> Tensor:
+        return F.pad(x, (0, method.padded_length(length) - length))
+
+    def call() -> tuple[Tensor, Tensor]:
+        result, to_signal, to_kernel = torch.empty_like(signal), torch.empty_like(signal), torch.empty_like(kernel)
+        for chunk in chunks:
+            result[chunk] = method.convolve(padded(signal[chunk]), kernel[chunk])
+        for chunk in chunks:
+            to_signal[chunk], to_kernel[chunk] = method.gradients(
+                padded(gradient[chunk]), padded(signal[chunk]), kernel[chunk]
+            )
+        return to_signal, to_kernel
 
     return call
 
 
 def works(batch: int, channels: int, length: int, device: torch.device) -> dict[str, Callable[[], Any]]:
-    signal = torch.randn(batch, channels, length, device=device, requires_grad=True)
-    kernel = torch.randn(channels, length, device=device, requires_grad=True)
+    signal, kernel = (torch.randn(channels, *shape, device=device) for shape in ((batch, length), (length,)))
     no_skip = torch.zeros(channels, device=device)
-    found = {
-        "published": there_and_back(lambda u, k: fft_convolution(u, k, no_skip), signal, kernel),
-        "fft": there_and_back(lambda u, k: causal_convolution(u, k, FFT), signal, kernel),
+    channel_last = signal.transpose(0, 1).contiguous().requires_grad_()
+    found: dict[str, Callable[[], Any]] = {
+        "published": there_and_back(
+            lambda u, k: fft_convolution(u, k, no_skip), channel_last, kernel.clone().requires_grad_()
+        ),
+        "fft": convolution(FFT, signal, kernel),
     }
     if length <= LONGEST_TOEPLITZ:
-        found["toeplitz"] = there_and_back(lambda u, k: causal_convolution(u, k, TOEPLITZ), signal, kernel)
+        found["toeplitz"] = convolution(TOEPLITZ, signal, kernel)
     return found
 
 

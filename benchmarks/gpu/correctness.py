@@ -21,9 +21,9 @@ import torch
 from benchmarks.bfloat16_error import errors
 from benchmarks.epoch import ours, sequences, training
 from benchmarks.gpu.session import Measurement, NotHereError, Setting, WrongError
-from benchmarks.gpu.speed import BATCH, STUDIED, chain_inputs, require_kernels, worst_difference
+from benchmarks.gpu.speed import BATCH, STUDIED, by_fft, chain_inputs, require_kernels, worst_difference
 from benchmarks.long_convolution import there_and_back
-from hyena.convolution import gated as gates
+from hyena.convolution.gated import BFLOAT16_TOLERANCE
 from hyena.data.sequences import dataset_from_sequences
 from hyena.model.config import PUBLISHED
 from hyena.training.recipe import Precision
@@ -96,7 +96,7 @@ def kernel_errors(setting: Setting) -> dict[str, Any]:
     """Result and gradients of the kernels and of FFTs in float32, each against FFTs in float64, by shape."""
     device = setting.where
     require_kernels(device)
-    from hyena.convolution.triton_kernels import GatedConvolution
+    from hyena.convolution.triton_kernels import TritonGatedConvolution
 
     names = ("result", "projections", "taps", "offset", "filter", "skip")
     rows = []
@@ -107,8 +107,8 @@ def kernel_errors(setting: Setting) -> dict[str, Any]:
         inputs = chain_inputs(channels, batch, length, device)
         if device.type == "cuda":
             inputs[0] = inputs[0].bfloat16()
-        expected = _result_and_gradients(gates._GatedConvolution.apply, [x.double() for x in inputs])
-        for way, function in (("triton", GatedConvolution.apply), ("fft", gates._GatedConvolution.apply)):
+        expected = _result_and_gradients(by_fft, [x.double() for x in inputs])
+        for way, function in (("triton", TritonGatedConvolution.apply), ("fft", by_fft)):
             found = _result_and_gradients(function, inputs)
             each = {
                 name: float(f"{worst_difference([one], [other]):.2g}")
@@ -119,8 +119,8 @@ def kernel_errors(setting: Setting) -> dict[str, Any]:
         del expected, inputs
     worst = max(max(row[name] for name in names) for row in rows if row["way"] == "triton")
     result = {"line": f"worst relative error {worst:.2g}", "rows": rows}
-    if not worst < gates.BFLOAT16_TOLERANCE:
-        raise WrongError(f"the kernels are off by {worst:.2g}, more than {gates.BFLOAT16_TOLERANCE}", result)
+    if not worst < BFLOAT16_TOLERANCE:
+        raise WrongError(f"the kernels are off by {worst:.2g}, more than {BFLOAT16_TOLERANCE}", result)
     return result
 
 

@@ -16,12 +16,14 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.gpu.session import Measurement, NotHereError, Setting
+from benchmarks.long_convolution import convolution as convolution_by
 from benchmarks.long_convolution import there_and_back
 from benchmarks.machine import bandwidth, if_it_fits, matrix_rate, peak_bytes, queued_s, replayed_s
 from benchmarks.published_way import fft_convolution
 from benchmarks.training_step import model_flop, steps
-from hyena.convolution import gated as gates
-from hyena.convolution.long import FFT, causal_convolution
+from hyena.convolution.chunked import ChunkedGatedConvolution
+from hyena.convolution.fft import FFT
+from hyena.convolution.gated import kernels_work
 from hyena.model.config import PUBLISHED, HyenaConfig
 from hyena.training.recipe import Precision
 
@@ -163,7 +165,7 @@ def published_chain(p: Tensor, taps: Tensor, offset: Tensor, k: Tensor, skip: Te
 
 
 def chain_inputs(channels: int, batch: int, length: int, device: torch.device) -> list[Tensor]:
-    """Random arguments of the gate chain, channel-major, in float32."""
+    """Random arguments of the gated convolution, channel-major, in float32."""
     shapes = ((3 * channels, batch, length), (3 * channels, 3), (3 * channels,), (channels, length), (channels,))
     generator = torch.Generator(device).manual_seed(length)
     return [torch.randn(shape, generator=generator, device=device) for shape in shapes]
@@ -179,39 +181,44 @@ def _learnt(inputs: list[Tensor], rounded: bool = False) -> list[Tensor]:
 
 
 def chains(channels: int, batch: int, length: int, device: torch.device) -> dict[str, Callable[[], Any]]:
-    """The gate chain by the published way and by ours, and the convolution alone by FFTs in float32."""
+    """The gated convolution by the published way and by ours, and the convolution alone by FFTs in float32."""
     inputs = chain_inputs(channels, batch, length, device)
-    signal, k = inputs[0][:channels].transpose(0, 1).contiguous().requires_grad_(), inputs[3].clone().requires_grad_()
+    signal = inputs[0][:channels]
+    batch_major, k = signal.transpose(0, 1).contiguous().requires_grad_(), inputs[3].clone().requires_grad_()
     channel_last = [inputs[0].transpose(0, 1).contiguous(), *inputs[1:]]
     rounded = _learnt(inputs, rounded=True)
     return {
         **{way: there_and_back(function, *rounded) for way, function in our_chains(length, device).items()},
         "published": there_and_back(published_chain, *_learnt(channel_last)),
-        "published_alone": there_and_back(lambda u, k: fft_convolution(u, k, inputs[4]), signal, k),
-        "fft_alone": there_and_back(lambda u, k: causal_convolution(u, k, FFT), signal, k),
+        "published_alone": there_and_back(lambda u, k: fft_convolution(u, k, inputs[4]), batch_major, k),
+        "fft_alone": convolution_by(FFT, signal, inputs[3]),
     }
 
 
 def our_chains(length: int, device: torch.device) -> dict[str, Callable[..., Tensor]]:
-    """Our ways of the gate chain that can be tried with inputs of that length."""
-    ways: dict[str, Callable[..., Tensor]] = {"fft": gates._GatedConvolution.apply}
+    """The gated convolution by each of our methods that can be tried with inputs of that length."""
+    methods: dict[str, Callable[..., Tensor]] = {"fft": by_fft}
     if length <= LONGEST_TRIED and kernels_are_here(device):
-        from hyena.convolution.triton_kernels import GatedConvolution
+        from hyena.convolution.triton_kernels import TritonGatedConvolution
 
-        ways["triton"] = GatedConvolution.apply
-    return ways
+        methods["triton"] = TritonGatedConvolution.apply
+    return methods
+
+
+def by_fft(*inputs: Tensor) -> Tensor:
+    return ChunkedGatedConvolution.apply(*inputs, FFT)
 
 
 @functools.cache
 def kernels_are_here(device: torch.device) -> bool:
     """Whether the Triton kernels can be tried: on a GPU where they work; elsewhere where Triton's interpreter does."""
     if device.type == "cuda":
-        return gates.kernels_work(device)
+        return kernels_work(device)
     try:
-        from hyena.convolution.triton_kernels import GatedConvolution
+        from hyena.convolution.triton_kernels import TritonGatedConvolution
 
-        GatedConvolution.apply(*chain_inputs(1, 1, 3, device))
-    except Exception:  # no Triton, one that does not interpret, or one whose interpreter this NumPy is too new for
+        TritonGatedConvolution.apply(*chain_inputs(1, 1, 3, device))
+    except Exception:  # no Triton, no interpreter, or an interpreter that fails with this NumPy
         return False
     return True
 
@@ -289,16 +296,16 @@ def tiles(length: int, setting: Setting) -> dict[str, Any]:
     """The kernels with other tiles and warps: seconds of each, its error beside FFTs, and each kernel's own time."""
     device = setting.where
     require_kernels(device)
-    from hyena.convolution.triton_kernels import TRIED, GatedConvolution
+    from hyena.convolution.triton_kernels import TRIED, TritonGatedConvolution
 
     channels, batch = setting.choose(128, 2), setting.choose(max(1, min(BATCH, TOKENS // length)), 3)
     inputs = _learnt(chain_inputs(channels, batch, length, device), rounded=True)
-    expected = there_and_back(gates._GatedConvolution.apply, *inputs)()
+    expected = there_and_back(by_fft, *inputs)()
     rows: list[dict[str, Any]] = []
     for tiling in setting.choose(TRIED, TRIED[:2]):
         row: dict[str, Any] = tiling._asdict()
         try:
-            work = there_and_back(lambda *x, tiling=tiling: GatedConvolution.apply(*x, tiling), *inputs)
+            work = there_and_back(lambda *x, tiling=tiling: TritonGatedConvolution.apply(*x, tiling), *inputs)
             row["error"] = float(f"{worst_difference(work(), expected):.3g}")
             row["replayed_s"] = replayed_s(work, device, setting.choose(20, 1))
             row["kernels"] = _by_kernel(work, device)[:8]

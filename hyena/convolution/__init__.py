@@ -1,4 +1,4 @@
-"""The long convolution and the gates around it, in several ways with one result. Open `long.py` first."""
+"""The long convolution and the gates around it, by three methods with one result. Open `gated.py` first."""
 
 #: What other rooms may import.
-__all__ = ["gated", "long"]
+__all__ = ["fft", "gated", "toeplitz"]

@@ -2,30 +2,38 @@
 
     x0, x1, v = short(p),   u = x1 ⊙ v,   c = k * u + skip ⊙ u,   z = x0 ⊙ c
 
-Source: `HyenaOperator.forward` of HazyResearch/hyena-dna, where each step is an operation of its own that reads and
-writes the whole of [B, 3D, L]. Here a few channels at a time go through all steps while they are in the caches, and
-only p and c are kept for the way back, where x0, x1, v and u are made again. Below it: `long.py`.
+Source: `HyenaOperator.forward` of HazyResearch/hyena-dna. `method_for` chooses among three methods for the long
+convolution k * u. Next: `chunked.py`, the function by FFTs (`fft.py`) or Toeplitz products (`toeplitz.py`);
+`triton_kernels.py`, the function on an NVIDIA GPU's matrix units.
 """
 
 from __future__ import annotations
 
 import functools
 import warnings
-from typing import Any
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
 
-from hyena.convolution.long import pieces, way_for
+from hyena.convolution.chunked import ChunkedGatedConvolution
+from hyena.convolution.fft import FFT
+from hyena.convolution.method import ConvolutionMethod
+from hyena.convolution.toeplitz import TOEPLITZ
 from hyena.device import is_out_of_memory
 
 SHORT_FILTER_ORDER = 3
+TRITON: Final = "triton"
 #: The longest input of the Triton kernels, whose work grows with L² and not L log L. By arithmetic, not measured.
-LONGEST_ON_MATRIX_UNITS = 2048
+LONGEST_TRITON = 2048
+#: On a CPU: the longest input of the Toeplitz method, at which FFTs are as fast, and the smallest batch for which
+#: building its matrix pays off (docs/performance.md).
+LONGEST_TOEPLITZ, LEAST_TOEPLITZ_BATCH = 200, 32
 #: Relative difference of a result or gradient that rounding the operands to bfloat16 explains: a few times 2^-9.
 BFLOAT16_TOLERANCE = 0.02
-#: Batch and length of what is compared: small pieces with narrow loads, and large ones with wide loads.
-TRIALS = ((3, 150), (70, 192))
+#: Batch and length of the inputs that the kernels are checked on: small tiles with narrow loads, and large ones with
+#: wide loads.
+CHECKED_SHAPES = ((3, 150), (70, 192))
 
 
 def gated_convolution(projected: Tensor, taps: Tensor, offset: Tensor, kernel: Tensor, skip: Tensor) -> Tensor:
@@ -39,128 +47,72 @@ def gated_convolution(projected: Tensor, taps: Tensor, offset: Tensor, kernel: T
         kernel: k, [D, L].
         skip: [D].
     """
-    if on_matrix_units(projected):
-        from hyena.convolution.triton_kernels import GatedConvolution
+    method = method_for(projected.device, projected.dtype, *projected.shape[1:])
+    if method == TRITON:
+        from hyena.convolution.triton_kernels import TritonGatedConvolution
 
         with torch.cuda.device_of(projected):
-            return GatedConvolution.apply(projected.contiguous(), taps, offset, kernel.contiguous(), skip)
-    return _GatedConvolution.apply(projected, taps, offset, kernel, skip)
+            return TritonGatedConvolution.apply(projected.contiguous(), taps, offset, kernel.contiguous(), skip)
+    return ChunkedGatedConvolution.apply(projected, taps, offset, kernel, skip, method)
 
 
-def on_matrix_units(projected: Tensor) -> bool:
-    """Whether the kernels of `triton_kernels.py` take this: bfloat16 on a GPU, short, and found to work there."""
-    fits = projected.is_cuda and projected.dtype == torch.bfloat16 and projected.shape[-1] <= LONGEST_ON_MATRIX_UNITS
-    return fits and kernels_work(projected.device)
+def method_for(
+    device: torch.device, dtype: torch.dtype, batch: int, length: int
+) -> ConvolutionMethod | Literal["triton"]:
+    """The fastest method for projections [3D, B, L] of that dtype on that device.
+
+    On a CPU Toeplitz products for many short sequences; on a GPU the Triton kernels for bfloat16 projections that are
+    not too long, if they work there; FFTs for everything else.
+    """
+    if device.type == "cpu" and length <= LONGEST_TOEPLITZ and batch >= LEAST_TOEPLITZ_BATCH:
+        return TOEPLITZ
+    if device.type == "cuda" and dtype == torch.bfloat16 and length <= LONGEST_TRITON and kernels_work(device):
+        return TRITON
+    return FFT
 
 
 @functools.cache
 def kernels_work(device: torch.device) -> bool:
-    """Compile the kernels and compare them with the plain way, once a process; where they fail, say so and do without.
+    """Whether the Triton kernels compile on `device` and agree with FFTs; checked once per process, with a warning.
 
-    A training run must not end because a compiler is missing on one of its nodes.
+    A training run must not end because a compiler is missing on one of the nodes.
     """
     try:
-        from hyena.convolution.triton_kernels import GatedConvolution
+        from hyena.convolution.triton_kernels import TritonGatedConvolution
     except ImportError as error:
         warnings.warn(f"Triton is not installed ({error}): the long convolution uses FFTs instead", stacklevel=2)
         return False
     try:
-        ways = (GatedConvolution, _GatedConvolution)
-        trials = [[_trial(way, device, *shape) for way in ways] for shape in TRIALS]
-        off = max(float((a - b).norm() / b.norm()) for pair in trials for a, b in zip(*pair, strict=True))
+        pairs = [
+            (
+                _result_and_gradients(TritonGatedConvolution, device, *shape),
+                _result_and_gradients(ChunkedGatedConvolution, device, *shape, FFT),
+            )
+            for shape in CHECKED_SHAPES
+        ]
+        error_norm = max(float((a - b).norm() / b.norm()) for pair in pairs for a, b in zip(*pair, strict=True))
     except Exception as error:  # whatever a compiler or a driver raises
         if is_out_of_memory(error):
-            raise  # it says nothing of the kernels
-        warnings.warn(f"the Triton kernels do not run on {device} ({error}): FFTs instead", stacklevel=2)
+            raise  # this says nothing about the kernels
+        warnings.warn(f"the Triton kernels do not run on {device} ({error}): using FFTs instead", stacklevel=2)
         return False
-    if not off < BFLOAT16_TOLERANCE:
-        warnings.warn(f"the Triton kernels are off by {off:.2g} on {device}: FFTs instead", stacklevel=2)
-    return off < BFLOAT16_TOLERANCE
+    if not error_norm < BFLOAT16_TOLERANCE:
+        warnings.warn(f"the Triton kernels are off by {error_norm:.2g} on {device}: using FFTs instead", stacklevel=2)
+    return error_norm < BFLOAT16_TOLERANCE
 
 
-def _trial(way: type[torch.autograd.Function], device: torch.device, batch: int, length: int) -> list[Tensor]:
-    """Result and gradients, in float32, of fixed bfloat16 projections and all other arguments."""
+def _result_and_gradients(
+    function: type[torch.autograd.Function], device: torch.device, batch: int, length: int, *options: Any
+) -> list[Tensor]:
+    """In float32, for fixed bfloat16 projections and float32 values of all other arguments."""
     generator = torch.Generator().manual_seed(0)
     shapes = ((6, batch, length), (6, 3), (6,), (2, length), (2,))
     values = [torch.randn(shape, generator=generator).to(device) for shape in shapes]
     values[0] = values[0].bfloat16()
-    # Within a checkpointed half this backward pass would set off the recomputation of that half.
-    own = torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)
-    with torch.inference_mode(False), torch.enable_grad(), torch.cuda.device_of(values[0]), own:
+    # Inside a checkpointed layer, the layer's own hooks would take this backward pass for theirs and recompute it.
+    no_hooks = torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)
+    with torch.inference_mode(False), torch.enable_grad(), torch.cuda.device_of(values[0]), no_hooks:
         arguments = [value.clone().requires_grad_() for value in values]
-        result = way.apply(*arguments)
+        result = function.apply(*arguments, *options)
         result.sum().backward()
     return [result.detach().float(), *(g.float() for a in arguments if (g := a.grad) is not None)]
-
-
-def short_filter(p: Tensor, taps: Tensor, offset: Tensor) -> Tensor:
-    """Depthwise causal convolution of width 3 as shifted multiply-adds: p [..., B, L], taps [..., 3], offset [...]."""
-    old, last, now = taps[..., None, None, :].unbind(dim=-1)
-    result = (p * now).add_(offset[..., None, None])
-    result[..., 1:].addcmul_(p[..., :-1], last)
-    result[..., 2:].addcmul_(p[..., :-2], old)
-    return result
-
-
-def _short_filter_backward(gradient: Tensor, p: Tensor, taps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of p [..., B, L], taps [..., 3] and offset [...]."""
-    old, last, now = taps[..., None, None, :].unbind(dim=-1)
-    to_p = gradient * now
-    to_p[..., :-1].addcmul_(gradient[..., 1:], last)
-    to_p[..., :-2].addcmul_(gradient[..., 2:], old)
-    length = p.shape[-1]
-    to_taps = [(gradient[..., lag:] * p[..., : length - lag]).sum(dim=(-2, -1)) for lag in (2, 1, 0)]
-    return to_p, torch.stack(to_taps, dim=-1), gradient.sum(dim=(-2, -1))
-
-
-class _GatedConvolution(torch.autograd.Function):
-    """Inside, the 3D channels are [3, D]: of each piece of D, all three parts go through one operation."""
-
-    @staticmethod
-    def forward(ctx: Any, *arguments: Tensor) -> Tensor:
-        *parts, kernel, skip = arguments
-        projected, taps, offset = (x.view(3, -1, *x.shape[1:]) for x in parts)
-        convolved = torch.empty_like(projected[0], dtype=kernel.dtype)
-        result = torch.empty_like(projected[0])
-        way, length = way_for(projected), projected.shape[-1]
-        cut = pieces(len(kernel), projected[0, 0].numel(), projected.device)
-        room = kernel.new_zeros(cut[0].stop, projected.shape[2], way.room(length))  # of u; its end stays 0
-        for piece in cut:
-            p = projected[:, piece].to(kernel.dtype)
-            x0, x1, v = short_filter(p, taps[:, piece], offset[:, piece])
-            u = room[: len(v)]
-            torch.mul(x1, v, out=u[..., :length])
-            c = convolved[piece]
-            torch.addcmul(way.convolve(u, kernel[piece]), u[..., :length], skip[piece, None, None], out=c)
-            torch.mul(x0, c, out=result[piece])
-        ctx.save_for_backward(*arguments, convolved)
-        return result
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
-        (gradient,) = gradients
-        *parts, kernel, skip, convolved = ctx.saved_tensors
-        projected, taps, offset = (x.view(3, -1, *x.shape[1:]) for x in parts)
-        to_projected, to_taps, to_offset, to_kernel = map(torch.empty_like, (projected, taps, offset, kernel))
-        way, length = way_for(projected), projected.shape[-1]
-        cut = pieces(len(kernel), projected[0, 0].numel(), projected.device)
-        room = kernel.new_zeros(2, cut[0].stop, projected.shape[2], way.room(length))  # of u and to_c
-        gates = kernel.new_empty(3, cut[0].stop, *projected.shape[2:])  # of their gradients
-        for piece in cut:
-            p = projected[:, piece].to(kernel.dtype)
-            x0, x1, v = short_filter(p, taps[:, piece], offset[:, piece])
-            to_z = gradient[piece].to(kernel.dtype)
-            u, to_c = room[:, : len(v)]
-            torch.mul(x1, v, out=u[..., :length])
-            torch.mul(x0, to_z, out=to_c[..., :length])
-            to_u, to_kernel[piece] = way.gradients(to_c, u, kernel[piece])
-            to_u = torch.addcmul(to_u, to_c[..., :length], skip[piece, None, None])
-            to_gates = gates[:, : len(v)]
-            for to_gate, one, other in zip(to_gates, (to_z, v, x1), (convolved[piece], to_u, to_u), strict=True):
-                torch.mul(one, other, out=to_gate)
-            to_projected[:, piece], to_taps[:, piece], to_offset[:, piece] = _short_filter_backward(
-                to_gates, p, taps[:, piece]
-            )
-        to_parts = (x.view(-1, *x.shape[2:]) for x in (to_projected, to_taps, to_offset))
-        return *to_parts, to_kernel, to_kernel[:, 0]  # skip acts as more of k[0] does

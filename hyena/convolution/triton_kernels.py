@@ -1,18 +1,18 @@
 """The gated convolution on an NVIDIA GPU's matrix units, for lengths up to about two thousand: Triton kernels.
 
 A causal convolution is a product with a lower-triangular Toeplitz matrix per channel. Its tiles are gathered from the
-filter as they are needed and never stored; operands are in the dtype of the projections (bfloat16), sums in float32.
-Four kernels, all over channel-major [D, B, L]:
+filter when they are needed and never stored; operands are in the dtype of the projections (bfloat16), sums in float32.
+There are four kernels, all over channel-major [D, B, L]:
 
-    gate      u = x1 ⊙ v, with x1 and v by the short filter from the projections
+    gate      u = x1 ⊙ v, with x1 and v computed from the projections by the short filter
     multiply  forward: c = k * u + skip ⊙ u and z = x0 ⊙ c; backward: the gradient of u, by the transposed tiles
     outer     the gradient of k before its diagonals are summed: products of gradient and u by distance of the tiles
     ungate    gradients of the projections, the short filter and skip from those of u and z
 
-Same mathematics and same arguments as `gated.py`, which imports this module only where it is to be used.
-The logic is tested on a CPU with Triton's interpreter (TRITON_INTERPRET=1); on a GPU by the tests marked `gpu`.
+The mathematics and the arguments are those of `gated.py`, which imports this module only when it uses it. The logic is
+tested on a CPU with Triton's interpreter (TRITON_INTERPRET=1), and on a GPU by the tests marked `gpu`.
 """
-# ruff: noqa: N803 - Triton spells what is fixed at compile time in capitals
+# ruff: noqa: N803 - by Triton's convention, compile-time constants are in capitals
 # mypy: allow-untyped-defs
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-#: The kernels are compiled for each common divisor of this and the length, and not for each length: a row that begins
-#: at a multiple of 4 or 16 numbers is read by as many at once, where it could be read only one by one else.
+#: The kernels are compiled once for each common divisor of this number and the length, not for each length. A row that
+#: begins at a multiple of 4 or 16 elements is loaded that many at a time, any other row one element at a time.
 UNIT = 16
 
 
 class Tiling(NamedTuple):
-    """How the kernels cut their work into pieces, one piece a program. All sides are powers of two of at least 16.
+    """How the kernels divide their work into blocks, one block a program. All sides are powers of two, at least 16.
 
     Attributes:
-        tile, rows: of `_multiply`: positions of a Toeplitz tile's side, and sequences of a piece.
-        warps, stages: of the same: warps a program, and how many products ahead its loads begin.
-        outer_tile, outer_rows, outer_warps, outer_stages: of `_outer`.
-        strip, sequences: positions and sequences of a piece of `_gate` and `_ungate`; these may be less than 16.
-        strip_warps: warps a program of these.
+        tile, rows: for `_multiply`: positions along a Toeplitz tile's side, and sequences of a block.
+        warps, stages: for `_multiply`: warps of a program, and the depth of its software pipeline of loads.
+        outer_tile, outer_rows, outer_warps, outer_stages: the same four for `_outer`.
+        strip, sequences: positions and sequences of a block of `_gate` and `_ungate`; these may be less than 16.
+        strip_warps: warps of a program of `_gate` and `_ungate`.
     """
 
     tile: int = 64
@@ -56,27 +56,27 @@ class Tiling(NamedTuple):
 
     @property
     def multiply(self) -> dict[str, int]:
-        """What `_multiply` is compiled and launched with."""
+        """Compile-time constants and launch options of `_multiply`."""
         return {"ROWS": self.rows, "TILE": self.tile, "num_warps": self.warps, "num_stages": self.stages}
 
     @property
     def outer(self) -> dict[str, int]:
-        """The same of `_outer`."""
+        """Those of `_outer`."""
         sides = {"ROWS": self.outer_rows, "TILE": self.outer_tile}
         return {**sides, "num_warps": self.outer_warps, "num_stages": self.outer_stages}
 
     @property
     def elementwise(self) -> dict[str, int]:
-        """The same of `_gate` and `_ungate`."""
+        """Those of `_gate` and `_ungate`."""
         return {"SEQUENCES": self.sequences, "STRIP": self.strip, "num_warps": self.strip_warps}
 
 
-#: By what the compiler says of instructions and registers on sm_90, not measured (docs/performance.md).
+#: Chosen by the instructions and registers that the compiler reports for sm_90, not measured (docs/performance.md).
 TILING = Tiling()
-#: The same where a batch would leave half of each piece empty.
+#: For a batch that would leave half of each block empty.
 SMALL_BATCH = TILING._replace(rows=64, warps=4)
-#: What is worth measuring beside these on a new type of GPU (`python -m benchmarks.gpu --part B`). Others spill, or
-#: take more shared memory than there is.
+#: Tilings that are worth measuring on a new type of GPU (`python -m benchmarks.gpu --part B`). Others spill registers,
+#: or need more shared memory than there is.
 TRIED = (
     TILING,
     SMALL_BATCH,
@@ -90,7 +90,7 @@ TRIED = (
 
 
 def tiling_for(batch: int) -> Tiling:
-    """What is used for so many sequences."""
+    """The tiling for a batch of that many sequences."""
     return SMALL_BATCH if batch <= SMALL_BATCH.rows else TILING
 
 
@@ -139,11 +139,11 @@ def _multiply(
     signal, k, skip, p, taps, offset, convolved, result, batch, units,
     BACKWARD: tl.constexpr, ROWS: tl.constexpr, TILE: tl.constexpr, UNIT: tl.constexpr,
 ):  # fmt: skip
-    """One [ROWS, TILE] piece: Σ over tiles of signal times the Toeplitz tile, plus skip ⊙ signal.
+    """One [ROWS, TILE] block: Σ over tiles of signal times the Toeplitz tile, plus skip ⊙ signal.
 
-    Forward, `result` is the gated product and `convolved` what comes before the gate; backward, `signal` is the
-    gradient of `convolved`, the tiles are transposed, and `result` is the gradient of u. The tiles of a channel follow
-    each other, so that they find its signal in the cache; those with most to do begin.
+    Forward, `convolved` is the sum and `result` the gated sum; backward, `signal` is the gradient of `convolved`, the
+    tiles are transposed, and `result` is the gradient of u. The tiles of a channel run one after another, so that its
+    signal is in the cache, and those with the most work first.
     """
     length = units * UNIT
     channel = tl.program_id(2).to(tl.int64)
@@ -219,7 +219,7 @@ def _ungate(
     p, taps, offset, to_z, c, to_u, to_p, sums, channels, batch, units,
     PART: tl.constexpr, SEQUENCES: tl.constexpr, STRIP: tl.constexpr, UNIT: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of the projections of part PART, and this piece's share of the gradients of its taps and offset."""
+    """Gradient of the projections of part PART, and this block's share of the gradients of its taps and offset."""
     length = units * UNIT
     channel = tl.program_id(0).to(tl.int64)
     row = tl.program_id(1) * SEQUENCES + tl.arange(0, SEQUENCES)
@@ -234,23 +234,23 @@ def _ungate(
     place = to_p + own * plane + row[:, None] * length + at[None, :]
     tl.store(place, total.to(to_p.dtype.element_ty), mask=mask & (at < length)[None, :])
     p += own * plane
-    pieces = tl.num_programs(1) * tl.num_programs(2)
-    sums += (own * pieces + tl.program_id(1) * tl.num_programs(2) + tl.program_id(2)) * 4
+    blocks = tl.num_programs(1) * tl.num_programs(2)
+    sums += (own * blocks + tl.program_id(1) * tl.num_programs(2) + tl.program_id(2)) * 4
     tl.store(sums, tl.sum(now * _load(p, row, at - 2, length, mask)))
     tl.store(sums + 1, tl.sum(now * _load(p, row, at - 1, length, mask)))
     tl.store(sums + 2, tl.sum(now * _load(p, row, at, length, mask)))
     tl.store(sums + 3, tl.sum(now))
 
 
-class GatedConvolution(torch.autograd.Function):
-    """`gated_convolution` by these kernels; arguments as there, contiguous, `projected` on a GPU (or interpreted)."""
+class TritonGatedConvolution(torch.autograd.Function):
+    """`gated_convolution` by these kernels; its arguments, all contiguous, and on a GPU unless Triton interprets."""
 
     @staticmethod
     def forward(
         ctx: Any, projected: Tensor, taps: Tensor, offset: Tensor, kernel: Tensor, skip: Tensor,
         tiling: Tiling | None = None,
     ) -> Tensor:  # fmt: skip
-        """`tiling`: by default that of `tiling_for`."""
+        """`tiling`: by default, that of `tiling_for`."""
         ctx.tiling = tiling or tiling_for(projected.shape[1])
         given = projected, taps, offset, kernel, skip
         u, convolved, result = (torch.empty_like(projected[: len(kernel)]) for _ in range(3))
@@ -285,7 +285,7 @@ def _gate_and_multiply(
     given: Sequence[Tensor], to_z: Tensor, signal: Tensor, convolved: Tensor, result: Tensor, tiling: Tiling,
     *, backward: bool,
 ) -> None:  # fmt: skip
-    """`_gate` into `signal`, then `_multiply` of it into `convolved` and `result`; `given`: the function's tensors."""
+    """`_gate` into `signal`, then `_multiply` of it into `convolved` and `result`. `given`: the five arguments."""
     projected, taps, offset, kernel, skip = given
     (channels, length), batch = kernel.shape, projected.shape[1]
     unit = math.gcd(length, UNIT)
@@ -300,7 +300,7 @@ def _gate_and_multiply(
 
 
 def _strips(tiling: Tiling, channels: int, batch: int, length: int) -> tuple[int, int, int]:
-    """Programs of the elementwise kernels."""
+    """Grid of the elementwise kernels."""
     return channels, triton.cdiv(batch, tiling.sequences), triton.cdiv(length, tiling.strip)
 
 
@@ -311,6 +311,6 @@ def _kernel_gradient(gradient: Tensor, u: Tensor, tiling: Tiling) -> Tensor:
     tiles = triton.cdiv(length, tile)
     products = u.new_zeros(channels, (tiles + 1) * tile, tile, dtype=torch.float32)
     _outer[(tiles, channels)](gradient, u, products, batch, length // unit, tiles, UNIT=unit, **tiling.outer)
-    # Row r of tile column `distance` and its column c have lag distance · tile + r - c: a negative one, above the
-    # diagonal of its tile, belongs to the tile row before. So all lags are diagonals of one tall matrix.
+    # Row r and column c of the tile at `distance` have the lag distance · tile + r - c; entries above the tile's
+    # diagonal continue diagonals of the tile before. So each lag is a diagonal of one tall matrix.
     return products.as_strided((channels, length, tile), (products.stride(0), tile, tile + 1)).sum(dim=2)

@@ -14,8 +14,9 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from hyena.convolution.gated import SHORT_FILTER_ORDER
-from hyena.convolution.long import BLOCK, TOEPLITZ, fft_size, way_for
+from hyena.convolution.fft import fft_size
+from hyena.convolution.gated import SHORT_FILTER_ORDER, method_for
+from hyena.convolution.toeplitz import BLOCK, TOEPLITZ
 from hyena.model.config import HyenaConfig, Pooling
 from hyena.training.recipe import Precision
 
@@ -154,9 +155,8 @@ def _convolution(
     config: HyenaConfig, batch: int, length: int, device_type: str
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """Of one block's long convolution: (Toeplitz products, transforms), forward and backward."""
-    signal = torch.empty(1, device="cpu" if device_type == "cpu" else "meta").expand(batch, length)
     channels = config.d_model
-    if way_for(signal) is TOEPLITZ:
+    if method_for(torch.device(device_type), torch.float32, batch, length) is TOEPLITZ:
         widths = [(start, min(BLOCK, length - start)) for start in range(0, length, BLOCK)]
         below = sum((start + width) * width for start, width in widths)  # all of a block up to its end
         beside = sum((length - start) * width for start, width in widths)  # all of a block from its start on

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hyena.convolution.gated import LONGEST_ON_MATRIX_UNITS, kernels_work
+from hyena.convolution.gated import LONGEST_TRITON, kernels_work
 from hyena.data.batches import Batch
 from hyena.model import operator
 from hyena.model.config import HyenaConfig
@@ -121,7 +121,7 @@ def test_bfloat16_products_cost_a_few_percent(
     golden = FORWARD[name]
     if device == "cuda":
         assert kernels_work(torch.device("cuda", torch.cuda.current_device()))
-    elif convolution == "kernels" and golden["length"] <= LONGEST_ON_MATRIX_UNITS:
+    elif convolution == "kernels" and golden["length"] <= LONGEST_TRITON:
         monkeypatch.setattr(operator, "gated_convolution", rounded_gated_convolution)
     model = formula_model(golden["config"], torch.float32).to(device)
     tokens = formula_tokens(golden["batch"], golden["length"]).to(device)

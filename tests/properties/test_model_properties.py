@@ -4,9 +4,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyena.convolution.long import causal_convolution, direct_convolution, fft_size
+from hyena.convolution.fft import FFT, fft_size
+from hyena.convolution.method import ConvolutionMethod
+from hyena.convolution.toeplitz import TOEPLITZ
 from hyena.model.config import HyenaConfig
 from hyena.model.hyenadna import Classifier, initialise
+from tests.support.direct_convolution import direct_convolution
 
 TINY = HyenaConfig(d_model=8, n_layer=2, l_max=64)
 lengths = st.integers(1, 40)
@@ -15,6 +18,10 @@ seeds = st.integers(0, 2**20)
 
 def normal(seed: int, *shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def padded(x: torch.Tensor, method: ConvolutionMethod) -> torch.Tensor:
+    return torch.nn.functional.pad(x, (0, method.padded_length(x.shape[-1]) - x.shape[-1]))
 
 
 def letters(seed: int, *shape: int) -> torch.Tensor:
@@ -42,16 +49,24 @@ def test_fft_size_holds_the_convolution_and_has_small_factors(length: int) -> No
 @settings(deadline=None)
 @given(seeds, lengths, st.integers(1, 3), st.integers(1, 4))
 def test_convolution_equals_the_direct_sum(seed: int, length: int, batch: int, channels: int) -> None:
-    signal, kernel = normal(seed, batch, channels, length), normal(seed + 1, channels, length)
-    assert torch.allclose(causal_convolution(signal, kernel), direct_convolution(signal, kernel), atol=1e-12)
+    signal, kernel = normal(seed, channels, batch, length), normal(seed + 1, channels, length)
+    expected = direct_convolution(signal.transpose(0, 1), kernel).transpose(0, 1)
+    for method in (FFT, TOEPLITZ):
+        assert torch.allclose(method.convolve(padded(signal, method), kernel), expected, atol=1e-12)
 
 
 @settings(deadline=None, max_examples=20)
 @given(seeds, st.integers(1, 9))
 def test_gradients_of_the_convolution_are_its_derivatives(seed: int, length: int) -> None:
-    signal = normal(seed, 2, 3, length).requires_grad_()
+    signal = normal(seed, 3, 2, length).requires_grad_()
     kernel = normal(seed + 1, 3, length).requires_grad_()
-    assert torch.autograd.gradcheck(causal_convolution, (signal, kernel))
+    gradient = normal(seed + 2, 3, 2, length)
+    result = direct_convolution(signal.transpose(0, 1), kernel).transpose(0, 1)
+    expected = torch.autograd.grad(result, (signal, kernel), gradient)
+    for method in (FFT, TOEPLITZ):
+        u, to_y = padded(signal.detach(), method), padded(gradient, method)
+        for found, derivative in zip(method.gradients(to_y, u, kernel.detach()), expected, strict=True):
+            assert torch.allclose(found, derivative, atol=1e-12)
 
 
 @settings(deadline=None, max_examples=20)
@@ -88,7 +103,7 @@ def test_padding_on_the_right_changes_nothing_where_only_real_positions_count(se
 
 @settings(deadline=None, max_examples=20)
 @given(seeds, lengths, st.integers(1, 20))
-def test_the_published_way_sees_its_padding(seed: int, n: int, more: int) -> None:
+def test_the_published_model_depends_on_its_padding(seed: int, n: int, more: int) -> None:
     model, tokens = classifier(pooling="all", padding="left"), letters(seed, 2, n)
     padded = torch.cat([torch.full((2, more), 4, dtype=torch.uint8), tokens], dim=1)
     length = torch.full((2,), n)

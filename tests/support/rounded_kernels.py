@@ -1,4 +1,4 @@
-"""The Triton kernels' rounding in plain operations, so that a CPU can say what it costs and a GPU be held to it."""
+"""The rounding of the Triton kernels in plain operations: a CPU measures its cost, and a GPU is compared with it."""
 
 from typing import Any
 
@@ -6,15 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hyena.convolution.gated import _short_filter_backward, short_filter
-from hyena.convolution.long import FFT
+from hyena.convolution.chunked import short_filter, short_filter_gradients
+from hyena.convolution.fft import FFT
 
 
 class RoundedGatedConvolution(torch.autograd.Function):
-    """`hyena.convolution.triton_kernels.GatedConvolution`, by FFTs in the filter's dtype.
+    """`hyena.convolution.triton_kernels.TritonGatedConvolution`, by FFTs in the filter's dtype.
 
-    Rounded to the dtype of the projections is what the kernels round: u, k, the result, and what passes between the
-    kernels of the backward pass. The sums are not.
+    The values that the kernels round are rounded to the dtype of the projections: u, k, the result, and what one kernel
+    of the backward pass stores for the next. Sums are not rounded.
     """
 
     @staticmethod
@@ -23,7 +23,7 @@ class RoundedGatedConvolution(torch.autograd.Function):
         p, taps, offset = _parts(*arguments)
         x0, x1, v = short_filter(p, taps, offset)
         u = _rounded(x1 * v, projected)
-        c = FFT.convolve(_in_room(u), _rounded(kernel, projected)) + skip[:, None, None] * u
+        c = FFT.convolve(_padded(u), _rounded(kernel, projected)) + skip[:, None, None] * u
         ctx.save_for_backward(*arguments, u, _rounded(c, projected))
         return (x0 * c).to(projected.dtype)
 
@@ -36,16 +36,16 @@ class RoundedGatedConvolution(torch.autograd.Function):
         x0, x1, v = short_filter(p, taps, offset)
         to_z = gradients[0].to(kernel.dtype)
         to_c = _rounded(x0 * to_z, projected)
-        to_u, to_kernel = FFT.gradients(_in_room(to_c), _in_room(u), _rounded(kernel, projected))
+        to_u, to_kernel = FFT.gradients(_padded(to_c), _padded(u), _rounded(kernel, projected))
         to_u = _rounded(to_u + skip[:, None, None] * to_c, projected)
         to_gates = torch.stack([to_z * c, to_u * v, to_u * x1])
-        to_p, to_taps, to_offset = _short_filter_backward(to_gates, p, taps)
+        to_p, to_taps, to_offset = short_filter_gradients(to_gates, p, taps)
         to_projected = to_p.view_as(projected).to(projected.dtype)
         return to_projected, to_taps.view_as(own_taps), to_offset.view_as(own_offset), to_kernel, to_kernel[:, 0]
 
 
 def rounded_gated_convolution(projected: Tensor, *rest: Tensor) -> Tensor:
-    """In the place of `gated_convolution`: what the kernels make of bfloat16 projections."""
+    """Replaces `gated_convolution`: what the kernels compute from bfloat16 projections."""
     return RoundedGatedConvolution.apply(projected.contiguous(), *rest)
 
 
@@ -59,5 +59,5 @@ def _rounded(x: Tensor, like: Tensor) -> Tensor:
     return x.to(like.dtype).to(x.dtype)
 
 
-def _in_room(x: Tensor) -> Tensor:
-    return F.pad(x, (0, FFT.room(x.shape[-1]) - x.shape[-1]))
+def _padded(x: Tensor) -> Tensor:
+    return F.pad(x, (0, FFT.padded_length(x.shape[-1]) - x.shape[-1]))

@@ -1,4 +1,4 @@
-"""The Triton kernels: their logic by Triton's interpreter without a GPU, their numbers on one, and that they compile.
+"""The Triton kernels: their logic in Triton's interpreter without a GPU, their numbers on one, and that they compile.
 
 Skipped where Triton is not installed (PyTorch's CPU builds do not bring it).
 """
@@ -6,6 +6,8 @@ Skipped where Triton is not installed (PyTorch's CPU builds do not bring it).
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -14,17 +16,34 @@ from tests.support.places import ROOT
 
 triton = pytest.importorskip("triton")
 
-from hyena.convolution.gated import _GatedConvolution, kernels_work, on_matrix_units  # noqa: E402
-from hyena.convolution.triton_kernels import SMALL_BATCH, TILING, TRIED, GatedConvolution, Tiling, tiling_for  # noqa: E402
-from tests.support.rounded_kernels import RoundedGatedConvolution  # noqa: E402
+from hyena.convolution.chunked import ChunkedGatedConvolution  # noqa: E402
+from hyena.convolution.fft import FFT  # noqa: E402
+from hyena.convolution.gated import TRITON, kernels_work, method_for  # noqa: E402
+from hyena.convolution.triton_kernels import (  # noqa: E402
+    SMALL_BATCH,
+    TILING,
+    TRIED,
+    Tiling,
+    TritonGatedConvolution,
+    tiling_for,
+)
+from tests.support.rounded_kernels import rounded_gated_convolution  # noqa: E402
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available() and triton.__version__.startswith("3.6."),
-    reason="the interpreter of Triton 3.6 fails with NumPy 2.4 (it makes numbers of arrays with one element)",
+    reason="the interpreter of Triton 3.6 fails with NumPy 2.4 (it converts arrays of one element to scalars)",
 )
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 #: The interpreter multiplies the bits of bfloat16 as if they were integers (Triton 3.9); float16 takes the same path.
 HALF = torch.bfloat16 if torch.cuda.is_available() else torch.float16
+
+
+def by_kernels(*values: torch.Tensor, tiling: Tiling | None = None) -> torch.Tensor:
+    return TritonGatedConvolution.apply(*values, tiling)
+
+
+def by_fft(*values: torch.Tensor) -> torch.Tensor:
+    return ChunkedGatedConvolution.apply(*values, FFT)
 
 
 def differences(
@@ -32,20 +51,20 @@ def differences(
     batch: int,
     length: int,
     dtype: torch.dtype,
-    reference: type[torch.autograd.Function] = _GatedConvolution,
+    reference: Callable[..., torch.Tensor] = by_fft,
     tiling: Tiling | None = None,
 ) -> list[float]:
-    """From `reference`, relative: of the result and of the gradients of projections, taps, offset, filter and skip."""
+    """Relative to `reference`: of the result and of the gradients of projections, taps, offset, filter and skip."""
     generator = torch.Generator().manual_seed(length)
     shapes = ((3 * channels, batch, length), (3 * channels, 3), (3 * channels,), (channels, length), (channels,))
     values = [torch.randn(shape, generator=generator) for shape in shapes]
     found: list[torch.Tensor] = []
     expected: list[torch.Tensor] = []
-    for way, results in ((GatedConvolution, found), (reference, expected)):
+    for function, results in ((partial(by_kernels, tiling=tiling), found), (reference, expected)):
         arguments = [value.to(DEVICE) for value in values]
         arguments[0] = arguments[0].to(dtype)
         arguments = [argument.requires_grad_() for argument in arguments]
-        result = way.apply(*arguments, *([tiling] if tiling and way is GatedConvolution else []))
+        result = function(*arguments)
         weights = torch.sin(torch.arange(result.numel(), device=DEVICE, dtype=torch.float32)).view_as(result)
         result.backward(weights.to(dtype))
         results += [result.detach(), *(a.grad for a in arguments if a.grad is not None)]
@@ -57,8 +76,8 @@ def differences(
 @pytest.mark.parametrize(
     ("batch", "length"), [(3, 2 * TILING.tile + 22), (TILING.rows + 6, TILING.tile), (17, 1), (1, TILING.tile + 1)]
 )
-def test_kernels_do_what_the_plain_way_does(batch: int, length: int) -> None:
-    assert max(differences(2, batch, length, torch.float32, _GatedConvolution)) < 1e-5
+def test_kernels_agree_with_ffts(batch: int, length: int) -> None:
+    assert max(differences(2, batch, length, torch.float32)) < 1e-5
 
 
 @pytest.mark.parametrize("tiling", TRIED)
@@ -67,27 +86,27 @@ def test_no_tiling_changes_what_is_computed(tiling: Tiling, length: int) -> None
     assert max(differences(1, 2, length, torch.float32, tiling=tiling)) < 1e-5
 
 
-def test_a_small_batch_gets_smaller_pieces() -> None:
+def test_a_small_batch_gets_smaller_blocks() -> None:
     assert tiling_for(SMALL_BATCH.rows) == SMALL_BATCH
     assert tiling_for(SMALL_BATCH.rows + 1) == TILING
 
 
 def test_half_precision_rounds_operands_only() -> None:
-    """From the plain way by what rounding costs, and from the plain way with that rounding by next to nothing."""
+    """They differ from FFTs by the rounding of the operands, and from FFTs of rounded operands by next to nothing."""
     unit = torch.finfo(HALF).eps  # 2^-7 of bfloat16, 2^-10 of float16
-    assert max(differences(2, 3, 150, HALF, _GatedConvolution)) < 2.5 * unit
-    assert max(differences(2, 3, 150, HALF, RoundedGatedConvolution)) < unit / 8
+    assert max(differences(2, 3, 150, HALF, by_fft)) < 2.5 * unit
+    assert max(differences(2, 3, 150, HALF, rounded_gated_convolution)) < unit / 8
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize(("batch", "length"), [(256, 500), (64, 1024), (33, 2048), (8, 200)])
 def test_training_shapes_on_a_gpu(batch: int, length: int) -> None:
-    """Rounding costs 4e-3 at these shapes; where the reference rounds alike, values halfway between two are left."""
+    """Rounding costs 4e-3 at these shapes; a reference that rounds alike differs only at ties."""
     assert kernels_work(DEVICE)
-    assert on_matrix_units(torch.empty(6, batch, length, dtype=torch.bfloat16, device=DEVICE))
-    assert max(differences(128, batch, length, torch.bfloat16, _GatedConvolution)) < 1e-2
-    assert max(differences(128, batch, length, torch.bfloat16, RoundedGatedConvolution)) < 1e-3
+    assert method_for(DEVICE, torch.bfloat16, batch, length) == TRITON
+    assert max(differences(128, batch, length, torch.bfloat16, by_fft)) < 1e-2
+    assert max(differences(128, batch, length, torch.bfloat16, rounded_gated_convolution)) < 1e-3
 
 
 COMPILE = """

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode, bmm_flop, mm_flop
 
-from hyena.convolution.long import fft_size
+from hyena.convolution.fft import fft_size
 from hyena.cost.flops import BatchWork, Flops, Kind, flops
 from hyena.data.batches import Batch
 from hyena.model.config import HyenaConfig, Pooling

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks import published_way
-from hyena.convolution.long import LONGEST_TOEPLITZ_ON_CPU
+from hyena.convolution.gated import LONGEST_TOEPLITZ
 from hyena.data.batches import Batch, padded
 from hyena.data.datasets import DatasetSource, load_dataset
 from hyena.model.config import HyenaConfig
@@ -36,7 +36,7 @@ def data(request: pytest.FixtureRequest, shared_data: Path, tmp_path_factory: py
     else:
         split = load_dataset(request.param, None, shared_data / "genomic_benchmarks", cache).train
     tokens, lengths = padded(split, 70 if request.param == "prom_core_tata" else 256, "left")
-    assert (tokens.shape[1] <= LONGEST_TOEPLITZ_ON_CPU) == (request.param == "prom_core_tata")
+    assert (tokens.shape[1] <= LONGEST_TOEPLITZ) == (request.param == "prom_core_tata")
     return Batch(tokens, lengths, torch.tensor(split.labels))
 
 
@@ -91,7 +91,7 @@ def test_losses_are_the_published_ways(data: Batch, device: str) -> None:
     baseline = torch.stack([losses(published(device), data, seed, device) for seed in ORDERS])
     noise = float(baseline[:, -TAIL:].mean(dim=1).std())
     for precision, early in (("float32", 1e-4), ("bfloat16", 2e-2)):
-        if (precision, device) == ("bfloat16", "cpu") and data.tokens.shape[1] > LONGEST_TOEPLITZ_ON_CPU:
+        if (precision, device) == ("bfloat16", "cpu") and data.tokens.shape[1] > LONGEST_TOEPLITZ:
             continue  # without hardware for bfloat16 it takes minutes
         apart = torch.stack([losses(ours(precision, device), data, seed, device) for seed in ORDERS]) - baseline
         assert float(apart[:, :TAIL].abs().max()) < early, precision
