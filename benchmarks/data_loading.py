@@ -32,9 +32,10 @@ STEP = """
 import json, resource, sys, time
 from pathlib import Path
 import numpy as np
-from hyena.data.datasets import DatasetSource, Split, load_dataset, padded
+from hyena.data.batches import padded
+from hyena.data.datasets import DatasetSource, load_dataset
 from hyena.leakage.audit import audit
-from hyena.data.sequences import assemble
+from hyena.data.sequences import Split, assemble
 
 def made(sequences, letters):
     rng = np.random.default_rng(0)

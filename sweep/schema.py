@@ -8,7 +8,7 @@ A results folder (local, S3 or GCS) holds
     epochs/RUN_ID.parquet  EPOCHS: one row per epoch of a finished run
     predictions/RUN_ID.parquet   PREDICTIONS: one row per test example of a finished run
     pretraining/KEY.parquet      PRETRAINING: one row per logged step of a pretraining that the study asked for
-    leakage/DIGEST.parquet       hyena.leakage.audit.SCHEMA: how much of a test split stands in its training split
+    leakage/DIGEST.parquet       hyena.leakage.counts.SCHEMA: how much of a test split stands in its training split
     compact/TABLE-PART.parquet   RUNS, EPOCHS, PREDICTIONS (TABLE: runs, epochs, predictions) of many runs that are done
     models/RUN_ID/               the fine-tuned model of a finished run, where the study keeps them (docs/weights.md)
     at-work-HOST-PID.json        a sign of life of a sweep that is at work in the folder (sweep/heartbeat.py)

@@ -31,7 +31,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from hyena.data.datasets import OFFICIAL, DatasetSource
+from hyena.data.catalogue import OFFICIAL
+from hyena.data.datasets import DatasetSource
 from hyena.data.synthetic import TASKS, SyntheticConfig
 from hyena.errors import InputError, nearest, shown
 from hyena.model.config import BESIDE_THE_SHAPE, PUBLISHED, HyenaConfig

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from hyena.data.datasets import DatasetSource, default_data_dir, is_present, load_dataset
-from hyena.data.sequences import Dataset, too_rare
+from hyena.data.sequences import Dataset
+from hyena.data.subsets import too_rare
 from hyena.data.synthetic import TASKS, SyntheticConfig, synthetic_dataset, synthetic_genome
 from hyena.data.tokenizer import encode
 from hyena.errors import InputError

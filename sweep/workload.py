@@ -32,7 +32,7 @@ class Splits:
 
 
 def splits_of(run: RunSpec) -> Splits:
-    """After the validation split is cut and the training split reduced, class by class, as `hyena.data.sequences` does.
+    """After the validation split is cut and the training split reduced, class by class, as `hyena.data.subsets` does.
 
     A split cut anew (`split = "regroup"`) has about the same sizes.
     """

@@ -1,4 +1,4 @@
-"""From files to tokens: data sets and genomes, found, checked, cached. Open `datasets.py` first."""
+"""Data sets and genomes as tokens: found, downloaded, read, checked, cached. Open `datasets.py` first."""
 
 #: What other rooms may import.
-__all__ = ["batches", "catalogue", "corpus", "datasets", "sequences", "splits", "synthetic", "tokenizer"]
+__all__ = ["batches", "catalogue", "corpus", "datasets", "intervals", "sequences", "subsets", "synthetic", "tokenizer"]

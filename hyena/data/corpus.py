@@ -14,25 +14,22 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations, pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hyena.data.fasta import CHUNK_BYTES, fasta_pieces
-from hyena.data.sequences import AMBIGUOUS_FRACTION, ambiguity
-from hyena.data.token_cache import default_cache_dir
-from hyena.data.tokenizer import TOKENIZER_VERSION, UNK, A, LetterError, T, encode
+from hyena.data.fasta import CHUNK_BYTES
+from hyena.data.fasta_tokens import token_pieces
+from hyena.data.intervals import Intervals, intersection, union
+from hyena.data.sequences import AMBIGUOUS_FRACTION
+from hyena.data.tokenizer import TOKENIZER_VERSION, A, T
 from hyena.errors import InputError, nearest
+from hyena.system.paths import cache_folder
 from hyena.system.waiting import locked
 
 Tokens = NDArray[np.uint8]
-Intervals = NDArray[np.int64]
-"""[N, 2]: first and past-the-end position of each, sorted and apart."""
-
 #: So many letters in a row that are no A, C, G or T are a gap between stretches; windows lie within a stretch.
 GAP_BP = 50
 FORMAT_VERSION = 2  # raise it when the files below change meaning
@@ -80,7 +77,7 @@ class Corpus:
         """
         named = [place for text in hold_out for place in self._places(text)]
         if named:
-            held = _union(np.array(named, dtype=np.int64))
+            held = union(np.array(named, dtype=np.int64))
             self._refuse_copies(held)
         else:
             start, end = self.offsets[:-1], self.offsets[1:]
@@ -157,7 +154,7 @@ def read_corpus(
     for one, other in combinations(files, 2):
         if one.resolve() == other.resolve():
             raise InputError(f"{other}: the corpus names this file twice, also as {one}; name it once")
-    folder = cache_dir if cache_dir is not None else default_cache_dir().parent / "corpora"
+    folder = cache_dir if cache_dir is not None else cache_folder() / "corpora"
     try:
         entry = folder / _fingerprint(files, ambiguous_fraction)
         folder.mkdir(parents=True, exist_ok=True)
@@ -232,68 +229,6 @@ def _fingerprint(files: list[Path], ambiguous_fraction: float) -> str:
     return hashlib.sha256(repr(told).encode("utf-8", "backslashreplace")).hexdigest()[:32]
 
 
-class TokenPiece(NamedTuple):
-    """A few megabytes of a record: its name, whether it begins here, and the tokens."""
-
-    name: str
-    begins: bool
-    tokens: Tokens
-
-
-def token_pieces(path: Path, ambiguous_fraction: float = AMBIGUOUS_FRACTION) -> Iterator[TokenPiece]:
-    """The records of a FASTA file in pieces; records without a letter are left out.
-
-    Raises InputError that names the file, and the record or line: what is no FASTA of DNA, and a file without letters.
-    """
-    record = _Record("", 0)
-    begun = False
-    try:
-        for piece in fasta_pieces(path, CHUNK_BYTES):
-            if piece.begins:
-                record.refuse_ambiguous(path, ambiguous_fraction)
-                words = piece.header.decode("utf-8", "replace").split()
-                record = _Record(words[0] if words else "", piece.line)
-            if piece.letters:
-                begins = record.letters == 0
-                yield TokenPiece(record.name, begins, record.encoded(piece.letters, path))
-                begun = True
-        record.refuse_ambiguous(path, ambiguous_fraction)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if not begun:
-        what = "the file is empty; a FASTA file was expected" if not record.line else "the file holds no sequence"
-        raise InputError(f"{path}: {what}")
-
-
-@dataclass
-class _Record:
-    """What was read of a record so far; `line` is 0 before the first one."""
-
-    name: str
-    line: int
-    letters: int = 0
-    unknown: int = 0
-    uracils: int = 0
-
-    def encoded(self, letters: bytes, path: Path) -> Tokens:
-        """Tokens of the next letters, counted."""
-        try:
-            tokens = encode(letters)
-        except LetterError as error:
-            place = f"line {self.line}, record '{self.name}', position {self.letters + error.position + 1}"
-            raise InputError(f"{path}, {place}: {error.fault}") from None
-        self.letters += len(letters)
-        if unknown := int(np.count_nonzero(tokens == UNK)):
-            self.unknown += unknown
-            self.uracils += letters.count(b"U") + letters.count(b"u")
-        return tokens
-
-    def refuse_ambiguous(self, path: Path, most: float) -> None:
-        if self.unknown > most * self.letters:
-            fault = ambiguity(self.unknown, self.uracils, self.letters)
-            raise InputError(f"{path}, line {self.line}, record '{self.name}': {fault}")
-
-
 def _refuse_same_content(corpus: Corpus, files: Sequence[Path], ends: Sequence[int]) -> None:
     """Raise InputError where two files hold the same letters in the same records, whatever their names.
 
@@ -330,21 +265,3 @@ def _unknown_runs(tokens: Tokens) -> Iterator[Intervals]:
         yield np.array(edges, dtype=np.int64).reshape(-1, 2)
     if open_since is not None:
         yield np.array([[open_since, len(tokens)]], dtype=np.int64)
-
-
-def _union(intervals: Intervals) -> Intervals:
-    """Sorted, with what overlaps or touches joined."""
-    ordered = intervals[np.argsort(intervals[:, 0], kind="stable")]
-    reach = np.maximum.accumulate(ordered[:, 1])
-    opens = np.concatenate([[True], ordered[1:, 0] > reach[:-1]])
-    return np.stack([ordered[opens, 0], reach[np.concatenate([opens[1:], [True]])]], axis=1)
-
-
-def intersection(one: Intervals, other: Intervals) -> Intervals:
-    """Every non-empty overlap of an interval of `one` with an interval of `other`, in order."""
-    first = np.searchsorted(other[:, 1], one[:, 0], side="right")
-    counts = np.maximum(np.searchsorted(other[:, 0], one[:, 1], side="left") - first, 0)
-    mine = np.repeat(np.arange(len(one)), counts)
-    theirs = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(first, counts)
-    overlap = np.stack([np.maximum(one[mine, 0], other[theirs, 0]), np.minimum(one[mine, 1], other[theirs, 1])], axis=1)
-    return overlap[overlap[:, 0] < overlap[:, 1]]

@@ -1,55 +1,29 @@
-"""From a data set's name to its tokens: where it lies, what reads it, and the cache between. Next: `batches.py`.
+"""Data sets by name: where their files are, which reader reads them, and the cache of their tokens.
 
-The names that other modules need stand here: the types and cuts from `sequences.py`, the rectangles from
-`batches.py`. Files are read by `folders.py`, official names and counts are in `catalogue.py`.
+Next: `sequences.py` for what is returned, `folder_datasets.py`, `table_datasets.py` and `fasta_datasets.py` for the
+readers, `catalogue.py` for the official names and counts.
 """
 
-import difflib
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
-from hyena.data import folders
-from hyena.data.batches import padded, reverse_complement
 from hyena.data.catalogue import OFFICIAL
 from hyena.data.download import download
+from hyena.data.examples import Examples, in_order
+from hyena.data.fasta_datasets import read_fasta
+from hyena.data.fingerprint import files_fingerprint, unreadable
+from hyena.data.folder_datasets import read_archive, read_folder
+from hyena.data.labelled_rows import Columns
 from hyena.data.labels import settle_labels
-from hyena.data.sequences import (
-    AMBIGUOUS_FRACTION,
-    Dataset,
-    Split,
-    assemble,
-    dataset_from_sequences,
-    pack,
-    training_subset,
-    with_validation,
-)
-from hyena.data.splits import holds_splits, is_litter, require_train_and_test
-from hyena.data.tables import Columns, read_fasta, read_tables
+from hyena.data.sequences import AMBIGUOUS_FRACTION, Dataset, assemble, pack
+from hyena.data.split_files import Format, format_of, holds_splits, require_train_and_test
+from hyena.data.table_datasets import read_tables
 from hyena.data.token_cache import cached, default_cache_dir
-from hyena.errors import InputError
+from hyena.errors import InputError, nearest
 from hyena.ranges import Fraction, require_ranges
 from hyena.system.paths import expanded, home
-
-__all__ = [
-    "OFFICIAL",
-    "Dataset",
-    "DatasetSource",
-    "Split",
-    "dataset_from_sequences",
-    "default_data_dir",
-    "is_present",
-    "load_dataset",
-    "padded",
-    "reverse_complement",
-    "training_subset",
-    "with_validation",
-]
-
-Format = Literal["genomic_benchmarks", "csv", "tsv", "parquet", "fasta"]
-_STAT_LIMIT = 50_000
 
 
 @dataclass(frozen=True)
@@ -60,7 +34,7 @@ class DatasetSource:
         format: "genomic_benchmarks": a folder with `{train,test}/CLASS/ID.txt`, or a zip archive of one;
             "csv", "tsv", "parquet": a folder with the tables train, test and, as validation split, dev (the layout
             of GUE), or one table with a column that names the split; "fasta": the same with FASTA files, the label
-            in the header (`>ID label=CLASS`), or a folder per split with a file per class. See `tables.py`.
+            in the header (`>ID label=CLASS`), or a folder per split with a file per class.
         path: the folder, archive or file; None: `NAME` (or `NAME_v0.zip`) in the data folder.
         sequence_column, label_column, split_column, id_column: names in the header of tables.
         where: rows to read, as values of columns: {"task": "promoter_all"} (FASTA: of KEY=VALUE words in headers). Held
@@ -105,6 +79,21 @@ class DatasetSource:
         return Columns(*names, self.where, self.na_is_a_class)
 
 
+def source_at(path: Path) -> DatasetSource:
+    """The source of the data at a path: its format follows from the names of the files there.
+
+    Raises:
+        InputError: splits in several formats, or a file whose name has no known ending.
+    """
+    format = format_of(path)
+    if format is None and path.is_file():
+        raise InputError(
+            f"{path}: unknown format; expected a file that ends in .csv, .tsv, .parquet, .fa (or .fasta, .fna), each "
+            "perhaps compressed, or in .zip"
+        )
+    return DatasetSource(format or "genomic_benchmarks", path)
+
+
 def default_data_dir() -> Path:
     """Where the genomic_benchmarks package keeps its data sets."""
     return home() / ".genomic_benchmarks"
@@ -132,7 +121,7 @@ def load_dataset(
     if path is None:
         path = download(name, data_dir or default_data_dir(), lambda folder: _check_official(name, folder))
     reader = source or DatasetSource("genomic_benchmarks")
-    fingerprint = f"{replace(reader, path=None)}\n{_fingerprint(path)}"
+    fingerprint = f"{replace(reader, path=None)}\n{files_fingerprint(path)}"
     dataset = cached(cache_dir or default_cache_dir(), fingerprint, lambda: _read(name, path, reader))
     if source is None and data_dir is None and (difference := OFFICIAL[name].difference(dataset)):
         raise InputError(
@@ -171,10 +160,9 @@ def is_present(name: str, source: DatasetSource | None = None, data_dir: Path | 
 def _locate(name: str, source: DatasetSource | None, data_dir: Path | None) -> Path | None:
     """Where the data lie; None: nowhere yet, to be downloaded."""
     if source is None and name not in OFFICIAL:
-        near = difflib.get_close_matches(name, OFFICIAL, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"the official ones are {', '.join(OFFICIAL)}."
         raise InputError(
-            f"data set {name!r} is unknown; {hint} Data of your own need a [datasets.NAME] table in the study file"
+            f"data set {name!r}: no official data set; {nearest(name, list(OFFICIAL))} "
+            "(data of your own need a [datasets.NAME] table in the study file)"
         )
     if source is not None and source.path is not None:
         return _inside(source.path, name)
@@ -191,91 +179,29 @@ def _inside(path: Path, name: str) -> Path:
 
 
 def _read(name: str, path: Path, source: DatasetSource) -> Dataset:
-    before = _fingerprint(path)
+    before = files_fingerprint(path)
     try:
         examples = _read_examples(path, source)
     except OSError as error:
-        raise _unreadable(error, path) from None
+        raise unreadable(error, path) from None
     require_train_and_test(examples, path, "splits")
     classes = settle_labels(examples)
     number = {label: i for i, label in enumerate(classes)}
     splits = {
         split: pack(part.sequences, [number[label] for label in part.labels], part.place, source.ambiguous_fraction)
-        for split, part in folders.in_order(examples)
+        for split, part in in_order(examples)
     }
     dataset = assemble(name, classes, splits, place=str(path))
     notes = dict.fromkeys(note for part in examples.values() for note in part.notes)
     dataset = replace(dataset, notes=(*dataset.notes, *notes))
-    if _fingerprint(path) != before:
+    if files_fingerprint(path) != before:
         raise InputError(f"{path}: changed while it was being read; start again when it is complete")
     return dataset
 
 
-def _unreadable(error: OSError, path: Path) -> InputError:
-    reason = (
-        "no such file or folder" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
-    )
-    return InputError(f"{error.filename or path}: {reason}")
-
-
-def _read_examples(path: Path, source: DatasetSource) -> dict[str, folders.Examples]:
+def _read_examples(path: Path, source: DatasetSource) -> dict[str, Examples]:
     if source.format == "genomic_benchmarks":
-        return folders.read_folder(path) if path.is_dir() else folders.read_archive(path)
+        return read_folder(path) if path.is_dir() else read_archive(path)
     if source.format == "fasta":
         return read_fasta(path, source.columns)
     return read_tables(path, source.format, source.columns)
-
-
-def _fingerprint(path: Path) -> str:
-    """Text that changes when the file, or the folder's files, change: paths, sizes, times of change.
-
-    In a folder of more than 50,000 files only the folders' own times are looked at (which change with every file
-    that comes, goes or is replaced, though not with one that is overwritten in place): looking at each of 289,061
-    files takes a second, every time.
-    """
-    try:
-        state = path.stat()
-        if not path.is_dir():
-            return f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
-        files: list[str] = []
-        folders: list[str] = []
-        for entry in _walk(path):
-            info = _state(entry)
-            (folders if _is_folder(entry) else files).append(f"{entry.path} {info.st_size} {info.st_mtime_ns}")
-            if len(files) > _STAT_LIMIT:
-                within = [folder for folder in sorted(path.glob("*/*")) if folder.exists()]
-                folders = [f"{folder} {folder.stat().st_mtime_ns}" for folder in within]
-                files = []
-                break
-    except OSError as error:
-        raise _unreadable(error, path) from None
-    return "\n".join([str(path.resolve()), *sorted(folders), *sorted(files)])
-
-
-def _state(entry: os.DirEntry[str]) -> os.stat_result:
-    """Of what a link leads to; of the link itself where it leads nowhere, which matters only if it is to be read."""
-    try:
-        return entry.stat()
-    except OSError:
-        return entry.stat(follow_symlinks=False)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False
-
-
-def _walk(folder: Path | str) -> Iterator[os.DirEntry[str]]:
-    """What may be read in a folder and up to two levels below it: the depth of `SPLIT/CLASS/ID.txt`."""
-    pending = [(folder, 0)]
-    while pending:
-        current, depth = pending.pop()
-        with os.scandir(current) as entries:
-            for entry in entries:
-                if is_litter(entry.name):
-                    continue
-                yield entry
-                if depth < 2 and _is_folder(entry):
-                    pending.append((entry.path, depth + 1))

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 
-from hyena.data.folders import Examples, in_order, whole_number
+from hyena.data.examples import Examples, in_order, whole_number
 from hyena.errors import InputError
 
 #: Texts that pandas reads as a missing value, too, other spellings of them, and Excel's errors.

@@ -6,8 +6,8 @@ that it can be memory-mapped, shared by all processes of a machine, and indexed 
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -211,92 +211,3 @@ def _notes(splits: dict[str, Split]) -> tuple[str, ...]:
     if not unknown:
         return ()
     return (f"{unknown:,} of {total:,} letters are ambiguous (or U) and are read as [UNK]",)
-
-
-def with_validation(dataset: Dataset, fraction: float, split_seed: int) -> Dataset:
-    """Cut a validation split out of train: `fraction` of each class, rounded, at least one a class.
-
-    A data set that brings its own validation split, or `fraction` 0, is returned as it is. Which examples are taken
-    depends on `split_seed` and their place in train only, and the order of the rest is kept. A larger fraction takes
-    a superset of a smaller one's.
-
-    Raises:
-        InputError: `fraction` outside [0, 1), or a class too small to leave a training sequence.
-    """
-    if not 0 <= fraction < 1:
-        raise InputError(f"validation fraction {fraction}: must lie in 0 ≤ fraction < 1")
-    if dataset.validation is not None or fraction == 0:
-        return dataset
-    counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
-    if fault := too_rare(dataset.classes, counts.tolist(), fraction):
-        raise InputError(f"data set {dataset.name!r}: {fault}")
-    chosen = _choose(dataset, fraction, f"validation:{split_seed}")
-    train, validation = (dataset.train.take(np.flatnonzero(part)) for part in (~chosen, chosen))
-    return replace(dataset, train=train, validation=validation)
-
-
-def too_rare(classes: Sequence[str], counts: Sequence[int], fraction: float) -> str | None:
-    """Why no validation split can be cut: a class of which nothing would be left to learn from; None where it can.
-
-    Args:
-        counts: training sequences of each class.
-        fraction: as in `with_validation`; 0 cuts nothing.
-
-    Returns:
-        The end of an error message: the class, its count, and what to set.
-    """
-    if fraction == 0:
-        return None
-    for name, count, cut in zip(classes, counts, _quota(counts, fraction).tolist(), strict=True):
-        if count <= cut:
-            return (
-                f"class {name!r} has {count:,} training sequence{'s' * (count != 1)}, and a validation fraction of "
-                f"{fraction} leaves none: set training.validation_fraction = 0 or bring a validation split"
-            )
-    return None
-
-
-def _quota(counts: Sequence[int] | Integers, fraction: float) -> Integers:
-    """int64 [C]: how many examples of each class a fraction is: rounded, at least one."""
-    return np.maximum(1, np.floor(fraction * np.asarray(counts, np.int64) + 0.5)).astype(np.int64)
-
-
-def training_subset(dataset: Dataset, fraction: float, split_seed: int) -> Dataset:
-    """Learn from `fraction` of each class of train only (rounded, at least one a class); all else stays.
-
-    Nested: with the same `split_seed`, a smaller fraction's examples are among a larger one's. Apply it after
-    `with_validation`, so that the validation split is the same for all fractions.
-
-    Raises:
-        InputError: `fraction` outside (0, 1].
-    """
-    if not 0 < fraction <= 1:
-        raise InputError(f"train fraction {fraction}: must lie in 0 < fraction ≤ 1")
-    if fraction == 1:
-        return dataset
-    chosen = _choose(dataset, fraction, f"training_subset:{split_seed}")
-    return replace(dataset, train=dataset.train.take(np.flatnonzero(chosen)))
-
-
-def _choose(dataset: Dataset, fraction: float, stream: str) -> NDArray[np.bool_]:
-    """bool [N] over train: in each class the max(1, round(fraction × n)) examples whose random keys are smallest."""
-    labels = np.asarray(dataset.train.labels)
-    keys = random_keys(len(labels), stream)
-    order = np.lexsort((keys, labels))
-    counts = np.bincount(labels, minlength=len(dataset.classes))
-    rank = np.empty(len(labels), np.int64)
-    rank[order] = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return rank < _quota(counts, fraction)[labels]
-
-
-def random_keys(n: int, stream: str) -> NDArray[np.uint64]:
-    """uint64 [n]: element i is SplitMix64 of (SHA-256 of `stream`) + i.
-
-    Hashing instead of a generator keeps a cut the same for every version of NumPy (whose generators' streams may
-    change between versions), and makes cuts of different sizes nested.
-    """
-    origin = np.frombuffer(hashlib.sha256(stream.encode()).digest()[:8], "<u8")
-    z = origin + np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))

@@ -22,6 +22,7 @@ import numpy as np
 
 from hyena.data.sequences import Dataset, Split
 from hyena.data.tokenizer import TOKENIZER_VERSION
+from hyena.system.files import write_whole
 from hyena.system.paths import cache_folder
 from hyena.system.waiting import locked
 
@@ -88,11 +89,7 @@ def _of_source(source: Path, versions: str) -> Dataset | None:
 
 
 def _write_source(source: Path, dataset: Dataset) -> None:
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=source.parent, prefix=f"{source.name}.", delete=False
-    ) as file:
-        file.write("\n".join([dataset.digest, *dataset.notes]))
-    Path(file.name).replace(source)
+    write_whole(source, "\n".join([dataset.digest, *dataset.notes]).encode())
 
 
 def _write(entry: Path, dataset: Dataset) -> None:

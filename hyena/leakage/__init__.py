@@ -1,4 +1,4 @@
-"""How much of a test set stands in its training set, and a cut where nothing does. Open `audit.py` first."""
+"""Overlap between test and training sets: the audit, and splits without overlap. Open `audit.py` first."""
 
 #: What other rooms may import.
 __all__ = ["audit", "regroup"]

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyena.data.sequences import Integers, Split
+from hyena.data.subsets import splitmix64
 from hyena.data.tokenizer import COMPLEMENT, A, C, G, T
 from hyena.errors import InputError
 
@@ -186,9 +187,9 @@ def _strandless_hashes(bases: Hashes, k: int, n: int) -> Hashes:
     other = _reverse_complement(packed)
     step = k - 32
     factor = np.uint64(0xD6E8FEB86659FD93)
-    forward = packed[:n] * factor + _mixed(packed)[step : step + n]
-    backward = other[step : step + n] * factor + _mixed(other)[:n]
-    return _mixed(np.minimum(forward, backward))
+    forward = packed[:n] * factor + splitmix64(packed)[step : step + n]
+    backward = other[step : step + n] * factor + splitmix64(other)[:n]
+    return splitmix64(np.minimum(forward, backward))
 
 
 def _reverse_complement(packed: Hashes) -> Hashes:
@@ -197,13 +198,6 @@ def _reverse_complement(packed: Hashes) -> Hashes:
     for bits, mask in ((2, 0x3333333333333333), (4, 0x0F0F0F0F0F0F0F0F)):
         x = ((x >> np.uint64(bits)) & np.uint64(mask)) | ((x & np.uint64(mask)) << np.uint64(bits))
     return x.byteswap()
-
-
-def _mixed(z: Hashes) -> Hashes:
-    """The finaliser of SplitMix64, a permutation of the 64-bit integers."""
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
 
 
 def groups(shared: SharedKmers, n: int) -> Integers:

@@ -10,7 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from hyena.data.sequences import Dataset, Integers, content_digest, random_keys
+from hyena.data.sequences import Dataset, Integers, content_digest
+from hyena.data.subsets import quota, random_keys
 from hyena.errors import InputError
 from hyena.leakage.kmers import find_shared, first_copies, groups, pool_of
 
@@ -70,7 +71,7 @@ def _wanted(dataset: Dataset, validation_fraction: float) -> dict[str, Integers]
     """Sequences of each class (int64 [C]) that each split should get."""
     wanted = {name: np.bincount(split.labels, minlength=len(dataset.classes)) for name, split in dataset.splits.items()}
     if "validation" not in wanted and validation_fraction > 0:
-        cut = np.maximum(1, np.floor(validation_fraction * wanted["train"] + 0.5)).astype(np.int64)
+        cut = quota(wanted["train"], validation_fraction)
         wanted = {"train": wanted["train"] - cut, "validation": cut, "test": wanted["test"]}
     return wanted
 

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from hyena.data.batches import Batch, batch_widths, flip_rows, like_length_order, padded
-from hyena.data.sequences import Dataset, Split, training_subset, with_validation
+from hyena.data.sequences import Dataset, Split
+from hyena.data.subsets import training_subset, with_validation
 from hyena.device import wait_for
 from hyena.leakage.regroup import regroup
 from hyena.model.hyenadna import Classifier

@@ -21,10 +21,11 @@ from typing import Any
 from hyena.errors import InputError
 from hyena.model.config import HyenaConfig
 from hyena.model.hyenadna import Backbone, without_memory
+from hyena.system.files import write_files
 from hyena.system.paths import is_address
 from hyena.training.pretraining import Pretraining, PretrainingConfig
 from hyena.training.resumption import checkpoint_bytes, read_checkpoint
-from hyena.weights.checkpoint import CONFIG, load_backbone, save_weights, write_files
+from hyena.weights.checkpoint import CONFIG, load_backbone, save_weights
 from hyena.weights.classifiers import classifier_bytes
 from hyena.weights.tensor_files import SAFETENSORS, SUFFIXES, UNFINISHED
 

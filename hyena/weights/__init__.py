@@ -1,4 +1,4 @@
-"""Files of tensors into a model and out of it, without running what is in them. Open `checkpoint.py` first."""
+"""Tensors from files into a model and back, without running what a file holds. Open `checkpoint.py` first."""
 
 #: What other rooms may import.
 __all__ = ["checkpoint", "classifiers", "hub", "tensor_files"]

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from torch import Tensor, nn
 
 from hyena.errors import InputError
 from hyena.model.config import HyenaConfig
+from hyena.system.files import write_files
 from hyena.weights.tensor_files import SAFETENSORS, read_tensors, weights_file
 
 #: What describes the weights of a folder.
@@ -230,13 +229,6 @@ def weights_files(
     }
 
 
-def write_files(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write files in their order, each whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        _write_whole(folder / name, content)
-
-
 def hub_config(config: HyenaConfig) -> dict[str, object]:
     """`config.json` of a -hf repository: the fields of its `HyenaConfig`, and where its code is found."""
     code = f"{HUB_ORGANISATION}/hyenadna-small-32k-seqlen-hf--"
@@ -273,19 +265,3 @@ def hub_config(config: HyenaConfig) -> dict[str, object]:
         "layer_norm_epsilon": config.layer_norm_eps,
         "initializer_range": 0.02,
     }
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write to a file beside it, then rename: readers and crashes see the old file or the new one, never a part."""
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with partial.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    except OSError as error:
-        error.filename = str(path)  # a full disk names no file, and nobody knows the partial one
-        raise
-    finally:
-        partial.unlink(missing_ok=True)

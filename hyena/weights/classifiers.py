@@ -18,6 +18,7 @@ import torch
 from hyena.errors import InputError
 from hyena.model.config import HyenaConfig, Padding, Pooling
 from hyena.model.hyenadna import Classifier, without_memory
+from hyena.system.files import write_files
 from hyena.weights.checkpoint import (
     CONFIG,
     HEAD,
@@ -28,7 +29,6 @@ from hyena.weights.checkpoint import (
     size_of,
     tensors_digest,
     weights_files,
-    write_files,
 )
 from hyena.weights.tensor_files import read_tensors, weights_file
 

@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyena.data.corpus import read_corpus
-from hyena.data.datasets import Dataset, DatasetSource, load_dataset
+from hyena.data.datasets import DatasetSource, load_dataset
 from hyena.data.fasta import fasta_records
-from hyena.data.splits import COMPRESSIONS, SPLIT_OF_WORD
+from hyena.data.sequences import Dataset
+from hyena.data.split_files import COMPRESSIONS, SPLIT_OF_WORD
 from hyena.data.tokenizer import decode, encode
 from hyena.errors import InputError
 

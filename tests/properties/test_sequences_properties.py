@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyena.data.batches import padded, reverse_complement
-from hyena.data.sequences import dataset_from_sequences, pack, training_subset, with_validation
+from hyena.data.sequences import dataset_from_sequences, pack
+from hyena.data.subsets import training_subset, with_validation
 from hyena.data.tokenizer import decode, encode
 
 nucleotides = st.text(alphabet="ACGTN", min_size=1, max_size=40).map(str.encode)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import hyena.data.corpus
-from hyena.data.corpus import GAP_BP, Corpus, StoredCorpus, intersection, read_corpus, store, token_pieces
+from hyena.data.corpus import GAP_BP, Corpus, StoredCorpus, read_corpus, store
+from hyena.data.fasta_tokens import token_pieces
 from hyena.data.tokenizer import encode
 from hyena.errors import InputError
 
@@ -22,6 +22,12 @@ def written(folder: Path, name: str, content: bytes) -> Path:
     path = folder / name
     path.write_bytes(content)
     return path
+
+
+def read_in_chunks(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Read files and tokens so many bytes at a time."""
+    monkeypatch.setattr("hyena.data.corpus.CHUNK_BYTES", size)
+    monkeypatch.setattr("hyena.data.fasta_tokens.CHUNK_BYTES", size)
 
 
 def test_fasta_is_read_plain_and_gzipped(tmp_path: Path) -> None:
@@ -48,7 +54,7 @@ def test_fasta_is_read_plain_and_gzipped(tmp_path: Path) -> None:
 def test_a_file_that_is_no_fasta_is_refused_by_name(
     tmp_path: Path, content: bytes, fault: str, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hyena.data.corpus, "CHUNK_BYTES", chunk)
+    read_in_chunks(monkeypatch, chunk)
     with pytest.raises(InputError, match=fault) as error:
         read_corpus([written(tmp_path, "genome.fa", content)], tmp_path / "cache")
     assert str(error.value).startswith(str(tmp_path / "genome.fa"))
@@ -68,7 +74,7 @@ def test_stored_in_pieces_equals_made_in_memory(tmp_path: Path, chunk: int, monk
     gap = b"N" * GAP_BP
     records = [b"ACGT" * 9 + gap + b"TTA", gap + b"A", b"C" * 30 + gap, b"N" * (GAP_BP - 1) + b"G"]
     whole = Corpus([encode(record) for record in records], "abcd")
-    monkeypatch.setattr(hyena.data.corpus, "CHUNK_BYTES", chunk)
+    read_in_chunks(monkeypatch, chunk)
     path = written(tmp_path, "g.fa", b"".join(b">%c\n%b\n" % (97 + n, record) for n, record in enumerate(records)))
     store([path], tmp_path / "stored")
     stored = StoredCorpus(tmp_path / "stored")
@@ -84,7 +90,7 @@ def test_stored_in_pieces_equals_made_in_memory(tmp_path: Path, chunk: int, monk
 def test_files_are_read_once_until_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, cache = written(tmp_path, "a.fa", TEXT), tmp_path / "cache"
     digest = read_corpus([path], cache).digest
-    monkeypatch.setattr(hyena.data.corpus, "fasta_pieces", lambda *_: pytest.fail("the file was read again"))
+    monkeypatch.setattr("hyena.data.fasta_tokens.fasta_pieces", lambda *_: pytest.fail("the file was read again"))
     assert read_corpus([path], cache).digest == digest
     monkeypatch.undo()
     written(tmp_path, "a.fa", TEXT + b"A")
@@ -150,7 +156,7 @@ def test_a_file_that_is_given_twice_is_refused(tmp_path: Path, usable: bool) -> 
 
 @pytest.mark.parametrize("chunk", [3, 2**20])
 def test_proteins_and_rna_are_told(tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hyena.data.corpus, "CHUNK_BYTES", chunk)
+    read_in_chunks(monkeypatch, chunk)
     cache = tmp_path / "cache"
     path = written(tmp_path, "a.fa", b">chr1\nACGTNNNNACGTACGTACGR\n>p\nRVKDSBWNNYAG\n")
     message = r"a\.fa, line 3, record 'p': 67 % of the letters are no A, C, G, T or N: a protein\?"
@@ -164,21 +170,6 @@ def test_proteins_and_rna_are_told(tmp_path: Path, chunk: int, monkeypatch: pyte
         InputError, match=r"line 1, record 'r': 25 % of the letters are U or ambiguous: RNA\? Write T for U"
     ):
         read_corpus([rna], cache)
-
-
-flags = st.lists(st.booleans(), min_size=1, max_size=60)
-
-
-def runs(marked: np.ndarray) -> np.ndarray:
-    edges = np.flatnonzero(np.diff(marked.astype(int), prepend=0, append=0))
-    return edges.reshape(-1, 2)
-
-
-@given(flags, flags)
-def test_intersection_is_that_of_the_positions(one: list[bool], other: list[bool]) -> None:
-    length = max(len(one), len(other))
-    a, b = (np.array(marks + [False] * (length - len(marks))) for marks in (one, other))
-    assert intersection(runs(a), runs(b)).tolist() == runs(a & b).tolist()
 
 
 @given(st.lists(st.binary(max_size=12).map(lambda raw: bytes(b"ACGTN"[v % 5] for v in raw)), min_size=1, max_size=5))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hyena.data.folders import Examples
+from hyena.data.examples import Examples
 from hyena.data.labels import settle_labels
 from hyena.errors import InputError
 

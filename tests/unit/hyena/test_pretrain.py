@@ -15,10 +15,9 @@ from hyena.data.tokenizer import encode
 from hyena.model.config import PUBLISHED, HyenaConfig
 from hyena.model.hyenadna import Backbone
 from hyena.pretrain import main
-from hyena.system import terminal
+from hyena.system import files, terminal
 from hyena.training.pretraining import Pretraining, PretrainingConfig, PretrainingRecord
 from hyena.training.pretraining_folder import PretrainingFolder, output_bytes
-from hyena.weights import checkpoint
 from hyena.weights.checkpoint import load_backbone, save_weights
 
 SIZE = HyenaConfig(d_model=16, n_layer=1, l_max=64)
@@ -126,7 +125,7 @@ def test_the_command_goes_on_where_it_was_left(
 def test_killed_while_it_writes_the_weights_it_does_so_again(
     stop_at: str, genome: Path, output: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, written = checkpoint._write_whole, []
+    write, written = files.write_whole, []
 
     def killed(path: Path, content: bytes) -> None:
         written.append(path.name)
@@ -135,7 +134,7 @@ def test_killed_while_it_writes_the_weights_it_does_so_again(
         write(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "_write_whole", killed)
+        patch.setattr(files, "write_whole", killed)
         assert command(genome, output, "--steps", 2) == terminal.INTERRUPTED
     assert command(genome, output, "--steps", 2) == 0
     assert "nothing is left to do" not in capsys.readouterr().out
@@ -363,14 +362,14 @@ def test_the_room_that_is_asked_for_is_what_is_written(tmp_path: Path) -> None:
 
 def fill_the_disk(patch: pytest.MonkeyPatch, name: str) -> None:
     """Let no file of that name be written any more."""
-    write = checkpoint._write_whole
+    write = files.write_whole
 
     def full(path: Path, content: bytes) -> None:
         if path.name == name:
             raise OSError(28, "No space left on device", str(path))
         write(path, content)
 
-    patch.setattr(checkpoint, "_write_whole", full)
+    patch.setattr(files, "write_whole", full)
 
 
 def test_a_full_disk_costs_a_save_and_not_the_training(
@@ -398,14 +397,14 @@ def test_a_disk_that_is_full_at_the_end_keeps_the_checkpoint(
 def test_weights_wait_for_room_on_a_disk_that_is_full_for_a_while(
     genome: Path, output: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, waited = checkpoint._write_whole, []
+    write, waited = files.write_whole, []
 
     def full(path: Path, content: bytes) -> None:
         if path.name == "model.safetensors" and len(waited) < 3:
             raise OSError(28, "No space left on device", str(path))
         write(path, content)
 
-    monkeypatch.setattr(checkpoint, "_write_whole", full)
+    monkeypatch.setattr(files, "write_whole", full)
     monkeypatch.setattr("hyena.pretrain.time.sleep", waited.append)
     assert command(genome, output, "--steps", 2) == 0
     assert waited == [10.0] * 3

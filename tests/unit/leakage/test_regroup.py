@@ -10,9 +10,9 @@ from hyena.data.sequences import Dataset, dataset_from_sequences
 from hyena.errors import InputError
 from hyena.leakage.audit import audit
 from hyena.leakage.regroup import regroup
+from tests.support.dna import other_strand, random_dna
 
 MEASURES = ("exact_duplicate", "reverse_complement", "shared_kmer")
-COMPLEMENT = bytes.maketrans(b"ACGT", b"TGCA")
 
 
 def tiled(seed: int = 0, validation: bool = False) -> Dataset:
@@ -20,11 +20,11 @@ def tiled(seed: int = 0, validation: bool = False) -> Dataset:
     rng = np.random.default_rng(seed)
     examples = []
     for number in range(60):
-        stretch = np.frombuffer(b"ACGT", np.uint8)[rng.integers(0, 4, 300)].tobytes()
+        stretch = random_dna(rng, 300)
         for _ in range(rng.integers(1, 14)):
             start = rng.integers(0, 200)
             piece = stretch[start : start + 100]
-            examples.append((piece.translate(COMPLEMENT)[::-1] if rng.integers(2) else piece, number % 2))
+            examples.append((other_strand(piece) if rng.integers(2) else piece, number % 2))
     examples += [(b"ACGTTGCA" * 2, i % 2) for i in range(12)]  # copies too short for a 60-mer
     order = rng.permutation(len(examples))
     parts = np.split(order, [int(0.6 * len(order)), int(0.8 * len(order))])

@@ -29,7 +29,7 @@ def written(code: str, **environment: str) -> subprocess.CompletedProcess[bytes]
 
 def script_of(code: str) -> str:
     body = f"def body():\n    {code}\n    return 0\n"
-    return f"from hyena import terminal\n{body}raise SystemExit(terminal.command(body))"
+    return f"from hyena.system import terminal\n{body}raise SystemExit(terminal.command(body))"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,8 @@ def test_an_output_that_is_closed_early_ends_the_command_without_a_word(lines):
 
 @pytest.mark.parametrize("module", COMMANDS)
 def test_every_command_is_within_the_frame(module):
-    source = (ROOT / Path(*module.split("."))).with_suffix(".py").read_text()
+    path = ROOT / Path(*module.split("."))
+    source = (path / "__main__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
     assert source.count("return terminal.command(") == 1
     assert "except KeyboardInterrupt" not in source or module == "analysis.report"
 
@@ -121,7 +122,7 @@ def test_every_command_prints_its_help_on_a_terminal_without_utf8(module):
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 def test_an_output_that_was_closed_before_is_no_fault(closed: str) -> None:
     code = (
-        "from hyena import terminal; import sys; "
+        "from hyena.system import terminal; import sys; "
         "sys.exit(terminal.command(lambda: terminal.console().print('x') or terminal.say('y') or 3))"
     )
     ended = subprocess.run(
@@ -133,7 +134,7 @@ def test_an_output_that_was_closed_before_is_no_fault(closed: str) -> None:
 
 def test_a_console_whose_reader_has_gone_ends_the_command_without_a_word() -> None:
     code = (
-        "from hyena import terminal; import sys; c = terminal.console(); "
+        "from hyena.system import terminal; import sys; c = terminal.console(); "
         "sys.exit(terminal.command(lambda: [c.print('x' * 1000) for _ in range(1000)] and 0))"
     )
     words = ["bash", "-c", '"$0" -c "$1" | head -c 1; echo ${PIPESTATUS[0]}', sys.executable, code]

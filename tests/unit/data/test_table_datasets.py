@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hyena.data.datasets import Dataset, DatasetSource, load_dataset
+from hyena.data.datasets import DatasetSource, load_dataset
+from hyena.data.sequences import Dataset
 from hyena.data.tokenizer import decode
 from hyena.errors import InputError
 

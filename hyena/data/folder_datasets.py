@@ -1,11 +1,7 @@
-"""Labelled sequences from folders and archives, as bytes and label names. Next: `tables.py`, then `datasets.py`.
+"""Labelled sequences in the GenomicBenchmarks layout: a folder or a zip archive. Next: `datasets.py`.
 
-Nothing is tokenised here. Every fault is told by file, and by line where a file has several sequences. Reading
-follows a canonical order, so that the same sequences give the same data set however they are stored: folders and
-archives by class and then by id, numbers in ids in their natural order; tables in the order of the file.
-
-Layout of a GenomicBenchmarks folder or archive: `{train,test}/CLASS/ID.txt`, one sequence a file; in an archive below
-one folder, `NAME/`. How splits are named, and what may lie beside them, is in `splits.py`.
+The layout is `{train,test}/CLASS/ID.txt`, one sequence a file; in an archive below one folder, `NAME/`. How splits are
+named, and what may lie beside them, is in `split_files.py`.
 """
 
 import itertools
@@ -16,12 +12,11 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from hyena.data.sequences import SPLIT_NAMES
-from hyena.data.splits import (
+from hyena.data.examples import Examples, in_order, natural_key
+from hyena.data.split_files import (
     COMPRESSIONS,
     Name,
     find_splits,
@@ -35,26 +30,7 @@ from hyena.data.splits import (
 from hyena.errors import InputError
 from hyena.system.text import read_bytes, what_it_is
 
-T = TypeVar("T")
-
 _SEQUENCE_FILE = re.compile(rf"(?P<id>.+)\.txt(\.({'|'.join(COMPRESSIONS)}))*", re.IGNORECASE | re.DOTALL)
-_MOST_DIGITS = 4_000  # Python refuses to read longer integers
-
-
-@dataclass
-class Examples:
-    """Sequences of one split in canonical order; `place(i)` names sequence i in an error.
-
-    Attributes:
-        source: the file or folder of the split, for errors.
-        notes: what a reader of results should know of how it was read, one sentence each.
-    """
-
-    place: Callable[[int], str]
-    source: str
-    sequences: list[bytes] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 class _Member(NamedTuple):
@@ -63,30 +39,6 @@ class _Member(NamedTuple):
     label: str
     name: str
     path: str
-
-
-def in_order(splits: Mapping[str, T]) -> list[tuple[str, T]]:
-    """Train, validation, test: the order in which faults are looked for."""
-    return [(name, splits[name]) for name in SPLIT_NAMES if name in splits]
-
-
-def natural_key(text: str) -> tuple[list[str | int], str]:
-    """Sorts "x2" before "x10"; texts that differ only in leading zeros are told apart by the text itself."""
-    if text.isdecimal() and text.isascii():  # what the general rule gives, at a fifth of its time
-        return ["", whole_number(text), ""], text
-    parts: list[str | int] = [
-        whole_number(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", text))
-    ]
-    return parts, text
-
-
-def whole_number(digits: str) -> int:
-    """A number that sorts as these decimal digits (and their sign) do, however many there are."""
-    if len(digits) <= _MOST_DIGITS:
-        return int(digits)
-    sign, plain = (-1 if digits[0] == "-" else 1), digits.lstrip("+-").lstrip("0") or "0"
-    # Read as hexadecimal, long numbers keep their order, and stay beyond the short ones.
-    return sign * int(plain, 10 if len(plain) <= _MOST_DIGITS else 16)
 
 
 def read_folder(folder: Path) -> dict[str, Examples]:

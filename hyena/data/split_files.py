@@ -17,10 +17,12 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from hyena.errors import InputError
 from hyena.system.text import refuse_unreadable_kind
+
+Format = Literal["genomic_benchmarks", "csv", "tsv", "parquet", "fasta"]
 
 SPLIT_OF_WORD = {
     "train": "train",
@@ -34,7 +36,7 @@ SPLIT_OF_WORD = {
     "testing": "test",
 }
 #: Endings of the files of each format, without that of a compression.
-ENDINGS = {
+ENDINGS: dict[Format, tuple[str, ...]] = {
     "csv": ("csv",),
     "tsv": ("tsv", "tab"),
     "parquet": ("parquet", "pq"),
@@ -83,7 +85,7 @@ class Name(NamedTuple):
         return cls(".".join(words[:-1]), words[-1]) if len(words) > 1 else cls(words[0], "")
 
     @property
-    def format(self) -> str | None:
+    def format(self) -> Format | None:
         return FORMAT_OF_ENDING.get(self.ending)
 
     @property
@@ -139,7 +141,7 @@ class _Scan:
     left_out: list[Path] = field(default_factory=list)
 
 
-def find_splits(folder: Path, format: str) -> dict[str, list[Path]]:
+def find_splits(folder: Path, format: Format) -> dict[str, list[Path]]:
     """The files of each split in a folder, or its folder, in the order in which they are read.
 
     Args:
@@ -167,7 +169,7 @@ def find_splits(folder: Path, format: str) -> dict[str, list[Path]]:
     return {split: _one_or_shards(split, paths) for split, paths in scan.found.items()}
 
 
-def _scan(folder: Path, format: str) -> _Scan:
+def _scan(folder: Path, format: Format) -> _Scan:
     scan = _Scan()
     entries = sorted_entries(folder)
     names = {entry.name for entry in entries}
@@ -184,7 +186,7 @@ def _scan(folder: Path, format: str) -> _Scan:
     return scan
 
 
-def _is_read(name: Name, is_folder: bool, format: str) -> bool:
+def _is_read(name: Name, is_folder: bool, format: Format) -> bool:
     """Whether an entry that is called as a split is one in this format."""
     if not is_folder:
         return name.format == format
@@ -260,7 +262,7 @@ def in_shard_order(paths: list[Path], of: str) -> list[Path] | None:
     return [numbered[number] for number in range(len(paths))]
 
 
-def format_of(path: Path) -> str | None:
+def format_of(path: Path) -> Format | None:
     """The format of a data set of one's own by the names at its place; None where they say nothing.
 
     Raises InputError where they say two things.
@@ -276,9 +278,9 @@ def format_of(path: Path) -> str | None:
     return next(iter(found), Name.of(path.name).format)
 
 
-def _formats_in(folder: Path) -> dict[str, list[str]]:
+def _formats_in(folder: Path) -> dict[Format, list[str]]:
     """Names of the splits in a folder by their format."""
-    found: dict[str, list[str]] = {}
+    found: dict[Format, list[str]] = {}
     for entry in sorted_entries(folder):
         name = Name.of(entry.name)
         format = name.format

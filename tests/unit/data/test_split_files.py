@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from hyena.data.datasets import Dataset, DatasetSource, load_dataset
-from hyena.data.splits import SPLIT_OF_WORD, Name, find_splits
+from hyena.data.datasets import DatasetSource, load_dataset, source_at
+from hyena.data.sequences import Dataset
+from hyena.data.split_files import SPLIT_OF_WORD, Name, find_splits
 from hyena.errors import InputError
-from hyena.leakage.__main__ import guess_source
 
 ENDING = {"csv": "csv", "tsv": "tsv", "fasta": "fa"}
 
@@ -132,7 +132,7 @@ def test_what_is_no_data_may_lie_beside(tmp_path, load):
         clean = load(fill(tmp_path / f"clean {format}", format, *names), format)
         folder = fill(tmp_path / format, format, *names, *BESIDE)
         assert load(folder, format).digest == clean.digest
-        assert guess_source(folder).format == format
+        assert source_at(folder).format == format
 
 
 BESIDE_A_FILE = [
@@ -257,7 +257,7 @@ def test_shards_are_read_in_their_order(tmp_path, load, format, under):
         text = content(format, tuple(letters[2 * number : 2 * number + 2])).replace(">r", f">{number}")
         (folder / f"train-{number:05}-of-00012.{ENDING[format]}").write_text(text)
     assert load(tmp_path / "shards", format).digest == load(whole, format).digest
-    assert guess_source(tmp_path / "shards").format == format
+    assert source_at(tmp_path / "shards").format == format
 
 
 def test_faults_in_shards_name_the_shard(tmp_path, load):
@@ -307,7 +307,7 @@ def test_folders_of_parts_are_read(tmp_path, load):
         (folder / "train.csv" / name).write_text("")
     dataset = load(folder, "csv")
     assert dataset.train.lengths.tolist() == [1, 1, 2, 1, 3, 1]
-    assert guess_source(folder).format == "csv"
+    assert source_at(folder).format == "csv"
     (folder / "train.csv" / "part-11.tsv").write_text("")
     with pytest.raises(InputError, match=r"train\.csv/part-11\.tsv: unexpected in a folder of csv files"):
         load(folder, "csv")
@@ -325,7 +325,7 @@ def test_one_table_in_parts_holds_all_splits(tmp_path, load):
     for i, split in enumerate(("train", "test")):
         (folder / f"part-{i}.csv").write_text(f"sequence,label,split\nA,a,{split}\nC,b,{split}\n")
     assert {name: len(split) for name, split in load(folder, "csv").splits.items()} == {"train": 2, "test": 2}
-    assert guess_source(folder).format == "csv"
+    assert source_at(folder).format == "csv"
 
 
 def test_splits_in_two_places_are_refused(tmp_path, load):
@@ -442,7 +442,7 @@ def test_splits_are_found_whatever_the_order_of_the_folder(tmp_path):
 def test_two_formats_are_told(tmp_path):
     fill(tmp_path / "mine", "csv", "train.csv", "test.csv", "dev.tsv")
     with pytest.raises(InputError) as caught:
-        guess_source(tmp_path / "mine")
+        source_at(tmp_path / "mine")
     assert str(caught.value) == (
         f"{tmp_path / 'mine'}: splits in 2 formats, tsv (dev.tsv) and csv (test.csv, train.csv); keep one of them"
     )
@@ -464,16 +464,16 @@ def test_the_format_is_that_of_the_splits(tmp_path, names, format):
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
-    assert guess_source(tmp_path).format == format
+    assert source_at(tmp_path).format == format
 
 
 def test_a_file_says_its_format_by_its_name(tmp_path):
     for name, format in (("a.CSV", "csv"), ("a.fa.bgz", "fasta"), ("a.ZIP", "genomic_benchmarks"), ("a.pq", "parquet")):
         (tmp_path / name).write_text("")
-        assert guess_source(tmp_path / name).format == format
+        assert source_at(tmp_path / name).format == format
     (tmp_path / "a.docx").write_text("")
-    with pytest.raises(InputError, match=r"a\.docx: its name says no format; known are \.csv"):
-        guess_source(tmp_path / "a.docx")
+    with pytest.raises(InputError, match=r"a\.docx: unknown format; expected a file that ends in \.csv"):
+        source_at(tmp_path / "a.docx")
 
 
 def test_splits_below_the_name_are_found_where_the_folder_has_none(tmp_path, load):
@@ -482,3 +482,21 @@ def test_splits_below_the_name_are_found_where_the_folder_has_none(tmp_path, loa
     fill(tmp_path, "csv", "train.csv")
     with pytest.raises(InputError, match=r"no test\.csv; expected the files"):
         load(tmp_path, "csv")
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (["train.csv", "test.csv"], "csv"),
+        (["train.tsv.gz"], "tsv"),
+        (["train.parquet"], "parquet"),
+        (["train.fa"], "fasta"),
+        (["train/a.fasta.gz"], "fasta"),
+        (["train/a/1.txt"], "genomic_benchmarks"),
+    ],
+)
+def test_formats_are_guessed_from_what_lies_there(tmp_path, files, expected):
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    assert source_at(tmp_path).format == expected
