@@ -7,8 +7,8 @@ TORCH_INDEX ?=
 
 # What `make gpu` measures: PART=A, B, C or D alone, or all of them.
 PART ?= A B C D
-# Optional dependencies to install; with "test,triton" the GPU's kernels are tested without one, too.
-EXTRAS ?= test
+# Optional dependencies to install; with "dev,triton" the GPU's kernels are tested without one, too.
+EXTRAS ?= dev
 
 .PHONY: quickstart test lint format gpu install clean
 

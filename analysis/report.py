@@ -21,6 +21,7 @@ from analysis import published
 from analysis.page.output import bundle, write_whole
 from analysis.results import ResultsError, ResultsFolder, load
 from hyena.system import terminal
+from hyena.system.extras import require_extra
 from sweep.retries import one_line
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    require_extra("report")
     try:
         report = _requested(arguments)
     except BrokenPipeError:

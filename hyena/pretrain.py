@@ -15,6 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+if __name__ == "__main__":  # in one line, before the imports below raise
+    from hyena.system.extras import exit_without_extra
+
+    exit_without_extra("train")
+
 import torch
 
 from hyena.data.corpus import Corpus, read_corpus

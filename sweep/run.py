@@ -34,6 +34,11 @@ QUIET = {
 for _name, _value in QUIET.items():
     os.environ.setdefault(_name, _value)
 
+if __name__ == "__main__":  # in one line, before the imports below raise
+    from hyena.system.extras import exit_without_extra
+
+    exit_without_extra("sweep")
+
 import ray  # noqa: E402
 import torch  # noqa: E402
 from ray._private import worker  # noqa: E402

@@ -6,6 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
+if __name__ == "__main__":  # in one line, before the imports below raise
+    from hyena.system.extras import exit_without_extra
+
+    exit_without_extra("train")
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 

@@ -205,7 +205,7 @@ def test_a_node_is_set_up_as_the_file_says(kind: str, machine: Machine) -> None:
     ]
     assert (home / ".ray" / "auth_token").read_text() == "secret"
     installed = machine.calls("pip", "install")
-    assert installed[0]["words"] == ["pip", "install", "--quiet", "-e", ".", "-c", "constraints.txt"]
+    assert installed[0]["words"] == ["pip", "install", "--quiet", "-e", ".[sweep]", "-c", "constraints.txt"]
     assert Path(installed[0]["folder"]).resolve() == project.resolve()
     assert [call["words"][-1] for call in installed[1:]] == (["boto3>=1.35"] if kind == "head" else [])
     checks = machine.calls("python", "-c")

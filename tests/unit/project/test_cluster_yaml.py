@@ -186,7 +186,7 @@ def lint_exposure(config: Config) -> list[str]:
 
 def lint_versions(config: Config) -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    (ray,) = (r for r in map(Requirement, project["dependencies"]) if r.name == "ray")
+    (ray,) = (r for r in map(Requirement, project["optional-dependencies"]["sweep"]) if r.name == "ray")
     problems = []
     for kind in ("head", "worker"):
         image = config["docker"].get(f"{kind}_image") or config["docker"].get("image", "")
@@ -214,7 +214,7 @@ def lint_setup(config: Config) -> list[str]:
         return [f"the project is copied to {folders}, not to one folder"]
     for kind in ("head", "worker"):
         commands = config.get("setup_commands", []) + config.get(f"{kind}_setup_commands", [])
-        install = rf"cd {re.escape(folders[0])} && pip install .*-e \.( |$)"
+        install = rf"cd {re.escape(folders[0])} && pip install .*-e '\.\[sweep\]'( |$)"
         if not any(re.match(install, c) and "-c constraints.txt" in c for c in commands):
             problems.append(f"{kind}: the project is not installed from {folders[0]}")
     excluded = config.get("rsync_exclude", [])
@@ -425,7 +425,7 @@ BREAKAGES: dict[str, tuple[Callable[[Config], list[str]], Callable[[Config], Any
     "other Python": (
         lint_versions,
         lambda c: c["docker"].update(worker_image="rayproject/ray:2.60.0-py310-cu128"),
-        "worker: the image has Python 3.10, the project needs >=3.11,<3.14",
+        "worker: the image has Python 3.10, the project needs >=3.11,<3.15",
     ),
     "floating image": (
         lint_versions,
@@ -444,8 +444,13 @@ BREAKAGES: dict[str, tuple[Callable[[Config], list[str]], Callable[[Config], Any
     ),
     "unpinned torch": (
         lint_setup,
-        lambda c: c.update(setup_commands=["cd /home/ray/hyenadna-sweep && pip install -e ."]),
+        lambda c: c.update(setup_commands=["cd /home/ray/hyenadna-sweep && pip install -e '.[sweep]'"]),
         "head: the project is not installed from /home/ray/hyenadna-sweep",
+    ),
+    "no extra": (
+        lint_setup,
+        lambda c: c.update(setup_commands=["cd /home/ray/hyenadna-sweep && pip install -e . -c constraints.txt"]),
+        "worker: the project is not installed from /home/ray/hyenadna-sweep",
     ),
     "not copied": (
         lint_setup,
