@@ -1,18 +1,24 @@
-"""From Parquet to the page. Loads neither torch nor Ray, and nothing heavy until it is used.
+"""From a results folder to estimates, and to one HTML page. Loads neither torch nor Ray, and nothing heavy until used.
 
-    folder.py, tables.py, results.py  what a results folder holds  ->  pairs.py  which runs are compared
-    ->  contrasts.py, estimates.py  how much, how sure  ->  robustness.py, power.py  other ways to ask, what next
-    ->  words.py, charts.py, curves.py  sentences and figures
-    ->  sections.py, run_sections.py, training_share.py, equivalence.py, robustness_section.py, confusion_section.py,
-        leakage_section.py, completeness.py, provenance.py, page.py, files.py  what the page shows
-    ->  build.py  the whole page  ->  report.py  the command
+    folder.py, tables.py, results.py   what a results folder holds
+    statistics/                        which runs are compared, estimates, intervals, verdicts
+    findings.py                        everything that a page shows, read and computed
+    page/                              sections, charts, wording, the HTML file
+    report.py                          the command: `python -m analysis.report RESULTS -o report.html`
+    published.py                       the study published in 2024, as a reference
 
-In a notebook:
+In a notebook, the names in `__all__` are the doors:
 
     import analysis
-    found = analysis.estimate(analysis.load("results/quickstart"))
-    found.frame("sizes")                # a Polars frame
-    analysis.charts.forest(found)       # an Altair chart
+    results = analysis.load("results/quickstart")     # a folder, s3:// or gs://
+    found = analysis.estimate(results)                # estimates with intervals and verdicts
+    found.growth.verdict                              # a `Verdict`, by the study's margin
+    found.frame("sizes")                              # a Polars frame
+    analysis.charts.forest(found)                     # an Altair chart
+    analysis.compare(results, outcome="test_mcc")     # another outcome, number of epochs or group of runs
+    analysis.published.load("badici2024")             # the reference, loaded
+
+Open `analysis/statistics/estimates.py` first.
 """
 
 from __future__ import annotations
@@ -36,7 +42,8 @@ _MODULES = {"charts": "analysis.page.charts", "published": "analysis.published"}
 def estimate(source: Results | Comparison, margin: float | None = None) -> Estimates:
     """All estimates of loaded results, or of one comparison made by `analysis.compare`.
 
-    margin: the smallest difference that matters, in points; None takes the study's own (0.5 for a bare comparison).
+    margin: the smallest difference that matters, in the outcome's unit (percentage points for accuracy). None takes
+    the study's own; for a comparison, which has none, 0.5.
     """
     from analysis.results import DEFAULT_MARGIN, Results
     from analysis.statistics.estimates import estimate as estimate_comparison
@@ -48,6 +55,7 @@ def estimate(source: Results | Comparison, margin: float | None = None) -> Estim
 
 
 def __getattr__(name: str) -> Any:
+    """Imports the other doors when they are first used."""
     if name in _FUNCTIONS:
         return getattr(import_module(_FUNCTIONS[name]), name)
     if name in _MODULES:

@@ -59,14 +59,15 @@ def write(path: Path, html: str) -> None:
         raise ResultsError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
-def made(location: str, reference: str | None = None) -> Report:
-    """The report of a results folder. Reads it while importing what makes the page, for either takes seconds."""
+def make(location: str, reference: str | None = None) -> Report:
+    """The report of a results folder, read while the modules that make the page are imported: each takes seconds."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         results = pool.submit(load, location, EPOCH_COLUMNS)
+        from analysis.findings import gather
         from analysis.page.build import build
 
         bundle()
-        return build(results.result(), reference=reference)
+        return build(gather(results.result(), reference=reference))
 
 
 def watch(location: str, output: Path, reference: str | None = None) -> Report:
@@ -81,7 +82,7 @@ def watch(location: str, output: Path, reference: str | None = None) -> Report:
             try:
                 signature = ResultsFolder(location).signature()
                 if signature != seen:
-                    report = made(location, reference)
+                    report = make(location, reference)
                     if report.is_complete:
                         break
                     write(output, report.html(WATCH_S))
@@ -125,12 +126,12 @@ def _requested(arguments: argparse.Namespace) -> Report:
     if arguments.watch:
         return watch(arguments.results, arguments.output, arguments.reference)
     if arguments.results is not None:
-        report = made(arguments.results, arguments.reference)
+        report = make(arguments.results, arguments.reference)
     else:
-        results = published.load(arguments.published)
+        from analysis.findings import gather
         from analysis.page.build import build
 
-        report = build(results, published.CAVEATS)
+        report = build(gather(published.load(arguments.published), published.CAVEATS))
     write(arguments.output, report.html())
     return report
 

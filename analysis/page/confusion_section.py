@@ -1,71 +1,46 @@
-"""Which classes are taken for which: confusion matrices of each cell and arm. Next: `analysis/page/html.py`."""
+"""Which classes are confused: matrices of each cell and arm. Next: `analysis/statistics/run_tables.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
+from analysis.findings import Findings
+from analysis.page.document import Block
 from analysis.page.html import Markup, details, paragraphs, text
-from analysis.page.wording import count_of
-from analysis.results import Results
-from analysis.statistics.pairs import Comparison
+from analysis.page.number_text import count_of
+from analysis.statistics.run_tables import ConfusionMatrix
 
-#: Classes from which on a matrix is no figure any more.
+#: Classes up to which a matrix can be read.
 _MOST_CLASSES = 12
 
 
-def section(results: Results, comparison: Comparison) -> str:
+def blocks(findings: Findings) -> list[Block]:
     """Confusion matrices summed over the runs of each cell and arm, folded by data set."""
-    counts = results.done.select("run_id", "test_confusion").drop_nulls("test_confusion")
-    runs = comparison.runs.join(counts, on="run_id", maintain_order="left").sort("dataset", "parameters", "init")
-    parts: dict[str, list[str]] = {}
-    named = True
-    for (dataset, size, init), group in runs.group_by("dataset", "size", "init", maintain_order=True):
-        matrix = _sum(group["test_confusion"].to_list())
-        if matrix and len(matrix) <= _MOST_CLASSES:
-            names = class_names(results.study, str(dataset), len(matrix))
-            named = named and names[0] != "0"
-            title = f"{size}, {init} ({count_of(group.height, 'run')})"
-            parts.setdefault(str(dataset), []).append(_matrix(str(dataset), title, matrix, names))
-    if not parts:
-        return ""
+    shown = [one for one in findings.confusion if len(one.counts) <= _MOST_CLASSES]
+    if not shown:
+        return []
+    named = all(one.classes[0] != "0" for one in shown)
     intro = (
         "Share of each true class (rows) that was predicted as each class (columns), summed over the runs of a cell; "
         "darker is more." + ("" if named else " Classes without a name are numbered by their sorted names.")
     )
+    boxes: dict[str, list[str]] = {}
+    for one in shown:
+        boxes.setdefault(one.dataset, []).append(_matrix(one))
     folds = (
-        details(dataset, f'<div class="matrices">{"".join(boxes)}</div>', is_open=index == 0)
-        for index, (dataset, boxes) in enumerate(parts.items())
+        details(dataset, f'<div class="matrices">{"".join(group)}</div>', is_open=index == 0)
+        for index, (dataset, group) in enumerate(boxes.items())
     )
-    return paragraphs([intro]) + "".join(folds)
+    return [paragraphs([intro]), *folds]
 
 
-def class_names(study: Mapping[str, Any], dataset: str, count: int) -> list[str]:
-    """The names that the sweep noted for a data set; numbers from 0 where it noted none, or another number of them."""
-    data = study.get("data")
-    facts = data.get(dataset) if isinstance(data, Mapping) else None
-    names = facts.get("classes") if isinstance(facts, Mapping) else None
-    if isinstance(names, list) and len(names) == count:
-        return [str(name) for name in names]
-    return [str(index) for index in range(count)]
-
-
-def _sum(matrices: list[list[list[int]]]) -> list[list[int]]:
-    """Element by element; nothing where the matrices are not of one square shape."""
-    shapes = {(len(one), *(len(row) for row in one)) for one in matrices}
-    if len(shapes) != 1 or len(set(shapes.pop())) != 1:
-        return []
-    return [[sum(cell) for cell in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)]
-
-
-def _matrix(dataset: str, title: str, matrix: list[list[int]], names: Sequence[str]) -> str:
-    head = "".join(f'<th scope="col">{text(name)}</th>' for name in names)
+def _matrix(one: ConfusionMatrix) -> str:
+    title = f"{one.size}, {one.init} ({count_of(one.runs, 'run')})"
+    head = "".join(f'<th scope="col">{text(name)}</th>' for name in one.classes)
     body = ""
-    for name, row in zip(names, matrix, strict=True):
+    for name, row in zip(one.classes, one.counts, strict=True):
         cells = "".join(_shade(value, sum(row)) for value in row)
         body += f'<tr><th scope="row">{text(name)}</th>{cells}</tr>'
     corner = '<th scope="col" class="corner">true ↓ predicted →</th>'
-    label = text(f"Confusion matrix, {dataset}, {title}")
+    label = text(f"Confusion matrix, {one.dataset}, {title}")
     return (
         f'<div class="matrix"><h3>{text(title)}</h3>'
         f'<div class="scroll" role="region" tabindex="0" aria-label="{label}"><table>'

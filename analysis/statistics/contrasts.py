@@ -17,16 +17,17 @@ from scipy import stats
 from statsmodels.regression.linear_model import OLS, OLSResults
 
 from analysis.statistics.pairs import Comparison
+from analysis.statistics.verdicts import Equivalence, Interval, Verdict, decide, equivalence, equivalence_p
 
 Weights = Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """An effect with what it leans on. `low`, `high`: 95 %; `low90`, `high90`: 90 %, for two one-sided tests.
+    """An effect with its intervals. `low`, `high`: 95 %; `low90`, `high90`: 90 %, for two one-sided tests.
 
-    An interval that is not warranted is None and `reason` says why. `n` counts pairs (paired) or runs (unpaired),
-    or data sets where these are the unit.
+    An interval that is not warranted is None, and `reason` says why. `n` counts pairs (paired) or runs (unpaired),
+    or data sets where these are the unit. `verdict`, `equivalence` and `p_equivalence` are None until `judged`.
     """
 
     label: str
@@ -48,15 +49,46 @@ class Estimate:
     method: str = ""
     reason: str = ""
     assumptions: tuple[str, ...] = ()
+    verdict: Verdict | None = None
+    equivalence: Equivalence | None = None
+    p_equivalence: float | None = None
 
     def scaled(self, factor: float, label: str) -> Estimate:
-        """The same estimate in another unit."""
-        names = ("effect", "low", "high", "low90", "high90", "se")
-        values: dict[str, Any] = {}
-        for name in names:
-            value = getattr(self, name)
-            values[name] = None if value is None else float(value * factor)
-        return replace(self, label=label, **values)
+        """The same estimate in another unit; not judged, for the margin has the old unit."""
+
+        def times(value: float | None) -> float | None:
+            return None if value is None else float(value * factor)
+
+        return replace(
+            self,
+            label=label,
+            effect=times(self.effect),
+            low=times(self.low),
+            high=times(self.high),
+            low90=times(self.low90),
+            high90=times(self.high90),
+            se=times(self.se),
+            verdict=None,
+            equivalence=None,
+            p_equivalence=None,
+        )
+
+    def judged(self, margin: float) -> Estimate:
+        """The same estimate with its verdict; margin: smallest difference that matters, in the estimate's unit."""
+        return replace(
+            self,
+            verdict=decide(self.interval95, self.interval90, margin),
+            equivalence=equivalence(self.interval90, margin),
+            p_equivalence=equivalence_p(self.effect, self.se, self.df, margin),
+        )
+
+    @property
+    def interval95(self) -> Interval:
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    @property
+    def interval90(self) -> Interval:
+        return None if self.low90 is None or self.high90 is None else (self.low90, self.high90)
 
     @property
     def has_interval(self) -> bool:

@@ -1,6 +1,6 @@
-"""From epoch rows to learning curves: bands where five or more runs warrant them, single runs where fewer do.
+"""Tables over epochs and over time: learning curves, epochs to target, training time, the course of pretraining.
 
-Next: `analysis/page/charts.py`.
+Next: `analysis/page/curves_section.py` and `analysis/page/cost_section.py`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from scipy import stats
 from analysis.results import Results
 from analysis.statistics.pairs import Comparison
 
-#: Runs from which on a band is drawn; with fewer, each run is.
+#: Least number of runs for a band; with fewer, each run is drawn.
 ENOUGH_FOR_BANDS = 5
 
 
 def curve_table(results: Results, comparison: Comparison) -> pl.DataFrame:
     """Test accuracy (%) by epoch: rows with mean, low, high and n per cell and epoch, and rows with run and value.
 
-    Band: pointwise 95 % t interval of the mean over the runs of a cell (its own spread). Single runs stand where a
-    cell has fewer than five.
+    Band: pointwise 95 % t interval of the mean over the runs of a cell (its own spread). A cell with fewer than five
+    runs has rows of single runs instead.
 
     Columns: setting_id, dataset, size, parameters, init, epoch, mean, low, high, n, run, value.
     """
@@ -43,20 +43,20 @@ def curve_table(results: Results, comparison: Comparison) -> pl.DataFrame:
 
 
 def milestones(last: int, most: int = 6) -> list[int]:
-    """At most `most` epochs from 1 to `last`, evenly spread, both ends among them: the columns of a table."""
+    """At most `most` epochs from 1 to `last`, evenly spread, both ends included: the columns of a table."""
     count = min(most, last)
     return sorted({1 + round(index * (last - 1) / max(count - 1, 1)) for index in range(count)})
 
 
 def epochs_to_target(curves: pl.DataFrame, comparison: Comparison) -> pl.DataFrame:
-    """How soon the treated arm reaches what the control arm ends with: descriptive, on the mean curves of a cell.
+    """First epoch at which each arm reaches the control arm's last accuracy: descriptive, on the mean curves of a cell.
 
     Columns: dataset, size, target (the control's mean accuracy after its last epoch, %), treated_epoch and
-    control_epoch (first epoch at which the arm's mean curve is at or above the target; null where it never is).
+    control_epoch (first epoch at which the arm's mean curve is at or above the target; null if never).
     """
     table = curves.drop_nulls("mean")
     treated, control = comparison.arms
-    last = table.filter((pl.col("init") == control) & (pl.col("epoch") == comparison.epochs))
+    last = table.filter((pl.col("init") == control) & (pl.col("epoch") == (comparison.epochs or 0)))
     targets = last.select("setting_id", "dataset", "size", "parameters", pl.col("mean").alias("target"))
     reached = table.join(targets.select("setting_id", "target"), on="setting_id").filter(
         pl.col("mean") >= pl.col("target")
@@ -74,9 +74,9 @@ def epochs_to_target(curves: pl.DataFrame, comparison: Comparison) -> pl.DataFra
 
 
 def cost_table(results: Results, comparison: Comparison) -> pl.DataFrame:
-    """Mean training time (minutes) and accuracy (%) per cell and arm; only runs that report their time.
+    """Mean training time (minutes) and accuracy (%) per cell and arm, over the runs that record their time.
 
-    Columns: dataset, size, parameters, init, minutes, accuracy, runs, label (the size, on the less accurate arm alone).
+    Columns: dataset, size, parameters, init, minutes, accuracy, runs, label (the size, on the less accurate arm only).
     """
     times = results.done.select("run_id", "train_s", "device", "concurrent_runs")
     rows = comparison.runs.join(times, on="run_id").drop_nulls("train_s").filter(pl.col("train_s") > 0)
@@ -93,14 +93,32 @@ def cost_table(results: Results, comparison: Comparison) -> pl.DataFrame:
     )
 
 
-def price_table(results: Results, comparison: Comparison) -> pl.DataFrame:
-    """Minutes by size: of one fine-tuning run (mean over data sets and arms) and of the pretraining where it is known.
+def price_table(results: Results, comparison: Comparison, costs: pl.DataFrame) -> pl.DataFrame:
+    """Minutes by size: of one fine-tuning run (mean over data sets and arms) and of its pretraining where known.
 
-    Columns: size, parameters, minutes, pretraining_minutes (null where the weights were not made by the study).
+    costs: the rows of `cost_table`. Columns: size, parameters, minutes, pretraining_minutes (null where the study did
+    not pretrain the weights itself).
     """
-    costs = cost_table(results, comparison)
     mean = costs.group_by("size", "parameters").agg(pl.col("minutes").mean())
     names = comparison.cells.select("model", "size").unique()
     took = results.pretraining.group_by("model").agg((pl.col("seconds").max() / 60).alias("pretraining_minutes"))
     took = took.join(names, on="model").select("size", "pretraining_minutes")
     return mean.join(took, on="size", how="left").sort("parameters", "size")
+
+
+def pretraining_table(results: Results) -> pl.DataFrame:
+    """The logged steps of each pretraining: model, step, tokens, train and validation bits per base, seconds."""
+    return results.pretraining.sort("model", "step").select(
+        "model", "step", "tokens", "train_bits_per_base", "validation_bits_per_base", "seconds"
+    )
+
+
+def pretraining_ends(steps: pl.DataFrame) -> pl.DataFrame:
+    """The last value of each column of `pretraining_table`, one row per model."""
+    return steps.group_by("model", maintain_order=True).agg(
+        pl.col("step").last(),
+        pl.col("tokens").last(),
+        pl.col("train_bits_per_base").last(),
+        pl.col("validation_bits_per_base").drop_nulls().last(),
+        pl.col("seconds").last(),
+    )

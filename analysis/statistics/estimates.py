@@ -57,6 +57,32 @@ class Estimates:
     residual_sd: float | None
     df: int
 
+    def judged(self) -> Estimates:
+        """With the verdict of every estimate, by the margin: the last step, after p-values have been adjusted."""
+
+        def each(estimates: tuple[Estimate, ...]) -> tuple[Estimate, ...]:
+            return tuple(one.judged(self.margin) for one in estimates)
+
+        return replace(
+            self,
+            overall=self.overall.judged(self.margin),
+            overall_random=self.overall_random.judged(self.margin),
+            growth=self.growth.judged(self.margin),
+            growth_random=self.growth_random.judged(self.margin),
+            largest_minus_smallest=self.largest_minus_smallest.judged(self.margin),
+            sizes=each(self.sizes),
+            sizes_random=each(self.sizes_random),
+            cells=each(self.cells),
+            datasets=each(self.datasets),
+            dataset_growth=each(self.dataset_growth),
+        )
+
+    @property
+    def sample_is_informative(self) -> bool:
+        """Whether the interval over data sets as a sample stays within ±100 points, the range of any difference."""
+        limits = self.overall_random.interval95
+        return limits is not None and (self.comparison.unit != "points" or (limits[0] >= -100 and limits[1] <= 100))
+
     def frame(self, which: str = "cells") -> pl.DataFrame:
         """A Polars frame of `cells`, `sizes`, `sizes_random`, `datasets` or `dataset_growth`, one row an estimate."""
         return to_frame(getattr(self, which))
@@ -110,7 +136,7 @@ def estimate(comparison: Comparison, margin: float = 0.5) -> Estimates:
     growth, growth_random, dataset_growth = _growth(model, comparison)
     span = comparison.sizes
     decades = np.log10(span[-1][1] / span[0][1]) if len(span) > 1 and span[0][1] > 0 else 0.0
-    return Estimates(
+    estimates = Estimates(
         comparison=comparison,
         margin=margin,
         overall=_overall(model, rows, len(datasets)),
@@ -128,6 +154,7 @@ def estimate(comparison: Comparison, margin: float = 0.5) -> Estimates:
         residual_sd=model.sd,
         df=model.df,
     )
+    return estimates.judged()
 
 
 def benefit_and_growth(comparison: Comparison) -> tuple[Estimate, Estimate]:

@@ -61,6 +61,11 @@ class Comparison:
     correlation: float | None
 
     @property
+    def gains_from_pairing(self) -> bool:
+        """Whether the arms correlate enough over seeds (above 0.1) for pairs to narrow the intervals."""
+        return self.correlation is not None and self.correlation > 0.1
+
+    @property
     def estimable(self) -> pl.DataFrame:
         return self.cells.filter(pl.col("effect").is_not_null())
 

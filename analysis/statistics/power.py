@@ -22,7 +22,7 @@ MOST_DATASETS = 1_000
 
 
 @dataclass(frozen=True)
-class WhatNext:
+class PrecisionPlan:
     """What it takes until the 95 % interval on the growth is within ± the margin.
 
     `seeds_now`, `datasets_now`: what the study has (seeds: the fewest pairs, or runs of the smaller arm, in a cell).
@@ -57,7 +57,7 @@ class _Design:
         return float(stats.t.ppf(0.975, df)) * factor * self.sigma * (self.weight / seeds) ** 0.5
 
 
-def what_next(estimates: Estimates) -> WhatNext | None:
+def precision_plan(estimates: Estimates) -> PrecisionPlan | None:
     """None where no spread between runs, or no growth, can be estimated.
 
     Assumes that further seeds and data sets vary like the present ones and that all cells get the same number of seeds.
@@ -74,7 +74,7 @@ def what_next(estimates: Estimates) -> WhatNext | None:
     now = max(min(counts.to_list()), 1)
     caution = (model.df / float(stats.chi2.ppf(0.2, model.df))) ** 0.5
     datasets, by_datasets = _datasets_needed(estimates)
-    return WhatNext(
+    return PrecisionPlan(
         seeds_now=now,
         datasets_now=len(weights),
         seeds=_first(lambda n: design.half_width(n) <= estimates.margin, MOST_SEEDS),

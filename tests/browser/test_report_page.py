@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from analysis import report
-from analysis.page.wording import signed
+from analysis.page.number_text import signed
 from analysis.results import load
 from analysis.statistics.estimates import estimate
 from analysis.statistics.pairs import compare

@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.page.html import _columns, json_script, text
-from analysis.page.wording import verdict
+from analysis.page.document import columns
+from analysis.page.html import json_script, text
 from analysis.statistics.contrasts import Estimate
 from analysis.statistics.estimates import estimate
 from analysis.statistics.pairs import Comparison
+from analysis.statistics.verdicts import Verdict
 
 VALUE = st.floats(-5, 5).map(lambda value: round(value, 3))
 SIZES = (("s", 1_000), ("m", 30_000), ("l", 1_000_000))
@@ -44,13 +45,13 @@ def comparison_of(rows, *, swap=False, paired=True, shift=0.0, scale=1.0):
             pairs.append(
                 (f"{dataset}{size}", dataset, size, size, parameters, seed, treated, control, treated - control)
             )
-    columns = ["setting_id", "dataset", "model", "size", "parameters", "seed", "treated", "control", "difference"]
-    frame = pl.DataFrame(pairs, schema=columns, orient="row")
+    names = ["setting_id", "dataset", "model", "size", "parameters", "seed", "treated", "control", "difference"]
+    frame = pl.DataFrame(pairs, schema=names, orient="row")
     runs = pl.concat(
-        frame.select(*columns[:6], pl.lit(init).alias("init"), pl.col(name).cast(pl.Float64).alias("value"))
+        frame.select(*names[:6], pl.lit(init).alias("init"), pl.col(name).cast(pl.Float64).alias("value"))
         for init, name in (("pretrained", "treated"), ("scratch", "control"))
     )
-    cells = frame.group_by(columns[:5], maintain_order=True).agg(pl.col("difference").mean().alias("effect"))
+    cells = frame.group_by(names[:5], maintain_order=True).agg(pl.col("difference").mean().alias("effect"))
     cells = cells.with_columns(pl.lit(None, pl.String).alias("reason"), n_treated=2, n_control=2)
     cells = cells.sort("dataset", "parameters")
     return Comparison(
@@ -121,11 +122,11 @@ def test_verdicts_mirror_and_a_wider_margin_never_unsettles(effect, reach, margi
                    high90=effect + 0.8 * reach)  # fmt: skip
     other = Estimate("", effect=-effect, low=-effect - reach, high=-effect + reach, low90=-effect - 0.8 * reach,
                      high90=-effect + 0.8 * reach)  # fmt: skip
-    mirror = {"helps": "hurts", "hurts": "helps"}
-    word = verdict(one, margin)
-    assert verdict(other, margin) == mirror.get(word, word)
-    if word != "unresolved":
-        assert verdict(one, margin * 1.5) == word
+    mirror = {Verdict.POSITIVE: Verdict.NEGATIVE, Verdict.NEGATIVE: Verdict.POSITIVE}
+    verdict = one.judged(margin).verdict
+    assert other.judged(margin).verdict is mirror.get(verdict, verdict)
+    if verdict is not Verdict.UNRESOLVED:
+        assert one.judged(margin * 1.5).verdict is verdict
 
 
 @given(st.text())
@@ -136,9 +137,9 @@ def test_no_text_becomes_markup(value):
 
 @given(st.lists(st.one_of(st.none(), st.floats()), max_size=20), st.lists(st.one_of(st.none(), st.text()), max_size=20))
 def test_columns_are_valid_json_and_keep_their_values(numbers, words):
-    found = _columns(pl.DataFrame({"number": pl.Series(numbers, dtype=pl.Float64)}), digits=17)["number"]
+    found = columns(pl.DataFrame({"number": pl.Series(numbers, dtype=pl.Float64)}), digits=17)["number"]
     json_script(found)
     finite = [None if value is None or abs(value) == float("inf") or value != value else value for value in numbers]
     assert [None if value is None else float(value) for value in found] == finite
-    coded = _columns(pl.DataFrame({"word": pl.Series(words, dtype=pl.String)}))["word"]
+    coded = columns(pl.DataFrame({"word": pl.Series(words, dtype=pl.String)}))["word"]
     assert [None if code is None else coded["words"][code] for code in coded["codes"]] == words

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.findings import gather
 from analysis.page.build import build
 from analysis.results import ResultsError, load
 from tests.support.synthetic_results import Truth, write_results
@@ -32,7 +33,7 @@ TRUTHS = st.builds(
 def quick_pages():
     """Without the drawing library, and without the collections of garbage of `multipletests`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("analysis.page.html.bundle", lambda: "")
+        patch.setattr("analysis.page.document.bundle", lambda: "")
         patch.setattr("gc.collect", lambda *_: 0)
         yield
 
@@ -50,7 +51,7 @@ def test_any_pattern_of_missing_failed_and_broken_files_gives_a_page(truth, miss
             if draw.random() < broken:
                 file.write_bytes(file.read_bytes()[: draw.randint(0, 200)])
         try:
-            made, refusal = build(load(folder)), ""
+            made, refusal = build(gather(load(folder))), ""
         except ResultsError as error:
             made, refusal = None, str(error)
     if made is None:

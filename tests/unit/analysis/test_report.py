@@ -14,8 +14,8 @@ import polars as pl
 import pytest
 
 from analysis import report
+from analysis.page.number_text import interval
 from analysis.page.output import bundle
-from analysis.page.wording import interval
 from analysis.results import ResultsFolder, load
 from analysis.statistics.curves import curve_table
 from analysis.statistics.estimates import estimate
@@ -423,7 +423,7 @@ def test_the_tables_can_be_taken_away(tmp_path, capsys):
 def test_curves_of_very_many_rows_are_there_as_parquet(tmp_path, capsys, monkeypatch):
     folder = write_results(tmp_path / "results", SMALL)
     rows = curve_table(load(folder), compare(load(folder)))
-    monkeypatch.setattr("analysis.page.provenance_section.MOST_CSV_ROWS", rows.height - 1)
+    monkeypatch.setattr("analysis.statistics.run_tables.MOST_CSV_ROWS", rows.height - 1)
     _, _, payload, _ = page_of(folder, tmp_path, capsys)
     found = offered(payload)
     assert list(found) == ["estimates.csv", "pairs.csv", "curves.parquet", "runs.parquet"]
@@ -465,7 +465,7 @@ def test_without_pairs_a_sentence_says_so(shared, tmp_path, capsys):
 def test_a_page_that_cannot_be_written_is_told_before_anything_is_read(
     output, complaint, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr("analysis.report.made", pytest.fail)
+    monkeypatch.setattr("analysis.report.make", pytest.fail)
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("")
     os.mkfifo(tmp_path / "pipe")
@@ -489,7 +489,7 @@ def test_a_folder_that_may_not_be_written_to_is_told_before(tmp_path, capsys, mo
     def denied(**_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("analysis.report.made", pytest.fail)
+    monkeypatch.setattr("analysis.report.make", pytest.fail)
     monkeypatch.setattr("tempfile.TemporaryFile", denied)
     page = tmp_path / "page.html"
     assert report.main(["results", "-o", str(page)]) == 2

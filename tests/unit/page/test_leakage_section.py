@@ -6,12 +6,18 @@ import re
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.page.leakage_section import leakage_table, section
-from analysis.results import load
+from analysis.findings import gather
+from analysis.page import leakage_section
+from analysis.results import Results, load
+from analysis.statistics.leakage import leakage_audits
 from hyena.leakage.__main__ import main as leakage_command
 from tests.support.synthetic_results import Truth, write_results
 
 TRUTH = Truth(models={"tiny": 1_000}, datasets={"alpha": 0.7}, seeds=(1, 2), epochs=(1,))
+
+
+def section(results: Results) -> str:
+    return "".join(leakage_section.blocks(gather(results)))
 
 
 def audit(folder, digest, *, count=30):
@@ -32,7 +38,7 @@ def test_shares_are_of_the_test_split_and_of_this_studys_data(tmp_path):
     audit(folder, "digest-of-alpha")
     audit(folder, "digest-of-something-else", count=399)
     results = load(folder)
-    found = leakage_table(results, [])
+    found = leakage_audits(results).rows
     assert set(found["split"]) == {"test"}
     assert set(found["digest"]) == {"digest-of-alpha"}
     page = section(results)

@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis.page.wording import verdict
 from analysis.statistics.estimates import estimate
 from analysis.statistics.pairs import Comparison
+from analysis.statistics.verdicts import Verdict
 
 REPETITIONS = 2_000
 #: Three standard errors of a simulated 95 % rate.
@@ -83,13 +83,13 @@ def test_random_intervals_cover_the_growth_over_all_data_sets():
 @pytest.mark.slow
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize(
-    ("growth", "wrong", "at_most"), [(0.0, ("grows", "shrinks"), 0.05), (0.5, ("equivalent",), 0.05)]
+    ("growth", "wrong", "at_most"),
+    [(0.0, (Verdict.POSITIVE, Verdict.NEGATIVE), 0.05), (0.5, (Verdict.EQUIVALENT,), 0.05)],
 )
 def test_verdicts_err_at_most_at_their_rate(growth, wrong, at_most):
     rng = np.random.default_rng(5)
-    words = [
-        verdict(estimate(study(rng, seeds=3, benefit=0.7, growth=growth)).growth, 0.5, "grows", "shrinks")
-        for _ in range(REPETITIONS)
+    verdicts = [
+        estimate(study(rng, seeds=3, benefit=0.7, growth=growth), margin=0.5).growth.verdict for _ in range(REPETITIONS)
     ]
-    rate = sum(word in wrong for word in words) / REPETITIONS
+    rate = sum(verdict in wrong for verdict in verdicts) / REPETITIONS
     assert rate < at_most + SLACK

@@ -7,49 +7,17 @@ from scipy import stats
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.meta_analysis import combine_effects
 
-from analysis.page import equivalence_section
-from analysis.page.equivalence_section import conclusion, tost_p
-from analysis.page.wording import verdict
 from analysis.results import load
-from analysis.statistics.contrasts import CellModel, Estimate, over_datasets, t_estimate
+from analysis.statistics.contrasts import CellModel, Estimate, over_datasets
 from analysis.statistics.estimates import estimate, heterogeneity, over_datasets_weighted
-from analysis.statistics.pairs import Comparison, compare
+from analysis.statistics.pairs import compare
+from tests.support.comparisons import BALANCED, by_hand
 from tests.support.synthetic_results import Truth, write_results
-
-
-def comparison_of(differences, parameters=None, control=70.0):
-    """A paired comparison from {(data set, model): [Δ of each pair]}."""
-    models = list(dict.fromkeys(model for _, model in differences))
-    parameters = parameters or {model: 10 ** (3 + index) for index, model in enumerate(models)}
-    rows = [
-        {"setting_id": f"{dataset}/{model}", "dataset": dataset, "model": model, "size": model,
-         "parameters": parameters[model], "seed": seed, "difference": value, "treated": control + value,
-         "control": control}
-        for (dataset, model), values in differences.items()
-        for seed, value in enumerate(values)
-    ]  # fmt: skip
-    pairs = pl.DataFrame(rows)
-    keys = ("setting_id", "dataset", "model", "size", "parameters")
-    cells = pairs.group_by(keys, maintain_order=True).agg(pl.col("difference").mean().alias("effect"))
-    cells = cells.with_columns(pl.lit(None, pl.String).alias("reason"), n_treated=2, n_control=2).sort(
-        "dataset", "parameters"
-    )
-    return Comparison(
-        "test_accuracy", "points", ("pretrained", "scratch"), 10, "", ("",), cells, pairs, pairs, True, "", None
-    )
-
-
-BALANCED = {
-    ("a", "s"): [1.0, 2.0, 3.0],
-    ("a", "l"): [3.0, 4.0, 5.0],
-    ("b", "s"): [0.0, 1.0, 2.0],
-    ("b", "l"): [4.0, 6.0, 8.0],
-}
 
 
 def test_pooled_contrasts_by_hand():
     # Sums of squares within cells: 2, 2, 2, 8 → 14 on 4 · 2 = 8 degrees; variance 1.75.
-    found = estimate(comparison_of(BALANCED))
+    found = estimate(by_hand(BALANCED))
     assert found.df == 8
     assert found.residual_sd == pytest.approx(1.75**0.5)
     assert [one.effect for one in found.cells] == pytest.approx([2, 4, 1, 6])
@@ -66,7 +34,7 @@ def test_pooled_contrasts_by_hand():
 
 
 def test_the_shortcut_past_least_squares_gives_what_least_squares_gives():
-    comparison = comparison_of(BALANCED)
+    comparison = by_hand(BALANCED)
     found = estimate(comparison)
     indicators = (comparison.pairs["setting_id"].to_numpy()[:, None] == comparison.cells["setting_id"].to_numpy()) * 1.0
     fit = OLS(comparison.pairs["difference"].to_numpy(), indicators).fit()
@@ -77,7 +45,7 @@ def test_the_shortcut_past_least_squares_gives_what_least_squares_gives():
 
 
 def test_new_data_sets_take_one_value_each_as_the_unit():
-    found = estimate(comparison_of(BALANCED))
+    found = estimate(by_hand(BALANCED))
     # Growth on a is 2, on b 5: mean 3.5, standard error 1.5, one degree of freedom (t = 12.706).
     assert found.growth_random.effect == pytest.approx(3.5)
     assert found.growth_random.low == pytest.approx(3.5 - 12.7062 * 1.5, abs=1e-3)
@@ -87,7 +55,7 @@ def test_new_data_sets_take_one_value_each_as_the_unit():
 def test_growth_over_three_sizes_is_the_least_squares_slope():
     parameters = {"s": 1_000, "m": 4_000, "l": 100_000}
     differences = {("a", "s"): [0.0, 1.0], ("a", "m"): [2.0, 2.5], ("a", "l"): [2.0, 4.0]}
-    found = estimate(comparison_of(differences, parameters))
+    found = estimate(by_hand(differences, parameters))
     x = np.log10([1_000, 4_000, 100_000])
     slope = np.polyfit(x, [0.5, 2.25, 3.0], 1)[0]
     assert found.per_tenfold.effect == pytest.approx(slope)
@@ -96,7 +64,7 @@ def test_growth_over_three_sizes_is_the_least_squares_slope():
 
 def test_a_data_set_that_lacks_a_size_is_left_out_of_growth_and_named():
     differences = {key: values for key, values in BALANCED.items() if key != ("b", "l")}
-    found = estimate(comparison_of(differences))
+    found = estimate(by_hand(differences))
     assert found.growth.effect == pytest.approx(2.0)
     assert found.growth.n_datasets == 1
     assert "b" in found.growth.reason
@@ -104,7 +72,7 @@ def test_a_data_set_that_lacks_a_size_is_left_out_of_growth_and_named():
 
 
 def test_one_pair_a_cell_gives_effects_without_intervals():
-    found = estimate(comparison_of({key: values[:1] for key, values in BALANCED.items()}))
+    found = estimate(by_hand({key: values[:1] for key, values in BALANCED.items()}))
     assert found.overall.effect == pytest.approx((1 + 3 + 0 + 4) / 4)
     for one in (found.overall, found.growth, *found.cells, *found.sizes):
         assert (one.low, one.high, one.p_value, one.se) == (None, None, None, None)
@@ -113,20 +81,20 @@ def test_one_pair_a_cell_gives_effects_without_intervals():
 
 
 def test_runs_that_agree_exactly_give_no_interval():
-    found = estimate(comparison_of({key: [values[0]] * 3 for key, values in BALANCED.items()}))
+    found = estimate(by_hand({key: [values[0]] * 3 for key, values in BALANCED.items()}))
     assert found.overall.low is None
     assert "agree exactly" in found.overall.reason
 
 
 def test_holm_by_hand():
-    found = estimate(comparison_of(BALANCED))
+    found = estimate(by_hand(BALANCED))
     first, second = sorted(found.sizes, key=lambda one: one.p_value)
     assert first.p_adjusted == pytest.approx(2 * first.p_value)
     assert second.p_adjusted == pytest.approx(max(2 * first.p_value, second.p_value))
 
 
 def test_benjamini_hochberg_by_hand():
-    found = estimate(comparison_of(BALANCED))
+    found = estimate(by_hand(BALANCED))
     ordered = sorted(found.cells, key=lambda one: one.p_value)
     stepped = [one.p_value * 4 / rank for rank, one in enumerate(ordered, 1)]
     expected = [min(1.0, *stepped[index:]) for index in range(4)]
@@ -146,7 +114,7 @@ def test_unpaired_contrast_equals_the_classical_two_sample_test(tmp_path):
 
 
 def test_welch_contrast_equals_scipys(tmp_path):
-    model = CellModel(comparison_of({("a", "s"): [1.0, 2.0, 4.0], ("a", "l"): [3.0, 9.0, 1.0, 2.0]}))
+    model = CellModel(by_hand({("a", "s"): [1.0, 2.0, 4.0], ("a", "l"): [3.0, 9.0, 1.0, 2.0]}))
     ours = model.welch(Estimate("difference"), {"a/l": 1.0, "a/s": -1.0})
     theirs = stats.ttest_ind([3.0, 9.0, 1.0, 2.0], [1.0, 2.0, 4.0], equal_var=False)
     assert (ours.effect, ours.p_value, ours.df) == pytest.approx((3.75 - 7 / 3, theirs.pvalue, theirs.df))
@@ -162,28 +130,6 @@ def test_heterogeneity_sees_data_sets_that_differ_and_those_that_do_not():
     assert apart.prediction_high - 2.0 == pytest.approx(stats.t.ppf(0.975, 2) * 2.0 * (4 / 3) ** 0.5)
     assert heterogeneity(estimates([1.0, 1.1, 0.9], 1.0)).tau == 0
     assert heterogeneity(estimates([1.0, 2.0], 0.1)) is None
-
-
-@pytest.mark.parametrize(
-    ("effect", "half95", "half90", "word"),
-    [
-        (1.0, 0.5, 0.4, "helps"),
-        (-1.0, 0.5, 0.4, "hurts"),
-        (0.0, 0.3, 0.25, "equivalent"),
-        (0.3, 0.4, 0.35, "unresolved"),
-        (0.0, 0.6, 0.5, "unresolved"),
-        (0.2, 0.1, 0.08, "helps"),
-    ],
-)
-def test_verdict_rule(effect, half95, half90, word):
-    one = Estimate(
-        "", effect=effect, low=effect - half95, high=effect + half95, low90=effect - half90, high90=effect + half90
-    )
-    assert verdict(one, 0.5) == word
-
-
-def test_no_interval_no_verdict():
-    assert verdict(Estimate("", effect=1.0), 0.5) == "not estimable"
 
 
 @pytest.mark.filterwarnings("ignore:`use_t=True` requires")  # of the single data sets' intervals, unused here
@@ -211,23 +157,3 @@ def test_data_sets_of_unknown_precision_get_no_weighted_interval():
     found = over_datasets_weighted(Estimate("all"), [Estimate("a", effect=1.0, se=0.1), Estimate("b", effect=2.0)])
     assert not found.has_interval
     assert "two data sets" in found.reason
-
-
-@pytest.mark.parametrize(
-    ("effect", "se", "df", "word"),
-    [(0.1, 0.1, 8, "too small to matter"), (0.3, 0.2, 8, "open"), (1.2, 0.2, 8, "matters"), (-1.2, 0.2, 8, "matters")],
-)
-def test_two_one_sided_tests_agree_with_the_90_percent_interval(effect, se, df, word):
-    one = t_estimate(Estimate("x"), effect, se, df, "")
-    assert conclusion(one, 0.5) == word
-    lower, upper = stats.t.sf((effect + 0.5) / se, df), stats.t.cdf((effect - 0.5) / se, df)
-    assert tost_p(one, 0.5) == pytest.approx(max(lower, upper))
-    assert (tost_p(one, 0.5) < 0.05) == (word == "too small to matter")
-
-
-def test_equivalence_is_said_of_every_estimate_with_an_interval():
-    found = estimate(comparison_of(BALANCED), 0.5)
-    page = equivalence_section.section(found)
-    assert page.count("<tr>") == 1 + 2 + 2 + 2, "head, benefit and growth, sizes, both over data sets"
-    assert conclusion(Estimate("x", effect=1.0), 0.5) == "not estimable"
-    assert tost_p(Estimate("x", effect=1.0), 0.5) is None

@@ -23,8 +23,8 @@ from pyarrow import fs
 import sweep.compact
 from analysis.results import Results, load
 from analysis.statistics.estimates import estimate
+from analysis.statistics.example_tests import example_tests
 from analysis.statistics.pairs import compare
-from analysis.statistics.robustness import example_tests
 from sweep.compact import Compaction, compact, main
 from sweep.ended_runs import rows_of_runs
 from sweep.layout import PART_TABLES, opened

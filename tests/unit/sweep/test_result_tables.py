@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.results import load
+from analysis.statistics.example_tests import example_tests
 from analysis.statistics.pairs import compare
-from analysis.statistics.robustness import example_tests
 from sweep.compact import compact
 from sweep.store import Store
 from tests.support.synthetic_results import Truth, write_results

@@ -1,0 +1,108 @@
+"""What each arm costs and reaches, what the benefit costs by size, and the pretraining where the study ran it.
+
+Next: `analysis/statistics/curves.py` for the numbers.
+"""
+
+from __future__ import annotations
+
+import altair as alt
+import polars as pl
+
+from analysis.findings import Findings
+from analysis.page import charts
+from analysis.page.arms_key import arms_key
+from analysis.page.document import Block, Figure, Panel, Panels
+from analysis.page.html import paragraphs, table
+from analysis.page.number_text import interval, signed
+from analysis.statistics.curves import pretraining_ends
+
+
+def blocks(findings: Findings) -> list[Block]:
+    if findings.costs.is_empty():
+        return []
+    found: list[Block] = [_panels(findings), _price(findings)]
+    if not findings.pretraining.is_empty():
+        found += ["<h3>The pretraining itself</h3>", _pretraining(findings.pretraining)]
+    return found
+
+
+def _panels(findings: Findings) -> Panels:
+    costs, arms = findings.costs, findings.comparison.arms
+    minutes = costs["minutes"].to_list()
+    wide = max(minutes) > 5 * min(minutes)
+    members = [
+        Panel(
+            str(dataset),
+            None,
+            part.select("size", "init", "minutes", "accuracy", "runs", "label"),
+            f"Mean accuracy against mean training time by size and arm, {dataset}",
+            "cost",
+            lambda: charts.cost(alt.NamedData("panel"), arms, logarithmic=wide),
+        )
+        for (dataset,), part in costs.group_by("dataset", maintain_order=True)
+    ]
+    caption = (
+        "Mean test accuracy against the mean time of one fine-tuning run (training steps alone; a share of a device is "
+        "counted as the run saw it). The time of pretraining itself is not in it."
+    )
+    rows = [
+        [dataset, size, init, f"{time:.3g}", f"{accuracy:.2f}", runs]
+        for dataset, size, init, time, accuracy, runs in costs.select(
+            "dataset", "size", "init", "minutes", "accuracy", "runs"
+        ).iter_rows()
+    ]
+    listing = table(["data set", "size", "arm", "minutes a run", "accuracy, %", "runs"], rows, "Accuracy and time", 3)
+    return Panels("cost", members, caption, listing, arms_key(arms))
+
+
+def _price(findings: Findings) -> str:
+    """By size: what fine-tuning and pretraining take, and what the pretraining buys."""
+    found, estimates = findings.prices, findings.estimates
+    if found.is_empty() or not estimates.sizes:
+        return ""
+    benefit = {one.size: one for one in estimates.sizes}
+    rows = []
+    for size, minutes, pretraining in found.select("size", "minutes", "pretraining_minutes").iter_rows():
+        one = benefit.get(size)
+        rows.append(
+            [
+                size,
+                f"{minutes:.3g}",
+                "–" if pretraining is None else f"{pretraining:.3g}",
+                "–" if pretraining is None else f"{pretraining / minutes:.3g}",
+                "–" if one is None else f"{signed(one.effect)} {interval(one)}",
+            ]
+        )
+    known = found["pretraining_minutes"].null_count() < found.height
+    what = (
+        "Pretraining is paid once a size and serves every data set after; fine-tuning is paid by every run of either "
+        "arm."
+        + ("" if known else " The weights of this study were taken as they are, so their own price is not known here.")
+    )
+    headers = [
+        "size",
+        "minutes of one run",
+        "minutes of pretraining",
+        "pretraining, in runs",
+        f"benefit, {estimates.comparison.unit} [95 %]",
+    ]
+    return "<h3>What the benefit costs</h3>" + paragraphs([what]) + table(headers, rows, "What the benefit costs")
+
+
+def _pretraining(steps: pl.DataFrame) -> Figure:
+    ends = pretraining_ends(steps)
+    rows = [
+        [
+            model,
+            f"{step:,}",
+            f"{tokens:,}",
+            f"{train:.4f}",
+            "–" if held_out is None else f"{held_out:.4f}",
+            f"{seconds / 60:.1f}",
+        ]
+        for model, step, tokens, train, held_out, seconds in ends.iter_rows()
+    ]
+    headers = ["model", "steps", "nucleotides", "train bits/base", "held-out bits/base", "minutes"]
+    caption = "What pretraining cost and reached. Guessing every base alike scores 2 bits; points: held-out sequence."
+    listing = table(headers, rows, "Pretraining at its last step")
+    return Figure("pretraining", charts.pretraining(steps), caption, listing)

@@ -1,0 +1,170 @@
+"""The top of the page: the question, the answer, the numbers that carry it, and what a reader must know before them.
+
+Next: `analysis/page/wording.py` for the sentences of the answer.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from analysis.findings import Findings
+from analysis.page.html import chip, number, problem_list, text
+from analysis.page.number_text import count_of, interval, signed
+from analysis.page.wording import BENEFIT, GROWTH, Headline
+from analysis.results import Results
+from analysis.statistics.contrasts import Estimate
+from analysis.statistics.pairs import Comparison
+
+
+def progress(results: Results) -> str:
+    """How many of the planned runs have ended: 36 runs of 48 done, 1 failed."""
+    failed = f", {results.failed.height} failed" if results.failed.height else ""
+    return f"{count_of(results.done.height, 'run')} of {results.plan.height:,} done{failed}"
+
+
+def masthead(findings: Findings, head: Headline) -> str:
+    """The answer: question, sentences, verdicts, the few numbers that carry them, and what was left out."""
+    parts = [
+        f'<p class="kicker">{text(findings.results.name)} · {text(progress(findings.results))}</p>',
+        "<h1>Is pretraining worth it, and does that grow with the model?</h1>",
+        f'<p class="answer" id="answer">{text(head.benefit)} {text(head.growth)}</p>',
+        f'<p class="generality">{text(head.generality)}</p>' if head.generality else "",
+    ]
+    caveats = list(findings.caveats)
+    if findings.estimates.overall.effect is not None:
+        parts.append(_cards(findings))
+        caveats += [*_chance_note(findings), *_spread_note(findings)]
+    caveats += _group_note(findings.comparison)
+    return "".join([*parts, _notes(findings.results, caveats)])
+
+
+def _chance_note(findings: Findings) -> list[str]:
+    """Where the control arm has learnt nothing yet, a benefit is one of pace."""
+    count = findings.cells_at_chance.height
+    if not count:
+        return []
+    total, control = findings.comparison.estimable.height, findings.comparison.arms[1]
+    return [
+        f"In {count} of {count_of(total, 'cell')} the {control} arm ends no better than naming the largest "
+        "class throughout. What the arms differ by there is how soon they learn; longer training may make it smaller."
+    ]
+
+
+def _spread_note(findings: Findings) -> list[str]:
+    """Where a verdict depends on the spread being the same in all cells, which the primary estimates assume."""
+    estimates, checks = findings.estimates, findings.robustness
+    if checks is None:
+        return []
+    found = []
+    for what, matters, primary, other, words in (
+        ("Whether pretraining helps", checks.benefit_needs_equal_spread, estimates.overall, checks.own_spread.benefit,
+         BENEFIT),
+        ("Whether the benefit grows", checks.growth_needs_equal_spread, estimates.growth, checks.own_spread.growth,
+         GROWTH),
+    ):  # fmt: skip
+        if matters and primary.verdict is not None and other.verdict is not None:
+            found.append(
+                f"{what} depends on the assumption that runs vary alike in all cells ({words[primary.verdict]}): with "
+                f"each cell's own spread the 95 % interval is {interval(other)} ({words[other.verdict]})."
+            )
+    return found
+
+
+def _group_note(comparison: Comparison) -> list[str]:
+    if len(comparison.variants) < 2:
+        return []
+    return [
+        f"The study has {len(comparison.variants)} groups of hyperparameters, which are never averaged. The answer "
+        f"above is about {comparison.variant} ({len(comparison.variants) - 1} other in the sections below)."
+    ]
+
+
+def _cards(findings: Findings) -> str:
+    estimates, comparison = findings.estimates, findings.comparison
+    cells, unit = comparison.estimable, comparison.unit
+    size = count_of(cells["model"].n_unique(), "size")
+    dataset = count_of(cells["dataset"].n_unique(), "data set")
+    pairing = "paired by seed" if comparison.paired else "unpaired"
+    has_margin = (findings.results.study.get("analysis") or {}).get("margin")
+    declared = "declared in the study" if has_margin else "the default"
+    cards = (
+        _estimate_card("Benefit", estimates.overall, chip(estimates.overall.verdict), "overall-effect", unit),
+        _estimate_card(
+            "Growth, smallest to largest size",
+            estimates.growth,
+            chip(estimates.growth.verdict, GROWTH),
+            "growth-effect",
+            unit,
+        ),
+        _card(
+            "Evidence",
+            f"{comparison.runs.height:,} runs",
+            f"{size} × {dataset}, {pairing}, {comparison.epochs} epochs",
+        ),
+        _card("Margin that matters", f"±{estimates.margin:g}", f"{unit}, {declared}"),
+    )
+    return f'<dl class="cards">{"".join(cards)}</dl>'
+
+
+def _card(title: str, big: str, small: str) -> str:
+    return (
+        f'<div class="card"><dt>{text(title)}</dt><dd><span class="big">{text(big)}</span>'
+        f'<div class="small">{text(small)}</div></dd></div>'
+    )
+
+
+def _estimate_card(title: str, one: Estimate, verdict: str, key: str, unit: str) -> str:
+    """verdict: HTML; key: id of the number."""
+    value = number(one.effect, signed(one.effect), key)
+    span = f"95 % interval {interval(one)}" if one.has_interval else one.reason or "no interval"
+    return (
+        f'<div class="card"><dt>{text(title)}</dt><dd><span class="big">{value}</span> {verdict}'
+        f'<div class="small">{text(unit)}; {text(span)}</div></dd></div>'
+    )
+
+
+def _data_notes(results: Results) -> list[tuple[str, str]]:
+    """What the sweep noted of its data sets, as (data set, note); and which splits are not the ones they came with."""
+    data = results.study.get("data")
+    entries = data.items() if isinstance(data, dict) else ()
+    found = [
+        (str(name), str(note))
+        for name, facts in entries
+        if isinstance(facts, dict) and isinstance(facts.get("notes"), list)
+        for note in facts["notes"]
+    ]
+    regrouped = results.done.filter(pl.col("split") == "regroup")["dataset"].unique().sort().to_list()
+    return found + [
+        (name, "training, validation and test were cut anew, so that no overlapping sequences face each other")
+        for name in regrouped
+    ]
+
+
+def _notes(results: Results, caveats: list[str]) -> str:
+    """What a reader must know before the numbers: known faults, what was skipped, what is not in the plan."""
+    lines = [text(one) for one in caveats]
+    if results.problems:
+        count = count_of(len(results.problems), "file or row", "files or rows")
+        lines.append(f"{count} could not be used and count nowhere:{problem_list(results.problems)}")
+    if results.unplanned:
+        lines.append(
+            f"{count_of(results.unplanned, 'run')} in the folder {'is' if results.unplanned == 1 else 'are'} not part "
+            "of the present plan and count nowhere."
+        )
+    if not results.plan_known:
+        lines.append("There is no readable plan, so every run found counts, and missing runs cannot be seen.")
+    for column, what in (
+        ("commit", "versions of the code"),
+        ("device", "kinds of device"),
+        ("precision", "precisions"),
+    ):
+        kinds = results.done[column].drop_nulls().n_unique()
+        if kinds > 1:
+            lines.append(f"The runs were made with {kinds} {what}; what these do is not told apart from chance.")
+    lines += [f"{text(name)}: {text(note)}." for name, note in _data_notes(results)]
+    if results.failed.height:
+        lines.append(f'{count_of(results.failed.height, "run")} failed; <a href="#runs">the reasons are below</a>.')
+    if not lines:
+        return ""
+    inner = f"<p>{lines[0]}</p>" if len(lines) == 1 else "<ul>" + "".join(f"<li>{one}</li>" for one in lines) + "</ul>"
+    return f'<aside class="note" aria-label="What was left out">{inner}</aside>'

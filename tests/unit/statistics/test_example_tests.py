@@ -1,0 +1,120 @@
+"""Paired tests over test examples against hand-collected predictions and the textbook."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy import stats
+
+from analysis.results import load
+from analysis.statistics.example_tests import chosen_class, example_tests
+from analysis.statistics.pairs import compare
+from sweep.compact import compact
+from sweep.store import Store
+from tests.support.comparisons import TWO_BY_TWO, from_study
+from tests.support.synthetic_results import Truth
+
+
+def test_example_tests_equal_a_paired_test_on_hand_collected_predictions(tmp_path):
+    results, comparison = from_study(tmp_path)
+    found = example_tests(results, comparison)
+    assert found.problems == ()
+    assert found.cells["n"].to_list() == [300] * 4
+    row = found.cells.row(0, named=True)
+    files = [tmp_path / "results" / "predictions" / f"net-a-alpha-2-0.0006-{init}-{seed}.parquet"
+             for init in ("pretrained", "scratch") for seed in (1, 2, 3)]  # fmt: skip
+    right = []
+    for file in files:
+        table = pl.read_parquet(file)
+        right.append(np.array([np.argmax(logits) for logits in table["logits"]]) == table["label"].to_numpy())
+    per_example = 100 * (np.mean(right[:3], axis=0) - np.mean(right[3:], axis=0))
+    test = stats.ttest_1samp(per_example, 0)
+    assert row["effect"] == pytest.approx(per_example.mean())
+    assert row["p_value"] == pytest.approx(test.pvalue)
+    assert row["low"] == pytest.approx(test.confidence_interval().low)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_the_chosen_class_is_the_first_with_the_largest_logit(classes):
+    logits = np.random.default_rng(classes).integers(0, 4, (400, classes)).astype(np.float32)  # with many ties
+    frame = pl.DataFrame({"logits": [*logits.tolist(), [], None]}, schema={"logits": pl.List(pl.Float32)})
+    assert frame.select(chosen_class(classes)).to_series().to_list() == [*logits.argmax(axis=1), None, None]
+
+
+def test_examples_beyond_the_test_split_and_those_that_a_run_lacks_count_nowhere(tmp_path):
+    results, comparison = from_study(tmp_path)
+    whole = example_tests(results, comparison).cells
+    victim = tmp_path / "results" / "predictions" / "net-a-alpha-2-0.0006-scratch-2.parquet"
+    table = pl.read_parquet(victim)
+    last = table.tail(1)
+    pl.concat([table, last.with_columns(example=pl.lit(-1, pl.Int32)), last.with_columns(
+        example=pl.lit(2_000_000_000, pl.Int32))]).write_parquet(victim)  # fmt: skip
+    assert example_tests(results, comparison).cells.equals(whole)
+    right = table["logits"].list.arg_max() == table["label"]
+    some = table.filter(pl.int_range(pl.len()).is_in([right.arg_true()[0], (~right).arg_true()[0]]).not_())
+    accuracy = (right.sum() - 1) / some.height
+    some.write_parquet(victim)
+    mine = pl.col("run_id") == victim.stem
+    changed = replace(comparison, runs=comparison.runs.with_columns(
+        value=pl.when(mine).then(100 * accuracy).otherwise("value")))  # fmt: skip
+    found = example_tests(results, changed)
+    assert found.problems == ()
+    assert found.cells["n"].to_list() == [298, 300, 300, 300]
+
+
+def test_one_pair_of_models_is_compared_by_mcnemars_exact_test(tmp_path):
+    truth = Truth(models={"net": 1_000}, datasets={"alpha": 0.7}, seeds=(1,), epochs=(1,), test_examples=300)
+    results, comparison = from_study(tmp_path, truth)
+    folder, right = tmp_path / "results" / "predictions", {}
+    for row in results.runs.iter_rows(named=True):
+        rows = pl.read_parquet(folder / f"{row['run_id']}.parquet")
+        right[row["init"]] = rows["logits"].list.arg_max().to_numpy() == rows["label"].to_numpy()
+    better = int((right["pretrained"] & ~right["scratch"]).sum())
+    worse = int((right["scratch"] & ~right["pretrained"]).sum())
+    cells = example_tests(results, comparison).cells
+    assert cells["p_mcnemar"].to_list() == pytest.approx([stats.binomtest(better, better + worse).pvalue])
+    _, many = from_study(tmp_path / "more", TWO_BY_TWO)
+    assert example_tests(load(tmp_path / "more" / "results"), many).cells["p_mcnemar"].null_count() == 4
+
+
+def test_a_cell_without_predictions_is_left_out_of_the_tests_over_examples(tmp_path):
+    results, comparison = from_study(tmp_path)
+    for path in (tmp_path / "results" / "predictions").glob("net-a-alpha-*"):
+        path.unlink()
+    results = load(tmp_path / "results")
+    assert example_tests(results, comparison).cells.select("dataset", "size").rows() == [
+        ("alpha", "b"), ("beta", "a"), ("beta", "b"),
+    ]  # fmt: skip
+
+
+def test_predictions_that_contradict_their_run_are_left_out_and_named(tmp_path):
+    results, comparison = from_study(tmp_path)
+    victim = tmp_path / "results" / "predictions" / "net-a-alpha-2-0.0006-scratch-2.parquet"
+    table = pl.read_parquet(victim)
+    table.with_columns((1 - pl.col("label")).cast(pl.Int16).alias("label")).write_parquet(victim)
+    found = example_tests(results, comparison)
+    (problem,) = found.problems
+    assert problem.path.endswith("scratch-2.parquet")
+    assert "left out" in problem.reason
+    assert found.cells.height == 4
+
+
+def test_a_truncated_prediction_file_costs_its_own_run(tmp_path):
+    results, comparison = from_study(tmp_path)
+    victim = tmp_path / "results" / "predictions" / "net-a-alpha-2-0.0006-scratch-2.parquet"
+    victim.write_bytes(victim.read_bytes()[:50])
+    found = example_tests(results, comparison)
+    assert [problem.path for problem in found.problems] == [f"predictions/{victim.name}"]
+    assert found.cells.height == 4
+
+
+def test_a_truncated_part_is_named_and_costs_its_own_runs(tmp_path):
+    from_study(tmp_path)
+    compact(Store(str(tmp_path / "results")))
+    (victim,) = (tmp_path / "results" / "compact").glob("predictions-*")
+    victim.write_bytes(victim.read_bytes()[:-50])
+    results = load(tmp_path / "results")
+    found = example_tests(results, compare(results))
+    assert {problem.path for problem in found.problems} == {f"compact/{victim.name}"}
+    assert found.cells.is_empty()
