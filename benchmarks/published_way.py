@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from hyena.model.config import HyenaConfig
-from hyena.model.filter import ImplicitFilter, PositionFeatures
+from hyena.model.operator import ImplicitFilter, PositionFeatures
 from hyena.training.optimisation import mixed_precision, optimizer_for
 from hyena.training.recipe import TrainingConfig
 

@@ -1,8 +1,19 @@
 """HyenaDNA on one page: embedding, blocks, classifier and language model.
 
+A forward pass goes through these files, in this order:
+
+    model/hyenadna.py             Classifier.forward: tokens → Backbone → its Blocks, one after another
+    model/operator.py               the first half of a block: projections, and the filter k from its network
+    convolution/gated.py            short filter, gates and long convolution; which method computes them
+    convolution/chunked.py          … by `toeplitz.py` or `fft.py`; or instead `triton_kernels.py`, on a GPU
+    model/mlp.py                    the second half of a block
+    model/hyenadna.py             final norm, mean over positions, head → logits
+
+A stack of seeds goes the same way from `model/stacked.py`.
+
 Source: Nguyen et al. 2023, *HyenaDNA*, and the standalone model of HazyResearch/hyena-dna. Parameter names are the
-published ones, so a published state dict fits as it is. Left out: flash attention layers, tensor parallelism and the
-pooling modes that no published size uses. Next: `operator.py`, `mlp.py`.
+published ones, so that a published state dict fits. Left out: flash attention layers, tensor parallelism and the
+pooling modes that no published size uses. Next: `operator.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +21,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -18,31 +28,32 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from hyena.model.config import HyenaConfig, Padding, Pooling
-from hyena.model.filter import SINE_FREQUENCY, PositionFeatures
 from hyena.model.mlp import MLP
-from hyena.model.operator import HyenaOperator
+from hyena.model.operator import SINE_FREQUENCY, HyenaOperator, PositionFeatures
 from hyena.randomness import Dropout, stream
 
-#: Half a block: (residual, dropout) to residual. A stack's draws from one stream a seed.
-Drop = TypeVar("Drop", bound=Dropout)
-Half = Callable[[Tensor, Drop | None], Tensor]
+#: A half of a block: (residual, dropout) to the residual after it.
+Sublayer = Callable[[Tensor, Dropout | None], Tensor]
 
 
 INIT_STD = 0.02
 
 
-def drop(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
-    """Inverted dropout from an explicit random stream; the identity where there is none.
+def apply_dropout(x: Tensor, probability: float, dropout: Dropout | None) -> Tensor:
+    """Inverted dropout from an explicit random stream, or of [S, …] from one stream per seed; the identity for None.
 
-    Dropout is on exactly where a generator is given, so a forward pass has no hidden mode and no global state. Sixteen
-    random bits an element decide, four elements a draw, so that the probability is rounded to a multiple of 2^-16
-    (0.1 becomes 0.100006); what is kept is scaled by the rounded one, so the mean is exact.
+    Dropout is on exactly where streams are given, so a forward pass has no hidden mode and no global state. Sixteen
+    random bits decide about an element, four elements a draw, so the probability is rounded to a multiple of 2^-16 (0.1
+    becomes 0.100006). The elements kept are scaled by the rounded probability, so the mean is exact.
     """
     dropped = round(probability * 2**16)
-    if generator is None or dropped == 0:
+    if dropout is None or dropped == 0:
         return x
+    if not isinstance(dropout, torch.Generator):
+        each = zip(x.unbind(), dropout, strict=True)
+        return torch.stack([apply_dropout(of_seed, probability, generator) for of_seed, generator in each])
     draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device)
-    bits = draws.random_(-(2**63), None, generator=generator).view(torch.int16)[: x.numel()]
+    bits = draws.random_(-(2**63), None, generator=dropout).view(torch.int16)[: x.numel()]
     kept = (bits >= dropped - 2**15).to(x.dtype) * (2**16 / (2**16 - dropped))
     return x * kept.view_as(x)
 
@@ -59,63 +70,65 @@ class Block(nn.Module):
         self.dropout = config.resid_dropout
         self.checkpoint_activations = config.checkpoint_activations
 
-    def forward(self, residual: Tensor, dropout: torch.Generator | None) -> Tensor:
+    def forward(self, residual: Tensor, dropout: Dropout | None) -> Tensor:
         """[B, L, D] to [B, L, D]."""
-        return self.in_halves((self._mix, self._change), residual, dropout)
+        return self.apply_sublayers((self._mixer_sublayer, self._mlp_sublayer), residual, dropout)
 
-    def in_halves(self, halves: Sequence[Half[Drop]], residual: Tensor, dropout: Drop | None) -> Tensor:
-        """One after the other; with `checkpoint_activations` each keeps its input alone for the backward pass."""
-        for half in halves:
+    def apply_sublayers(self, sublayers: Sequence[Sublayer], residual: Tensor, dropout: Dropout | None) -> Tensor:
+        """One after the other; with `checkpoint_activations` only their inputs are kept for the backward pass."""
+        for sublayer in sublayers:
             if self.checkpoint_activations and torch.is_grad_enabled():
-                residual = recomputed(half, residual, dropout)
+                residual = checkpointed(sublayer, residual, dropout)
             else:
-                residual = half(residual, dropout)
+                residual = sublayer(residual, dropout)
         return residual
 
-    def _mix(self, residual: Tensor, dropout: torch.Generator | None) -> Tensor:
-        mixed = self.mixer(self.norm1(residual))
-        return residual + drop(mixed, self.dropout, dropout).to(residual.dtype)
+    def add(self, residual: Tensor, update: Tensor, dropout: Dropout | None) -> Tensor:
+        """The residual plus a sublayer's output, which may be of lower precision, after dropout."""
+        return residual + apply_dropout(update, self.dropout, dropout).to(residual.dtype)
 
-    def _change(self, residual: Tensor, dropout: torch.Generator | None) -> Tensor:
+    def _mixer_sublayer(self, residual: Tensor, dropout: Dropout | None) -> Tensor:
+        return self.add(residual, self.mixer(self.norm1(residual)), dropout)
+
+    def _mlp_sublayer(self, residual: Tensor, dropout: Dropout | None) -> Tensor:
         if dropout is None or self.dropout == 0:
-            return self.mlp(residual, self.norm2, added=True)
-        changed = self.mlp(residual, self.norm2)
-        return residual + drop(changed, self.dropout, dropout).to(residual.dtype)
+            return self.mlp(residual, self.norm2, add_residual=True)
+        return self.add(residual, self.mlp(residual, self.norm2), dropout)
 
 
-def recomputed(half: Half[Drop], residual: Tensor, dropout: Drop | None) -> Tensor:
-    """`half(residual, dropout)` that keeps `residual` alone for the backward pass and computes the rest again there.
+def checkpointed(sublayer: Sublayer, residual: Tensor, dropout: Dropout | None) -> Tensor:
+    """`sublayer(residual, dropout)`, keeping only `residual` for the backward pass, which computes the rest again.
 
-    The second time draws the dropout masks of the first, and leaves the streams where they were.
+    The recomputation draws the same dropout masks, and leaves the streams as they were before it.
     """
     streams: Sequence[torch.Generator] = (dropout,) if isinstance(dropout, torch.Generator) else dropout or ()
-    before = [one.get_state() for one in streams]
+    states_before = [one.get_state() for one in streams]
 
-    def put(states: Sequence[Tensor]) -> None:
+    def set_states(states: Sequence[Tensor]) -> None:
         for one, state in zip(streams, states, strict=True):
             one.set_state(state)
 
     @contextmanager
-    def as_before() -> Iterator[None]:
-        now = [one.get_state() for one in streams]
-        put(before)
+    def same_draws() -> Iterator[None]:
+        current = [one.get_state() for one in streams]
+        set_states(states_before)
         try:
             yield
         finally:
-            put(now)
+            set_states(current)
 
     return checkpoint(
-        half,
+        sublayer,
         residual,
         dropout,
         use_reentrant=False,
         preserve_rng_state=False,  # global generators: nothing here draws from them
-        context_fn=lambda: (nullcontext(), as_before()),
+        context_fn=lambda: (nullcontext(), same_draws()),
     )
 
 
 class Embeddings(nn.Module):
-    """Token embeddings; no positions are learned, the filters know them."""
+    """Token embeddings. There are none for positions: the filters depend on positions."""
 
     def __init__(self, config: HyenaConfig) -> None:
         super().__init__()
@@ -136,7 +149,7 @@ class Backbone(nn.Module):
     def forward(self, tokens: Tensor, dropout: torch.Generator | None = None) -> Tensor:
         """`tokens` of any integer type. Raises ValueError where L is more than l_max."""
         residual = self.embeddings.word_embeddings(tokens.int())
-        residual = drop(residual, self.config.embed_dropout, dropout)
+        residual = apply_dropout(residual, self.config.embed_dropout, dropout)
         for layer in self.layers:
             residual = layer(residual, dropout)
         return self.ln_f(residual)
@@ -153,14 +166,14 @@ class Head(nn.Module):
         return self.output_transform(pooled)
 
 
-def pool(hidden: Tensor, lengths: Tensor | None, padding: Padding) -> Tensor:
-    """Mean over positions, [B, L, D] to [B, D]: all of them where `lengths` is None, else the real ones only.
+def pool(hidden: Tensor, lengths: Tensor, pooling: Pooling, padding: Padding) -> Tensor:
+    """Mean over positions, [B, L, D] to [B, D]: over all of them, or over the real ones only.
 
     Args:
         lengths: [B], real positions of each sequence; at least 1.
-        padding: the side on which the other positions lie.
+        padding: the side of the padding.
     """
-    if lengths is None:
+    if pooling == "all":
         return hidden.mean(dim=1)  # einops would permute first, and its gradient would have to be copied back
     position = torch.arange(hidden.shape[1], device=hidden.device)
     first = hidden.shape[1] - lengths if padding == "left" else torch.zeros_like(lengths)
@@ -171,9 +184,9 @@ def pool(hidden: Tensor, lengths: Tensor | None, padding: Padding) -> Tensor:
 class Classifier(nn.Module):
     """Backbone, mean over positions, linear head.
 
-    `pooling = "all"` averages padding in, as published; `"real"` leaves it out. With padding on the right and real
-    pooling the logits do not depend on the amount of padding. Mean and head are never in bfloat16: they are little
-    work, and logits of eight bits would be equal for many sequences.
+    `pooling = "all"` includes padding in the mean, as published; `"real"` leaves it out. With padding on the right and
+    `pooling = "real"`, the logits do not depend on the amount of padding. Mean and head are never computed in bfloat16:
+    they are little work, and logits of eight bits would be equal for many sequences.
     """
 
     def __init__(
@@ -189,11 +202,11 @@ class Classifier(nn.Module):
         """Tokens [B, L] and their real lengths [B] to logits [B, C]; with `dropout` given, as in training."""
         hidden = self.backbone(tokens, dropout)
         with torch.autocast(tokens.device.type, enabled=False):
-            return self.head(pool(hidden, lengths if self.pooling == "real" else None, self.padding))
+            return self.head(pool(hidden, lengths, self.pooling, self.padding))
 
 
 def without_memory(config: HyenaConfig, num_classes: int) -> Classifier:
-    """A classifier of shapes alone, on the meta device, to count what one of this size has."""
+    """A classifier on the meta device, which has shapes but no values: to count the parameters of a size."""
     with torch.device("meta"):
         return Classifier(config, num_classes)
 
@@ -220,8 +233,8 @@ def initialise(model: Classifier | LanguageModel, seed: int) -> None:
 
     Linear and embedding weights are normal(0, 0.02) with zero bias, `out_proj` and `fc2` normal(0, 0.02/√(2·n_layer)),
     the filter's bias standard normal, sine frequencies 10, LayerNorms 1 and 0, the short convolution uniform in
-    ±1/√3 as PyTorch does. Head and backbone draw from streams of their own, so that loading a pretrained backbone
-    afterwards leaves the head of the same seed as it was.
+    ±1/√3 as PyTorch does. Head and backbone draw from separate streams, so that loading a pretrained backbone
+    afterwards does not change the head of a seed.
     """
     _initialise_backbone(model.backbone, stream(seed, "backbone"))
     if isinstance(model, Classifier):
@@ -251,9 +264,9 @@ def _initialise_backbone(backbone: Backbone, generator: torch.Generator) -> None
 
 @torch.no_grad()
 def shuffle(backbone: Backbone, seed: int) -> None:
-    """Permute the entries of every parameter, in place: each keeps its distribution and loses what it has learnt.
+    """Permute the entries of every parameter in place: each keeps its distribution of values, but not what it learned.
 
-    Norms and biases are permuted, too; buffers (position features, decay rates) are mathematics and stay.
+    Norms and biases are permuted, too; buffers (position features, decay rates) are not learned and stay.
     """
     generator = stream(seed, "shuffle")
     for parameter in backbone.parameters():

@@ -24,7 +24,7 @@ from hyena.model.config import HyenaConfig
 SCALE = 2 * math.sqrt(2 / math.pi)
 CUBIC = 0.044715 / SCALE**2
 #: Activations [rows, H] of one work piece, few enough for the caches of a CPU core; but at least so many rows as make
-#: good use of weights [H, D] that are read, and gradients of them that are added to, once a piece.
+#: good use of weights [H, D] that are read, and gradients of them that are add_residual to, once a piece.
 PIECE, ROWS = 2**17, 512
 
 
@@ -36,15 +36,15 @@ class MLP(nn.Module):
         self.fc1 = nn.Linear(config.d_model, config.d_inner)
         self.fc2 = nn.Linear(config.d_inner, config.d_model)
 
-    def forward(self, x: Tensor, norm: nn.LayerNorm, added: bool = False) -> Tensor:
-        """With `added`, the sum of that and x."""
+    def forward(self, x: Tensor, norm: nn.LayerNorm, add_residual: bool = False) -> Tensor:
+        """With `add_residual`, the sum of that and x."""
         if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
             changed = self.fc2(F.gelu(self.fc1(norm(x)), approximate="tanh"))
-            return x + changed.to(x.dtype) if added else changed
+            return x + changed.to(x.dtype) if add_residual else changed
         arguments = norm.weight, norm.bias, self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias
         rows = x.reshape(-1, x.shape[-1])
         way = _CachedMLP.apply if torch.is_grad_enabled() else _infer
-        return way(rows, norm.eps, added, *arguments).view_as(x)
+        return way(rows, norm.eps, add_residual, *arguments).view_as(x)
 
 
 def _pieces(rows: int, width: int) -> Iterator[slice]:
@@ -61,29 +61,29 @@ def _scaled_hidden(normed: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor
     return hidden, square, torch.addcmul(hidden, hidden, square, value=CUBIC).sigmoid_()
 
 
-def _finish(x: Tensor, activation: Tensor, weight: Tensor, bias: Tensor, added: bool, result: Tensor) -> None:
+def _finish(x: Tensor, activation: Tensor, weight: Tensor, bias: Tensor, add_residual: bool, result: Tensor) -> None:
     """The second product of SCALE · gelu, written into `result`."""
-    if added:
+    if add_residual:
         torch.add(x, bias, out=result).addmm_(activation, weight.T, alpha=1 / SCALE)
     else:
         torch.addmm(bias, activation, weight.T, alpha=1 / SCALE, out=result)
 
 
-def _infer(x: Tensor, eps: float, added: bool, *parameters: Tensor) -> Tensor:
+def _infer(x: Tensor, eps: float, add_residual: bool, *parameters: Tensor) -> Tensor:
     norm_weight, norm_bias, weight1, bias1, weight2, bias2 = parameters
     result = torch.empty_like(x)
     for piece in _pieces(len(x), len(weight1)):
         normed = F.layer_norm(x[piece], norm_weight.shape, norm_weight, norm_bias, eps)
         hidden, _, logistic = _scaled_hidden(normed, weight1, bias1)
-        _finish(x[piece], hidden.mul_(logistic), weight2, bias2, added, result[piece])
+        _finish(x[piece], hidden.mul_(logistic), weight2, bias2, add_residual, result[piece])
     return result
 
 
 class _CachedMLP(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, eps: float, added: bool, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, eps: float, add_residual: bool, *parameters: Tensor) -> Tensor:
         norm_weight, norm_bias, weight1, bias1, weight2, bias2 = parameters
-        ctx.eps, ctx.added = eps, added
+        ctx.eps, ctx.add_residual = eps, add_residual
         result = torch.empty_like(x)
         activation, derivative = (x.new_empty(len(x), len(weight1)) for _ in range(2))
         for piece in _pieces(len(x), len(weight1)):
@@ -92,7 +92,7 @@ class _CachedMLP(torch.autograd.Function):
             torch.mul(hidden, logistic, out=activation[piece])
             slope = hidden.addcmul_(hidden, square, value=3 * CUBIC)  # x y′
             torch.add(logistic, torch.ops.aten.sigmoid_backward(slope, logistic), out=derivative[piece])
-            _finish(x[piece], activation[piece], weight2, bias2, added, result[piece])
+            _finish(x[piece], activation[piece], weight2, bias2, add_residual, result[piece])
         ctx.save_for_backward(x, norm_weight, norm_bias, weight1, weight2, activation, derivative)
         return result
 
@@ -116,7 +116,7 @@ class _CachedMLP(torch.autograd.Function):
             )
             to_norm_weight += to_norm[0]
             to_norm_bias += to_norm[1]
-            if ctx.added:
+            if ctx.add_residual:
                 torch.add(to_rows, gradient[piece], out=to_x[piece])
             else:
                 to_x[piece] = to_rows

@@ -1,12 +1,13 @@
-"""Several seeds of one cell trained as one model: every parameter with a seed axis, and no word between the seeds.
+"""Several seeds of one cell trained as one model: every parameter has a seed axis, and nothing mixes the seeds.
 
 A small model leaves most of a machine idle: its step is a few hundred short operations. A stack does each of them once
-for S seeds, as batched products over [S, …] and, where every channel is by itself (both convolutions), with the seeds
-folded into the channels. Each seed has its own initialisation, data order, augmentation, dropout, gradient clipping
-and optimiser state, so that it ends where it would have ended alone, within rounding. Written out rather than
-derived by `torch.vmap`: that would need a rule for every custom gradient, and cannot draw from one stream a seed.
+for S seeds, as batched products over [S, …]; both convolutions, where every channel is independent, treat the seeds as
+more channels. Each seed has its own initialisation, data order, augmentation, dropout, gradient clipping and optimiser
+state, so that it ends where it would have ended alone, within rounding. The forward pass is written out rather than
+derived by `torch.vmap`, which would need a rule for every custom gradient, and cannot draw from one stream per seed.
 
-The mathematics and its names are those of `hyenadna.py`, `operator.py` and `filter.py`, to which the tests hold it.
+Dropout, residual sums, activation checkpointing, pooling and the filter's window are those of `hyenadna.py` and
+`operator.py`. Written again here are the products, with their seed axis; the tests compare them with the originals.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from hyena.convolution.gated import gated_convolution
-from hyena.model.filter import ImplicitFilter
-from hyena.model.hyenadna import Block, Classifier, drop, pool
-from hyena.model.operator import HyenaOperator
+from hyena.model.hyenadna import Block, Classifier, apply_dropout, pool
+from hyena.model.operator import HyenaOperator, ImplicitFilter
+from hyena.randomness import Dropout
 
 
 class StackedClassifier(nn.Module):
@@ -46,26 +47,19 @@ class StackedClassifier(nn.Module):
         self.backbone, self.head = stacked.backbone, stacked.head
         self.pooling, self.padding = first.pooling, first.padding
 
-    def forward(self, tokens: Tensor, lengths: Tensor, dropout: Sequence[torch.Generator] | None = None) -> Tensor:
-        """Tokens [S, B, L], or [B, L] for all seeds alike, and their lengths to logits [S, B, C]."""
-        backbone, config = self.backbone, self.backbone.config
-        table = backbone.embeddings.word_embeddings.weight
-        seeds, tokens = len(table), tokens.int()
-        streams = [None] * seeds if dropout is None else dropout
-        residual = torch.stack(
-            [
-                drop(F.embedding(tokens[seed] if tokens.dim() == 3 else tokens, rows), config.embed_dropout, stream)
-                for seed, (rows, stream) in enumerate(zip(table.unbind(), streams, strict=True))
-            ]
-        )
+    def forward(self, tokens: Tensor, lengths: Tensor, dropout: Dropout | None = None) -> Tensor:
+        """Tokens [S, B, L], or [B, L] for all seeds, and their lengths to logits [S, B, C]; `dropout`: one per seed."""
+        backbone = self.backbone
+        residual = _embed(tokens, backbone.embeddings.word_embeddings.weight)
+        residual = apply_dropout(residual, backbone.config.embed_dropout, dropout)
         for layer in backbone.layers:
             residual = _block(cast(Block, layer), residual, dropout)
-        real = lengths.expand(seeds, -1).flatten() if self.pooling == "real" else None
-        last = backbone.ln_f
+        seeds, last = len(residual), backbone.ln_f
         hidden = F.layer_norm(residual, last.normalized_shape, eps=last.eps)
         with torch.autocast(tokens.device.type, enabled=False):
-            pooled = pool(hidden.flatten(0, 1), real, self.padding).unflatten(0, (seeds, -1))
-            scaled = pooled * last.weight[:, None] + last.bias[:, None]  # the same after the mean as before, on less
+            of_all = pool(hidden.flatten(0, 1), lengths.expand(seeds, -1).flatten(), self.pooling, self.padding)
+            # The norm's weight and bias commute with the mean over positions, after which they are less work.
+            scaled = of_all.unflatten(0, (seeds, -1)) * last.weight[:, None] + last.bias[:, None]
             return _linear(scaled, self.head.output_transform)
 
     def classifier(self, place: int) -> Classifier:
@@ -82,8 +76,15 @@ def _shapes(model: nn.Module) -> tuple[tuple[str, torch.Size, bool], ...]:
     return tuple((name, p.shape, p.requires_grad) for name, p in model.named_parameters())
 
 
+def _embed(tokens: Tensor, tables: Tensor) -> Tensor:
+    """Tokens [S, B, L] or [B, L] to rows of each seed's table [S, V, D]: [S, B, L, D], by one look-up."""
+    seeds, rows, _ = tables.shape
+    first_row = rows * torch.arange(seeds, dtype=torch.int32, device=tokens.device)
+    return F.embedding(tokens.int() + first_row[:, None, None], tables.flatten(0, 1))
+
+
 def _normed(x: Tensor, linear: nn.Linear, norm: nn.LayerNorm) -> tuple[Tensor, Tensor, Tensor]:
-    """x without mean and spread, and weight and bias of the product, into which the norm's own go: they are smaller."""
+    """x without mean and spread, and the product's weight and bias with those of the norm in them: they are smaller."""
     weight: Tensor = linear.weight * norm.weight[:, None]
     bias: Tensor = linear.bias + (linear.weight * norm.bias[:, None]).sum(dim=-1)
     return F.layer_norm(x, norm.normalized_shape, eps=norm.eps), weight, bias
@@ -100,31 +101,23 @@ def _linear(x: Tensor, linear: nn.Linear, norm: nn.LayerNorm | None = None) -> T
     return y.unflatten(1, x.shape[1:-1])
 
 
-def _block(block: Block, residual: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
+def _block(block: Block, residual: Tensor, dropout: Dropout | None) -> Tensor:
     """`Block.forward` over [S, B, L, D]."""
 
-    def mix(residual: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
-        mixed = _operator(block.mixer, block.norm1, residual)
-        return residual + _drop_each(mixed, block.dropout, dropout).to(residual.dtype)
+    def mixer_sublayer(residual: Tensor, dropout: Dropout | None) -> Tensor:
+        return block.add(residual, _operator(block.mixer, block.norm1, residual), dropout)
 
-    def change(residual: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
+    def mlp_sublayer(residual: Tensor, dropout: Dropout | None) -> Tensor:
         inner = F.gelu(_linear(residual, block.mlp.fc1, block.norm2), approximate="tanh")
-        return residual + _drop_each(_linear(inner, block.mlp.fc2), block.dropout, dropout).to(residual.dtype)
+        return block.add(residual, _linear(inner, block.mlp.fc2), dropout)
 
-    return block.in_halves((mix, change), residual, dropout)
-
-
-def _drop_each(x: Tensor, probability: float, dropout: Sequence[torch.Generator] | None) -> Tensor:
-    """`drop` with each seed's own stream."""
-    if dropout is None or probability == 0:
-        return x
-    return torch.stack([drop(row, probability, stream) for row, stream in zip(x.unbind(), dropout, strict=True)])
+    return block.apply_sublayers((mixer_sublayer, mlp_sublayer), residual, dropout)
 
 
 def _operator(mixer: HyenaOperator, norm: nn.LayerNorm, x: Tensor) -> Tensor:
-    """`HyenaOperator.forward` of the norm of [S, B, L, D], the seeds folded into the channels of the convolutions.
+    """`HyenaOperator.forward` after the norm, over [S, B, L, D]; the convolutions see the seeds as more channels.
 
-    As there, the products transpose as they read; what is copied here are whole channels.
+    As there, the matrix products read transposed operands; the only copies are of whole channels.
     """
     seeds, batch, length, _ = x.shape
     short = mixer.short_filter
@@ -143,10 +136,7 @@ def _operator(mixer: HyenaOperator, norm: nn.LayerNorm, x: Tensor) -> Tensor:
 
 def _filter(filter_fn: ImplicitFilter, length: int) -> Tensor:
     """`ImplicitFilter.forward` of each seed: [S · D, L]."""
-    position = filter_fn.pos_emb
-    if length > position.z.shape[1]:
-        raise ValueError(f"input of {length} positions is longer than l_max = {position.z.shape[1]}")
-    values = position.z[:, :length].expand(len(filter_fn.bias), -1, -1)
+    values = filter_fn.features(length).expand(len(filter_fn.bias), -1, -1)
     for layer in filter_fn.implicit_filter:
         values = _linear(values, layer) if isinstance(layer, nn.Linear) else layer(values)
-    return rearrange(values * filter_fn.modulation(position.t[:, :length]), "S L D -> (S D) L")
+    return filter_fn.windowed(values)

@@ -20,7 +20,7 @@ from hyena.convolution.gated import (
     method_for,
 )
 from hyena.convolution.toeplitz import TOEPLITZ
-from hyena.model.hyenadna import recomputed
+from hyena.model.hyenadna import checkpointed
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -93,12 +93,12 @@ def test_the_kernels_may_be_checked_inside_a_checkpointed_layer() -> None:
     expected = module._result_and_gradients(*options)
     calls = []
 
-    def half(residual: Tensor, _: None) -> Tensor:
+    def sublayer(residual: Tensor, _: None) -> Tensor:
         calls.append(module._result_and_gradients(*options))
         return residual * residual
 
     residual = torch.arange(3.0, requires_grad=True)
-    recomputed(half, residual, None).sum().backward()
+    checkpointed(sublayer, residual, None).sum().backward()
     assert torch.equal(residual.grad, 2 * residual.detach())
     assert len(calls) == 2
     for found in calls:

@@ -8,7 +8,15 @@ import torch
 
 from hyena.errors import InputError
 from hyena.model.config import PUBLISHED, HyenaConfig, published
-from hyena.model.hyenadna import Classifier, LanguageModel, drop, initialise, pool, shuffle, trainable_parameters
+from hyena.model.hyenadna import (
+    Classifier,
+    LanguageModel,
+    apply_dropout,
+    initialise,
+    pool,
+    shuffle,
+    trainable_parameters,
+)
 from hyena.randomness import stream
 from hyena.training.optimisation import mixed_precision
 
@@ -90,11 +98,11 @@ def test_the_head_does_not_depend_on_the_backbone() -> None:
 
 def test_dropout_keeps_the_mean_and_follows_its_stream() -> None:
     x = torch.ones(200, 200)
-    dropped = drop(x, 0.25, stream(0, "dropout"))
+    dropped = apply_dropout(x, 0.25, stream(0, "dropout"))
     assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
     assert float(dropped.mean()) == pytest.approx(1, abs=0.02)
-    assert torch.equal(dropped, drop(x, 0.25, stream(0, "dropout")))
-    assert drop(x, 0.25, None) is x
+    assert torch.equal(dropped, apply_dropout(x, 0.25, stream(0, "dropout")))
+    assert apply_dropout(x, 0.25, None) is x
 
 
 def test_dropout_is_off_without_a_stream() -> None:
@@ -107,9 +115,9 @@ def test_dropout_is_off_without_a_stream() -> None:
 
 def test_pooling_over_real_positions() -> None:
     hidden = torch.arange(12.0).reshape(1, 4, 3)
-    assert torch.equal(pool(hidden, None, "left"), hidden.mean(dim=1))
-    assert torch.equal(pool(hidden, torch.tensor([2]), "right"), hidden[:, :2].mean(dim=1))
-    assert torch.equal(pool(hidden, torch.tensor([3]), "left"), hidden[:, 1:].mean(dim=1))
+    assert torch.equal(pool(hidden, torch.tensor([2]), "all", "left"), hidden.mean(dim=1))
+    assert torch.equal(pool(hidden, torch.tensor([2]), "real", "right"), hidden[:, :2].mean(dim=1))
+    assert torch.equal(pool(hidden, torch.tensor([3]), "real", "left"), hidden[:, 1:].mean(dim=1))
 
 
 def test_the_language_model_is_tied_to_its_embedding() -> None:

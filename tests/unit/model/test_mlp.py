@@ -10,16 +10,16 @@ from hyena.model.config import HyenaConfig
 from hyena.model.mlp import MLP
 
 
-def plain(mlp: MLP, x: Tensor, norm: nn.LayerNorm, added: bool = False) -> Tensor:
+def plain(mlp: MLP, x: Tensor, norm: nn.LayerNorm, add_residual: bool = False) -> Tensor:
     changed = mlp.fc2(F.gelu(mlp.fc1(norm(x)), approximate="tanh"))
-    return x + changed if added else changed
+    return x + changed if add_residual else changed
 
 
-def with_gradients(function, mlp: MLP, x: Tensor, norm: nn.LayerNorm, added: bool) -> list[Tensor]:
+def with_gradients(function, mlp: MLP, x: Tensor, norm: nn.LayerNorm, add_residual: bool) -> list[Tensor]:
     mlp.zero_grad()
     norm.zero_grad()
     x = x.clone().requires_grad_()
-    result = function(x, norm, added)
+    result = function(x, norm, add_residual)
     (result * torch.cos(torch.arange(result.numel(), dtype=x.dtype)).view_as(result)).sum().backward()
     return [result.detach(), x.grad, *(p.grad.clone() for p in (*mlp.parameters(), *norm.parameters()))]
 
@@ -34,24 +34,24 @@ def mlp_norm_and_input(dtype: torch.dtype) -> tuple[MLP, nn.LayerNorm, Tensor]:
 
 @pytest.mark.parametrize(("dtype", "within"), [(torch.float64, 1e-14), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("piece", [64 * 7, 2**18])
-@pytest.mark.parametrize("added", [True, False])
+@pytest.mark.parametrize("add_residual", [True, False])
 def test_result_and_gradients_are_pytorchs(
-    added: bool, piece: int, dtype: torch.dtype, within: float, monkeypatch: pytest.MonkeyPatch
+    add_residual: bool, piece: int, dtype: torch.dtype, within: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PIECE", piece)
     monkeypatch.setattr(module, "ROWS", 1)
     mlp, norm, x = mlp_norm_and_input(dtype)
-    expected = with_gradients(lambda *rest: plain(mlp, *rest), mlp, x, norm, added)
-    for one, other in zip(with_gradients(mlp, mlp, x, norm, added), expected, strict=True):
+    expected = with_gradients(lambda *rest: plain(mlp, *rest), mlp, x, norm, add_residual)
+    for one, other in zip(with_gradients(mlp, mlp, x, norm, add_residual), expected, strict=True):
         assert float((one - other).norm() / other.norm()) < within
 
 
-@pytest.mark.parametrize("added", [True, False])
-def test_inference_gives_the_training_passs_numbers(added: bool) -> None:
+@pytest.mark.parametrize("add_residual", [True, False])
+def test_inference_gives_the_training_passs_numbers(add_residual: bool) -> None:
     mlp, norm, x = mlp_norm_and_input(torch.float64)
-    expected = mlp(x, norm, added).detach()
+    expected = mlp(x, norm, add_residual).detach()
     with torch.inference_mode():
-        assert torch.allclose(mlp(x, norm, added), expected, rtol=0, atol=1e-13)
+        assert torch.allclose(mlp(x, norm, add_residual), expected, rtol=0, atol=1e-13)
 
 
 def test_extreme_inputs_stay_finite() -> None:
@@ -69,4 +69,4 @@ def test_autocast_is_left_to_pytorch() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert mlp(x, norm).dtype == torch.bfloat16
         assert torch.equal(mlp(x, norm), plain(mlp, x, norm))
-        assert mlp(x, norm, added=True).dtype == torch.float32
+        assert mlp(x, norm, add_residual=True).dtype == torch.float32
