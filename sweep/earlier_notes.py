@@ -1,6 +1,6 @@
-"""What an earlier call noted of a study's data sets and weights in `study.json`, for a plan where they are not here.
+"""Notes on a study's data sets and weights in `study.json`, for a later plan on a machine that has neither.
 
-A note that is not as this version writes it counts as none: whoever reads one need not look at its types again.
+A note whose types are not those that this version writes is ignored.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from hyena.data.sequences import Dataset
+
 T = TypeVar("T")
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -19,11 +21,11 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 @dataclass(frozen=True)
 class DataNote:
-    """A data set as it was read: its digest, the names of its classes, and the examples of its splits.
+    """A data set as it was read: its digest, the names of its classes, and the number of examples of its splits.
 
     Attributes:
         longest: letters of its longest sequence.
-        official: whether it is a published one, read whole.
+        official: whether it is a published data set, complete.
     """
 
     digest: str
@@ -37,23 +39,37 @@ class DataNote:
 
 @dataclass(frozen=True)
 class WeightsNote:
-    """Weights as they were found: the digest of their tensors."""
+    """Weights as they were found, by the digest of their tensors."""
 
     digest: str
 
 
+def data_note(dataset: Dataset) -> dict[str, Any]:
+    """The note of a data set, as JSON; the report reads it too."""
+    return {
+        "digest": dataset.digest,
+        "classes": list(dataset.classes),
+        "train": len(dataset.train),
+        "validation": len(dataset.validation) if dataset.validation else None,
+        "test": len(dataset.test),
+        "longest": dataset.longest,
+        "official": dataset.official,
+        "notes": list(dataset.notes),
+    }
+
+
 def data_notes(study: Mapping[str, Any]) -> dict[str, DataNote]:
-    """By the name of the data set, of a resolved study as the results folder has it."""
-    return _sound(DataNote, study.get("data"))
+    """The notes in a `study.json`, by the name of the data set."""
+    return _valid(DataNote, study.get("data"))
 
 
 def weights_notes(study: Mapping[str, Any]) -> dict[str, WeightsNote]:
-    """By the name of the model."""
-    return _sound(WeightsNote, study.get("weights_found"))
+    """The notes in a `study.json`, by the name of the model."""
+    return _valid(WeightsNote, study.get("weights_found"))
 
 
-def _sound(kind: type[T], notes: Any) -> dict[str, T]:
-    """Those of the notes that are of this kind."""
+def _valid(kind: type[T], notes: Any) -> dict[str, T]:
+    """Those of the notes that have the types of `kind`."""
     found, adapter = {}, TypeAdapter(kind)
     for name, note in notes.items() if isinstance(notes, dict) else ():
         try:

@@ -12,7 +12,7 @@ from sweep.plan_request import PlanRequest
 from sweep.planned_data import PlannedData
 from sweep.study import AUTO
 from sweep.study_weights import DOWNLOADED, stored
-from sweep.time_forecast import Measure, TimeForecast
+from sweep.time_forecast import TimeForecast
 from sweep.workload import state_bytes
 
 #: Bytes of a finished run's tables in the store, less its logits: most of it is what the columns mean.
@@ -20,8 +20,9 @@ RUN_TABLES_BYTES = 45_000
 LARGE_GPU_BYTES = 80e9
 
 
-def forecast(plan: PlanRequest, measure: Measure) -> Iterator[str]:
-    """The plan in lines; `measure` is called where there is something to do, and the time is that of this machine."""
+def forecast(time: TimeForecast) -> Iterator[str]:
+    """The plan in lines, with its time; each as soon as it is known, for a probe of this machine takes seconds."""
+    plan = time.plan
     study, store = plan.study, plan.store
     planned, done = len(plan.runs) + plan.unknown, len(plan.done)
     yield f"study      {study.name}: {study.description}".rstrip(": ")
@@ -30,7 +31,7 @@ def forecast(plan: PlanRequest, measure: Measure) -> Iterator[str]:
     yield f"each run   {_each_run(plan)}"
     if memory := _memory(plan):
         yield f"memory     {memory}"
-    yield from TimeForecast(plan, measure).lines()
+    yield from time.lines()
     yield f"bytes      {_bytes(plan)}"
     if download := _download(plan):
         yield f"download   {download}"

@@ -1,6 +1,6 @@
-"""What a plan is asked about, and what follows from it before any time is told: what is left, where, in which batches.
+"""The facts of a plan: runs, data sets, weights and machine, and which batches are left to compute.
 
-Next: `time_forecast.py` and `forecast.py`, the figures.
+Next: `time_forecast.py` and `forecast.py`, the figures that follow.
 """
 
 from __future__ import annotations
@@ -8,31 +8,37 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
+from hyena.errors import InputError
 from hyena.training.recipe import Precision
 from sweep import named_gpus
-from sweep.planned_data import PlannedData, Unknown
+from sweep.planned_data import PlannedData, Unknown, planned_data
+from sweep.ray_session import resources_here
 from sweep.resources import Share
+from sweep.run_states import done_runs
 from sweep.store import Store
 from sweep.study import Study
-from sweep.trials import RunSpec
+from sweep.study_weights import known_keys, largest_first
+from sweep.trials import RunSpec, corpus_of, merged_points, plan
 from sweep.workload import Batches, pretraining_batches, run_batches
 
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """What is planned, and on what.
+    """What is planned, and for which machine.
 
     Attributes:
-        runs: all runs of data sets that are known; `done` are the ids of those that are there already.
+        runs: all runs of data sets that are known.
+        done: ids of those that the store holds already.
         data: by name, what is known of each data set of the study.
         keys: key of each model's pretrained weights.
-        missing_weights: by the model's name, what is to be said of those that are not there yet.
-        corpus_bases: of the study's own pretraining.
-        cluster: Ray resources of the machine or cluster that the time is told for.
-        gpu: the GPU that is asked about in place of that.
-        notes: what else there is to say of the plan.
-        audited: digests of the data sets whose leakage audit is there already.
+        missing_weights: by model, a description of where weights that are not here would come from.
+        corpus_bases: size of the corpus of the study's own pretraining.
+        cluster: Ray resources of the machine that the time is forecast for.
+        gpu: a GPU to forecast for instead.
+        notes: further lines for the plan.
+        audited: digests of the data sets whose leakage audit is in the store already.
     """
 
     study: Study
@@ -88,8 +94,10 @@ class PlanRequest:
         precision: Precision = "float32" if config.precision == "auto" else config.precision
         if self.on_gpu and config.precision == "auto":
             precision = "bfloat16"
-        ordered = sorted(missing, key=lambda name: (-study.model(name).n_layer * study.model(name).d_model ** 2, name))
-        return {name: pretraining_batches(study.model(name), config, self.corpus_bases, precision) for name in ordered}
+        return {
+            name: pretraining_batches(study.model(name), config, self.corpus_bases, precision)
+            for name in largest_first(study, missing)
+        }
 
     def batches(self, run: RunSpec) -> Batches:
         """All batches of a run; runs that differ in their seed alone have the same."""
@@ -99,3 +107,33 @@ class PlanRequest:
             assert isinstance(data, PlannedData)
             self._batches[key] = run_batches(run, data.lengths_bp)
         return self._batches[key]
+
+
+def request_plan(
+    study: Study, store: Store, data_dir: Path | None, weights_dir: Path | None, gpu: str | None = None
+) -> PlanRequest:
+    """The facts of a plan for this machine, or for one GPU of the type `gpu`. Downloads nothing.
+
+    Raises InputError where the study cannot be run as it is, or the GPU is unknown.
+    """
+    named = named_gpus.named(gpu) if gpu is not None else None
+    if named is not None and study.resources.gpus == 0:
+        raise InputError(f"--gpu {named.name}: resources.gpus = 0 keeps the study's runs off GPUs")
+    data = planned_data(study, store.noted_study(), data_dir)
+    known = {name: (one.spec, one.facts) for name, one in data.items() if isinstance(one, PlannedData)}
+    keys, absent = known_keys(study, store, weights_dir)
+    runs = plan(study, known, keys)
+    return PlanRequest(
+        study=study,
+        store=store,
+        runs=runs,
+        done=done_runs(store, runs),
+        data=data,
+        keys=keys,
+        missing_weights=absent,
+        corpus_bases=len(corpus_of(study).tokens) if study.pretraining and absent else 0,
+        cluster=resources_here() if named is None else {"CPU": study.resources.cpus, "GPU": 1},
+        gpu=named,
+        notes=merged_points(study, known),
+        audited={name.removesuffix(".parquet") for name in store.names("leakage")},
+    )

@@ -1,8 +1,8 @@
-"""Ray for one call of the command: started on this machine, or a cluster that runs already.
+"""Ray for one sweep: started on this machine, or a cluster that is running already.
 
-Whatever Ray lacks here (a folder for its sockets, shared memory, a cluster that answers) is found before it is started,
-as far as that can be: Ray itself would wait for minutes, or end in a traceback. Every failure to start or to reach it
-is an InputError of one line.
+What Ray needs (a folder for its sockets, shared memory, a cluster that answers) is checked before it is started, as far
+as possible: Ray itself would wait for minutes or end in a traceback. Every failure to start or to join it is an
+InputError of one line. Next: `execution.py`, what runs on it.
 """
 
 from __future__ import annotations
@@ -12,24 +12,31 @@ import logging
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import ray_constants, services
+import torch
+from ray._private import ray_constants, services, worker
 from ray.autoscaler.v2.utils import is_autoscaler_v2
+from ray.exceptions import RayError
 from ray.experimental.internal_kv import _internal_kv_get
 
 from hyena.errors import InputError
 from hyena.system.cores import granted_cores
 from hyena.system.terminal import WRONG_REQUEST, printable, say
 from hyena.system.waiting import waiting_for
+from sweep.resources import Share
+from sweep.study import Resources
+
+__all__ = ["RayError", "RaySession", "node_resources", "resources_here"]
 
 #: Bytes that the name of a socket may have, and those of Ray's own part of it, with a process id of seven digits.
 SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
@@ -48,26 +55,103 @@ _ASK = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.arg
 
 
 class RaySession:
-    """Ray, from `begin` to `end`. `address` is the cluster's, or None for a Ray of our own."""
+    """Ray for one sweep: started on this machine, a cluster that is joined, or the one this process is connected to.
 
-    def __init__(self, address: str | None) -> None:
-        """Raises InputError for what can be no address of a cluster. Nothing is started or asked."""
+    A context manager. Ray is started or joined by `begin`, not before; what the process was connected to when the
+    session began is left connected.
+
+    Attributes:
+        address: of the cluster to join; None to start Ray here.
+    """
+
+    def __init__(self, address: str | None, report: Callable[[str], None] = say) -> None:
+        """Starts and asks nothing.
+
+        Args:
+            address: HOST:PORT, "auto", or "local" or None to start Ray here. InputError where it can be no address.
+            report: prints a line of what Ray has to say.
+        """
         self.address = checked(address) if address is not None and address != "local" else None
-        self.private: Path | None = None  # a folder of ours for Ray's sockets and logs
+        self.report = report
+        self.private: Path | None = None  # a temporary folder for Ray's sockets and logs
+        self._begun = False
+        self._print_of_ray = worker.print_to_stdstream
 
-    def begin(self) -> str | None:
-        """Start Ray, or join the cluster; returns the address of the cluster's dashboard if it has one."""
+    def __enter__(self) -> RaySession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    @property
+    def joins(self) -> bool:
+        """Whether the sweep runs on a Ray that it does not start itself."""
+        return self.address is not None or (ray.is_initialized() and not self._begun)
+
+    def begin(self) -> None:
+        """Start Ray or join the cluster, unless this process is connected already.
+
+        Raises InputError where Ray cannot be started or joined, or the process is connected to another cluster.
+        """
+        if ray.is_initialized():
+            if not self._begun:
+                self._require_same_cluster()
+            return
+        self._begun = True
+        worker.print_to_stdstream = self._report_daemon
+        handler = signal.getsignal(signal.SIGTERM)
         if self.address is None:
             self._start()
-            return None
-        return self._join(self.address)
+        else:
+            dashboard = self._join(self.address)
+            if dashboard:
+                self.report(f"Ray's dashboard: http://{dashboard}")
+        if callable(handler) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # Ray has replaced it
 
     def end(self) -> None:
-        """Stop what was started, or leave the cluster."""
-        ray.shutdown()
+        """Stop what `begin` started, or leave the cluster that it joined."""
+        if self._begun:
+            ray.shutdown()
+            worker.print_to_stdstream = self._print_of_ray
+            self._begun = False
         if self.private is not None:
             os.environ.pop("RAY_TMPDIR", None)
             shutil.rmtree(self.private, ignore_errors=True)
+
+    def require(self, wanted: Resources) -> None:
+        """InputError where no node could ever hold a run with these resources. Starts Ray only to join a cluster."""
+        if self.joins:
+            self.share(wanted)
+        else:
+            here = resources_here()
+            shortage = Share.of(wanted, here).shortage([here])
+            if shortage:
+                raise InputError(shortage)
+
+    def share(self, wanted: Resources) -> Share:
+        """The part of the cluster that a trial gets. InputError where no node has as much, nor can one be started."""
+        self.begin()
+        cluster = ray.cluster_resources()
+        share = Share.of(wanted, cluster)
+        shortage = share.shortage(node_resources())
+        if shortage and cluster.get("CPU") and not grows():
+            raise InputError(shortage)
+        return share
+
+    def _require_same_cluster(self) -> None:
+        connected = ray.get_runtime_context().gcs_address
+        if self.address not in (None, connected):
+            raise InputError(
+                f"--address {self.address}: this process is connected to the Ray cluster at {connected} already; "
+                "leave the address out, or disconnect with ray.shutdown()"
+            )
+
+    def _report_daemon(self, data: Mapping[str, Any], ignore_prefix: bool) -> None:
+        """Report what Ray's daemons print, such as their death, on one line; Ray would print a page of logs as well."""
+        for text in data["lines"]:
+            lines = [line for line in text.splitlines() if line.strip()]
+            self.report(f"Ray: {lines[0][:160] if lines else text}")
 
     def _start(self) -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else a token file of another session is demanded
@@ -225,8 +309,13 @@ def grows() -> bool:
 
 
 def node_resources() -> list[Mapping[str, float]]:
-    """What each node that is alive has, in Ray's words."""
+    """Ray resources of each node that is alive."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def resources_here() -> dict[str, float]:
+    """Ray resources of this machine."""
+    return {"CPU": granted_cores().count, "GPU": torch.cuda.device_count()}
 
 
 def _line(error: BaseException) -> str:

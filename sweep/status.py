@@ -9,7 +9,7 @@ import argparse
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -55,7 +55,12 @@ def _report(store: Store, console: Console) -> int:
     for sign in signs(store, now):
         console.print(sign.words("a sweep", now), soft_wrap=True)
     console.print(_cells(planned, rows, begun))
-    for line in (_summary(len(planned), rows, begun, now), *failures(planned, rows)):
+    failed = [
+        (run_name(planned[i]), row["failure"] or "")
+        for i, row in rows.items()
+        if i in planned and row["status"] == "failed"
+    ]
+    for line in (_summary(len(planned), rows, begun, now), *failures(failed)):
         console.print(line, soft_wrap=True)
     return 0 if all(run_id in rows and rows[run_id]["status"] == "done" for run_id in planned) else 1
 
@@ -94,19 +99,21 @@ def _since(then: datetime, now: datetime) -> str:
     return duration(max(0.0, (now - then).total_seconds()))  # another machine's clock may be ahead
 
 
-def failures(planned: Mapping[str, PlanRow], rows: Mapping[str, RunRow]) -> Iterator[str]:
-    """A line for each failed run where they are few; else each kind of reason, most frequent first, with examples."""
-    kinds: dict[str, list[str]] = defaultdict(list)
-    for run_id in planned:
-        if run_id in rows and rows[run_id]["status"] == "failed":
-            kinds[_VARYING.sub("#", rows[run_id]["failure"] or "")].append(run_id)
+def failures(failed: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """A line for each failed run where they are few; else each kind of reason, most frequent first, with examples.
+
+    failed: name and reason of each.
+    """
+    kinds: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for name, reason in failed:
+        kinds[_VARYING.sub("#", reason)].append((name, reason))
     ordered = sorted(kinds.values(), key=len, reverse=True)
-    for run_ids in ordered[:REASONS]:
-        if len(run_ids) <= NAMED:
-            yield from (f"failed: {run_name(planned[i])}: {rows[i]['failure']}" for i in run_ids)
+    for runs in ordered[:REASONS]:
+        if len(runs) <= NAMED:
+            yield from (f"failed: {name}: {reason}" for name, reason in runs)
             continue
-        yield f"failed: {len(run_ids)} runs: {rows[run_ids[0]]['failure']}"
-        yield f"        {'; '.join(run_name(planned[i]) for i in run_ids[:NAMED])}; and {len(run_ids) - NAMED} more"
+        yield f"failed: {len(runs)} runs: {runs[0][1]}"
+        yield f"        {'; '.join(name for name, _ in runs[:NAMED])}; and {len(runs) - NAMED} more"
     rest = ordered[REASONS:]
     if rest:
         yield f"failed: {sum(map(len, rest))} runs for {len(rest)} other reasons"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from hyena.cost.flops import BatchWork, flops
 from hyena.cost.speed_probe import BUDGET_S
@@ -52,8 +53,25 @@ class _Speed:
 
 
 @dataclass(frozen=True)
+class TimeEstimate:
+    """How long the missing runs of a plan take.
+
+    Attributes:
+        wall_s: seconds of the whole sweep, by the clock.
+        hours: GPU hours, or core hours where there is no GPU.
+        cost: of these hours; None where the study names no price.
+        source: in words, what the estimate rests on.
+    """
+
+    wall_s: float
+    hours: float
+    cost: float | None
+    source: str
+
+
+@dataclass(frozen=True)
 class TimeForecast:
-    """Of one plan. `measure` is called where there is something to do, and the time is that of this machine."""
+    """Time and cost of one plan. `measure` is called once, where runs are missing and the time is this machine's."""
 
     plan: PlanRequest
     measure: Measure
@@ -61,31 +79,47 @@ class TimeForecast:
     def lines(self) -> Iterator[str]:
         """Work, time and cost, and what the forecast rests on; or that nothing is left."""
         plan = self.plan
-        if not plan.to_do:
+        if plan.to_do:
+            yield f"work       {self._work()}"
+        estimate = self.estimate
+        if estimate is None:
             unknown = f"not known: {_without(plan)} are left"
             yield f"time       {unknown if plan.unknown else 'nothing is left to do'}"
-            return
-        yield f"work       {self._work()}"
+        else:
+            yield f"time       {self._cost(estimate)}"
+            yield f"forecast   {estimate.source}"
+
+    @cached_property
+    def estimate(self) -> TimeEstimate | None:
+        """None where nothing is left to do, or nothing of what is left is known."""
+        plan, price = self.plan, self.plan.study.resources.price_per_hour
+        if not plan.to_do:
+            return None
         speed = self._speed()
         corrected = corrections(self._done_runs(), plan.batches, speed.seconds)
         cells = {_cell(run): run for run in plan.to_do}
         by_cell = {cell: seconds_of(plan.batches(run), speed.seconds) for cell, run in cells.items()}
         by_run = {run.run_id: by_cell[_cell(run)] * corrected.factor(run.model) for run in plan.to_do}
-        making = [
+        pretrainings = [
             corrected.factor(model) * seconds_of(batches, speed.seconds) for model, batches in plan.pretrainings.items()
         ]
-        yield f"time       {self._cost(by_run, making)}"
-        yield f"forecast   {speed.source}{_of_done(corrected)}"
+        hours = (sum(pretrainings) + sum(by_run.values())) * (1 if plan.on_gpu else plan.share.cpus) / 3600
+        return TimeEstimate(
+            wall_s=self._wall_s(by_run, pretrainings),
+            hours=hours,
+            cost=hours * price if price is not None else None,
+            source=f"{speed.source}{_of_done(corrected)}",
+        )
 
     def _work(self) -> str:
         """Operations in all, and what part of them pretraining is."""
         plan, device = self.plan, self.plan.device_type
-        making = sum(flops_of(batches, device) for batches in plan.pretrainings.values())
+        pretraining = sum(flops_of(batches, device) for batches in plan.pretrainings.values())
         cells = {_cell(run): run for run in plan.to_do}
         each = {cell: flops_of(plan.batches(run), device) for cell, run in cells.items()}
-        whole = making + sum(each[_cell(run)] for run in plan.to_do)
+        whole = pretraining + sum(each[_cell(run)] for run in plan.to_do)
         text = f"{operations(whole)} of floating-point work in {len(plan.to_do)} runs"
-        return f"{text}, {100 * making / whole:.0f} % of it pretraining" if making else text
+        return f"{text}, {100 * pretraining / whole:.0f} % of it pretraining" if pretraining else text
 
     def _speed(self) -> _Speed:
         """How fast it goes: as a named GPU should, as a probe of this machine found, or as is assumed."""
@@ -137,20 +171,19 @@ class TimeForecast:
                 if held_s is not None:
                     yield by_id[row["run_id"]], held_s
 
-    def _cost(self, by_run: Mapping[str, float], making: Sequence[float]) -> str:
-        """Time by the clock, hours of GPUs or cores, what these cost, and what of the study is not in it."""
+    def _cost(self, estimate: TimeEstimate) -> str:
+        """Time by the clock, hours of GPUs or cores, their cost, and what of the study is not included."""
         plan, gpu, price = self.plan, self.plan.gpu, self.plan.study.resources.price_per_hour
-        hours = (sum(making) + sum(by_run.values())) * (1 if plan.on_gpu else plan.share.cpus) / 3600
-        text = f"about {roughly(self._wall_s(by_run, making))} {f'on one {gpu.name}' if gpu else 'here'}, "
-        text += f"{two_digits(hours)} {'GPU' if plan.on_gpu else 'core'} hours"
-        if price is not None:
-            text += f", cost {two_digits(hours * price)} at {price:g} an hour"
+        text = f"about {roughly(estimate.wall_s)} {f'on one {gpu.name}' if gpu else 'here'}, "
+        text += f"{two_digits(estimate.hours)} {'GPU' if plan.on_gpu else 'core'} hours"
+        if estimate.cost is not None:
+            text += f", cost {two_digits(estimate.cost)} at {price:g} an hour"
         fetched = any(isinstance(data, PlannedData) and data.download for data in plan.data.values())
         besides = ["downloads"] if fetched or DOWNLOADED in plan.missing_weights.values() else []
         besides += [_without(plan)] if plan.unknown else []
         return f"{text}, without {' and '.join(besides)}" if besides else text
 
-    def _wall_s(self, by_run: Mapping[str, float], making: Sequence[float]) -> float:
+    def _wall_s(self, by_run: Mapping[str, float], pretrainings: Sequence[float]) -> float:
         """Seconds of the whole call."""
         plan, waiting, ready = self.plan, list[float](), list[float]()
         for trial in stacked(plan.to_do, lambda run: plan.share.stack):
@@ -159,7 +192,7 @@ class TimeForecast:
             (waiting if late else ready).append(sum(by_run[run.run_id] + RUN_S for run in trial.runs))
         known = [data for data in plan.data.values() if isinstance(data, PlannedData)]
         letters = sum(data.letters for data in known if data.facts.digest not in plan.audited)
-        return sweep_seconds(making, ready, waiting, plan.places, letters)
+        return sweep_seconds(pretrainings, ready, waiting, plan.places, letters)
 
 
 def _cell(run: RunSpec) -> tuple[str, str]:

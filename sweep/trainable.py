@@ -15,7 +15,7 @@ import dataclasses
 import signal
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum, auto
 from statistics import fmean
@@ -65,11 +65,6 @@ class Assignment:
     results: str
     commit: str | None
     keep_models: bool = False
-
-    def larger(self, run_ids: Iterable[str]) -> Assignment:
-        """The same with larger shares for these runs, where there is anything larger."""
-        grown = {run_id: self.shares[run_id].larger() or self.shares[run_id] for run_id in run_ids}
-        return dataclasses.replace(self, shares={**self.shares, **grown})
 
 
 class TrialTrainable(tune.Trainable):

@@ -115,7 +115,7 @@ def test_nodes_that_die_and_come_cost_no_run(small: Path, tmp_path: Path, cluste
             cluster.add_node(num_cpus=1)
         said = process.communicate(timeout=240)[0].decode()
     assert process.returncode == 0, said
-    assert said.count("its worker died; it goes on after epoch") >= 3
+    assert said.count("its worker died; resuming after epoch") >= 3
     assert len(rows(moved)) == len({row["run_id"] for row in rows(moved)}) == 4
     assert measures(moved) == measures(whole)
 
@@ -136,8 +136,8 @@ def test_a_spot_notice_costs_neither_an_epoch_nor_a_retry(small: Path, tmp_path:
             cluster.remove_node(node, allow_graceful=False)
         said = process.communicate(timeout=240)[0].decode()
     assert process.returncode == 0, said
-    assert said.count("its worker died; it goes on") == WORKER_DEATHS + 2
-    assert said.count("it goes on within epoch") == within > 0  # of an epoch of 225 steps, a notice finds an end seldom
+    assert said.count("its worker died; resuming") == WORKER_DEATHS + 2
+    assert said.count("resuming within epoch") == within > 0  # of an epoch of 225 steps, a notice finds an end seldom
     assert call(small, *long, "--results", whole).returncode == 0
     assert measures(moved) == measures(whole)  # bit for bit
 

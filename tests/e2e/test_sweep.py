@@ -81,10 +81,10 @@ def test_a_study_runs_grows_and_is_never_run_twice(
             assert row == done.pop(row["run_id"])  # the very row of the first call
     assert done == {}
 
-    monkeypatch.setattr("sweep.run.MANY_RUNS", 6)
+    monkeypatch.setattr("sweep.api.MANY_RUNS", 6)
     before = Store(str(results)).runs(["run_id", "test_loss"])
     assert main([str(small), "--results", str(results), "--set", "grid.seeds=[1,2,3]"]) == 0
-    assert "small files of 6 runs into few" in capsys.readouterr().out
+    assert "compacting the small files of 6 runs" in capsys.readouterr().out
     assert rows(results) == []
     assert sorted(map(str, Store(str(results)).runs(["run_id", "test_loss"]))) == sorted(map(str, before))
 
@@ -264,7 +264,7 @@ def test_a_node_that_is_yet_to_come_is_waited_for_in_words(
             first = process.stdout.readline()
             cluster.add_node(num_cpus=1)
             said = process.communicate(timeout=200)[0]
-        assert first.startswith("waiting for 1 core to be free on one node, and a process to start there")
+        assert first.startswith("waiting for 1 core to be free on one node and for a worker process to start there")
         assert first.endswith("; Ctrl-C ends the sweep, and what is done is kept\n")
         assert process.returncode == 0, said
         assert "2 of 2 runs done" in said

@@ -19,6 +19,7 @@ from sweep.run_times import flops_of
 from sweep.schedule import sweep_seconds
 from sweep.store import Store
 from sweep.study import load_study
+from sweep.time_forecast import Measure, TimeForecast
 from sweep.trials import plan
 from tests.support.stored import row
 
@@ -65,10 +66,14 @@ def request(
     )
 
 
+def plan_lines(asked: PlanRequest, measure: Measure) -> list[str]:
+    return list(forecast(TimeForecast(asked, measure)))
+
+
 def said(asked: PlanRequest) -> str:
-    lines = list(forecast(asked, steady))
-    assert all(line.isprintable() for line in lines)  # one line each
-    return "\n".join(lines)
+    found = plan_lines(asked, steady)
+    assert all(line.isprintable() for line in found)  # one line each
+    return "\n".join(found)
 
 
 def finish(asked: PlanRequest, number: int, **values: object) -> PlanRequest:
@@ -136,17 +141,17 @@ def test_the_probe_is_asked_about_what_will_run_side_by_side(path: Path, store: 
         return steady(jobs, processes, threads, device_type)
 
     for cluster, overrides in (({"CPU": 9}, ("resources.cpus=2",)), ({"CPU": 64}, ONE_CELL), ({"GPU": 2.0}, ())):
-        list(forecast(request(path, store, *overrides, cluster=cluster), noted))
+        plan_lines(request(path, store, *overrides, cluster=cluster), noted)
     assert asked == [(4, 2, "cpu"), (13, 1, "cpu"), (1, 1, "cuda")]  # 12 runs and a pretraining are no more than 13
 
 
 def test_other_programs_beside_the_probe_are_told(path: Path, store: Store) -> None:
-    lines = forecast(request(path, store), lambda jobs, *_: [Sample(work, RATE, busy=0.4) for work, _ in jobs])
+    lines = plan_lines(request(path, store), lambda jobs, *_: [Sample(work, RATE, busy=0.4) for work, _ in jobs])
     assert "; other programs took 60 % of the cores meanwhile, which does not count; such" in "\n".join(lines)
 
 
 def test_a_probe_that_finds_nothing_leaves_an_assumed_rate(path: Path, store: Store) -> None:
-    text = "\n".join(forecast(request(path, store, "resources.cpus=2"), lambda *_: []))
+    text = "\n".join(plan_lines(request(path, store, "resources.cpus=2"), lambda *_: []))
     assert (
         "forecast   from an assumed 60 GFLOP/s, for a probe of this machine found no rate in its 5 seconds: expect it "
         "to be off by a factor of up to 3"
@@ -176,7 +181,7 @@ def test_everything_done_costs_nothing_and_asks_for_no_probe(path: Path, store: 
     def unwanted(*_: object) -> list[Sample]:
         raise AssertionError
 
-    text = "\n".join(forecast(asked, unwanted))
+    text = "\n".join(plan_lines(asked, unwanted))
     assert "time       nothing is left to do" in text
     assert "bytes      about 0 B more in the results folder" in text
     assert "forecast" not in text
@@ -228,7 +233,7 @@ def test_a_named_gpu_takes_the_place_of_this_machine(path: Path, store: Store) -
     asked = dataclasses.replace(
         request(path, store, *ONE_CELL, "resources.price_per_hour=2", cluster={"CPU": 1, "GPU": 1}), gpu=gpu
     )
-    text = "\n".join(forecast(asked, unwanted))
+    text = "\n".join(plan_lines(asked, unwanted))
     assert "each run   one A100 to itself (a sweep measures there how many runs can share it)" in text
     assert " % of the 40 GB of one A100 (a forecast" in text
     assert " on one A100, " in text
@@ -243,7 +248,7 @@ def test_runs_on_another_type_of_gpu_correct_nothing(path: Path, store: Store) -
     on_gpu = {"gpu_fraction": 0.5, "device": "NVIDIA H100 80GB HBM3"}
     asked = finish(request(path, store, cluster={"CPU": 1, "GPU": 1}), 3, **on_gpu)
     for name, told in (("H100", True), ("A100", False)):
-        text = "\n".join(forecast(dataclasses.replace(asked, gpu=GPUS[name]), lambda *_: []))
+        text = "\n".join(plan_lines(dataclasses.replace(asked, gpu=GPUS[name]), lambda *_: []))
         assert ("corrected by the 3 runs done" in text) == told
 
 

@@ -10,8 +10,9 @@ from hyena.cost.speed_probe import SpeedProbe
 from hyena.cost.step_rates import Jobs, Sample
 from hyena.model.hyenadna import Backbone
 from hyena.weights.checkpoint import save_weights
-from sweep import run as command
+from sweep.earlier_notes import data_note
 from sweep.planned_data import PlannedData, planned_data
+from sweep.run import main
 from sweep.shipped_studies import study_file
 from sweep.store import Store
 from sweep.study import load_study
@@ -73,7 +74,7 @@ def say(bare: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[i
     """Exit code, output and errors of a call."""
 
     def said(*words: str) -> tuple[int, str, str]:
-        code = command.main([*words, "--weights", str(bare / "weights")])
+        code = main([*words, "--weights", str(bare / "weights")])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -108,7 +109,7 @@ def test_another_gpu_is_asked_about_by_name(say) -> None:
     [
         (["--plan", "--gpu", "voodoo"], "--gpu voodoo: unknown GPU; known: T4, V100"),
         (["--plan", "--gpu", ""], "--gpu : unknown GPU; known: T4, V100"),
-        (["--gpu", "A100"], "--gpu A100: it is for --plan alone; a sweep runs on what is here"),
+        (["--gpu", "A100"], "--gpu A100: it is for --plan only; a sweep runs on the machine or cluster it is on"),
         (
             ["--plan", "--gpu", "A100", "--set", "resources.gpus=0"],
             "--gpu A100: resources.gpus = 0 keeps the study's runs off GPUs",
@@ -136,7 +137,7 @@ def test_runs_are_known_for_done_where_data_and_weights_are_not(say, bare: Path)
     data = planned_data(study, None, None)["mine"]
     assert isinstance(data, PlannedData)
     runs = plan(study, {"mine": (data.spec, data.facts)}, keys)
-    note = command._data_note(data.spec)
+    note = data_note(load_data(data.spec))
     store.write_plan({**study.resolved(), "data": {"mine": note}, "weights_found": found}, [r.identity() for r in runs])
     for run in runs[:3]:
         store.write_run(row(run.run_id, status="done", failure=None, finished_at=datetime.now(UTC), train_s=1.0,

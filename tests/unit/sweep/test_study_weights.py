@@ -8,13 +8,11 @@ import torch
 from hyena.errors import InputError
 from hyena.model.config import HyenaConfig
 from hyena.model.hyenadna import Backbone, Classifier, initialise
-from hyena.training.pretraining import PretrainingRecord
 from hyena.weights.checkpoint import load_backbone, save_weights
-from sweep.resources import Share
 from sweep.run import main
 from sweep.store import Store
 from sweep.study import Study, load_study
-from sweep.study_weights import _pretrain, known_keys, prepared_keys, require, stored
+from sweep.study_weights import known_keys, prepared_keys, require, stored
 
 STUDY = """
 [grid]
@@ -147,24 +145,6 @@ def test_what_the_study_makes_is_missing_until_it_is_stored(path: Path, store: S
     keys, missing = known_keys(study, store, None)
     assert missing == {"small": "would be made", "large": "would be made"}
     assert prepared_keys(study, store, None) == (keys, {})
-
-
-def test_a_pretraining_whose_checkpoint_is_damaged_begins_anew_and_says_so(path: Path, store: Store) -> None:
-    study = study_with(path, 'pretraining={corpus="synthetic", steps=2, length=100, batch_size=2, log_every=1}')
-    key, share = "key-of-small", Share(cpus=1, gpus=0.0, concurrent_trials=1)
-    store.write(f"checkpoints/{key}.pt", b"cut short")
-    begun, note, *records = _pretrain(study, "small", key, store.uri, share)
-    assert begun is None
-    assert note == (
-        "begins anew, because its checkpoint checkpoints/key-of-small.pt cannot be used: it is damaged, or was not "
-        "written by this program"
-    )
-    assert [record.step for record in records if isinstance(record, PretrainingRecord)] == [1, 2]
-    assert store.names("checkpoints") == []
-    whole = list(_pretrain(study, "small", "another", store.uri, share))
-    assert len(whole) == 1 + 2
-    digests = {load_backbone(Backbone(SIZES["small"]), Path(store.root) / "weights" / one) for one in (key, "another")}
-    assert len(digests) == 1
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
