@@ -63,7 +63,7 @@ class PlanRequest:
     def unknown(self) -> int:
         """Runs of data sets of which nothing is known."""
         names = {name for name, data in self.data.items() if isinstance(data, Unknown)}
-        return sum(point["datasets"] in names for point in self.study.points()) if names else 0
+        return sum(point.dataset in names for point in self.study.points()) if names else 0
 
     @cached_property
     def share(self) -> Share:

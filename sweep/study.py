@@ -1,21 +1,22 @@
-"""The study file: TOML in, one frozen `Study` out, every mistake named in one line.
+"""The study file: TOML in, one frozen `Study` out, every mistake reported in one line.
 
     name, description, split_seed, keep_models
-    [grid]          models, datasets, init, seeds, epochs; any [training] value may stand here as a list, too
-    [[exclude]]     what of the grid is left out: lists by the grid's own keys; a run that is in all of them is not run
-    [training]      the values of hyena.training.recipe.TrainingConfig but epochs
-    [models.NAME]   a size of one's own: hyena.model.config.HyenaConfig; of a published one its dropout, checkpointing
-    [datasets.NAME] a data set of one's own: hyena.data.datasets.DatasetSource
+    [grid]          models, datasets, init, seeds, epochs: lists; any [training] value may be given here as a list, too
+    [[exclude]]     combinations of the grid to leave out: lists by the grid's keys, all of which hold the values of
+                    such a combination
+    [training]      the values of hyena.training.recipe.TrainingConfig except epochs
+    [models.NAME]   a custom size: hyena.model.config.HyenaConfig; for a published size, its dropout and checkpointing
+    [datasets.NAME] a custom data set: hyena.data.datasets.DatasetSource
     [synthetic]     the embedded genome and tasks: hyena.data.synthetic.SyntheticConfig
     [pretraining]   corpus = "synthetic" or FASTA files, and hyena.training.pretraining.PretrainingConfig; without this
-                    table the pretrained arms take weights by the model's name, from --weights or the hub
-    [weights]       revision: which of the published ones; [weights.paths]: files by the model's name
-    [resources]     cpus and gpus of one run, and what an hour costs
-    [analysis]      margin, epochs: what the report asks
+                    table the pretrained arms load weights by the model's name, from --weights or the hub
+    [weights]       revision of the published weights; [weights.paths]: files by the model's name
+    [resources]     cpus and gpus of one run, and the price of an hour
+    [analysis]      margin and epochs of the report's comparison
 
-Relative paths count from the folder of the study file. Models and data sets of one's own have any printable name of
-at most 100 bytes that can stand in a path: a slash parts it (`lab/nano`), and no part is empty, `.` or `..`. The file
-may begin with a byte-order mark. Next: `trials.py`, the runs that a study asks for.
+Relative paths are resolved against the folder of the study file. Names of custom models and data sets are printable and
+at most 100 bytes long, and can be part of a path: slashes separate their parts (`lab/nano`), of which none is empty,
+`.` or `..`. The file may begin with a byte-order mark. Next: `trials.py`, the runs of a study.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -49,8 +50,20 @@ __all__ = ["AUTO", "Analysis", "Grid", "Pretraining", "Resources", "Study", "Wei
 
 #: TrainingConfig fields that a study sets outside [training].
 GRID_ONLY = ("epochs",)
-#: Most combinations that a grid may ask for, and most letters of a study's name.
+#: Largest number of combinations of a grid, and of characters of a study's name.
 MOST_RUNS, MOST_LETTERS = 1_000_000, 100
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination of the grid. `varied` holds the values of `Study.vary`, in its order."""
+
+    model: str
+    dataset: str
+    init: str
+    seed: int
+    epochs: int
+    varied: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -59,8 +72,9 @@ class Study:
 
     Attributes:
         keep_models: whether the fine-tuned model of every run is kept with its results.
-        vary: the training values that are crossed like the grid's axes.
-        exclude: what of that is left out: a point whose value stands in every list of one of these.
+        vary: lists of training values that are crossed with the grid's axes, by name.
+        exclude: rules, each a set of lists by axis; a combination whose values are in all lists of a rule is left out.
+        training: the training values except `epochs` and those that vary.
     """
 
     name: str
@@ -85,26 +99,33 @@ class Study:
 
     @property
     def pretrained_models(self) -> list[str]:
-        """The models that some run takes pretrained weights of, in the grid's order."""
-        taken = {point["models"] for point in self.points() if point["init"] in FROM_WEIGHTS}
-        return [name for name in self.grid.models if name in taken]
+        """The models of which some run loads pretrained weights, in the grid's order."""
+        loaded = {point.model for point in self.points() if point.init in FROM_WEIGHTS}
+        return [name for name in self.grid.models if name in loaded]
 
     @property
     def axes(self) -> dict[str, tuple[Any, ...]]:
-        """Everything that is crossed, by its key in [grid]; the last one turns fastest."""
+        """The axes of the grid by their keys in the file; the last one varies fastest."""
         grid = self.grid
         fixed = {"models": grid.models, "datasets": grid.datasets, "seeds": grid.seeds, "init": grid.init}
         return {"epochs": tuple(sorted(grid.epochs)), **self.vary, **fixed}
 
-    def points(self) -> Iterator[dict[str, Any]]:
-        """What is run: one value for each key of `axes`, less what the study excludes."""
-        for values in itertools.product(*self.axes.values()):
-            point = dict(zip(self.axes, values, strict=True))
-            if not any(all(point[key] in values for key, values in rule.items()) for rule in self.exclude):
-                yield point
+    def points(self) -> Iterator[Point]:
+        """The combinations of the grid that the study does not exclude."""
+        axes = self.axes
+        for values in itertools.product(*axes.values()):
+            at = dict(zip(axes, values, strict=True))
+            if not any(all(at[key] in listed for key, listed in rule.items()) for rule in self.exclude):
+                varied = tuple(at[key] for key in self.vary)
+                yield Point(at["models"], at["datasets"], at["init"], at["seeds"], at["epochs"], varied)
+
+    def recipe(self, epochs: int, varied: Sequence[Any]) -> TrainingConfig:
+        """The recipe of a point of the grid. Raises InputError where its values do not go together."""
+        values = {**self.training, **dict(zip(self.vary, varied, strict=True))}
+        return TrainingConfig(epochs=epochs, **values)
 
     def resolved(self) -> dict[str, Any]:
-        """Every value written out, as plain JSON: what is stored beside the results."""
+        """The study with all defaults filled in, as plain JSON; it is stored beside the results."""
         values = dataclasses.asdict(self)
         del values["folder"]
         return json.loads(json.dumps(values, default=str))
@@ -139,8 +160,8 @@ def _study(table: dict[str, Any], folder: Path, default_name: str) -> Study:
     name = checked(str, table["name"], "name") if "name" in table else default_name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or len(name) > MOST_LETTERS:
         raise InputError(
-            f"name = {shown(name)}: it must be at most {MOST_LETTERS} letters, digits, '_', '.' and '-', "
-            "a letter or digit first, for it names a folder"
+            f"name = {shown(name)}: it must be at most {MOST_LETTERS} letters, digits, '_', '.' and '-', and begin "
+            "with a letter or digit, because it names a folder"
         )
     grid, vary = _grid(table.get("grid", {}))
     study = Study(
@@ -161,17 +182,17 @@ def _study(table: dict[str, Any], folder: Path, default_name: str) -> Study:
         analysis=build(Analysis, table.get("analysis", {}), "analysis"),
         folder=folder,
     )
-    _names_are_known(study)
+    _require_known_names(study)
     number = math.prod(map(len, study.axes.values()))
     if number > MOST_RUNS:
         raise InputError(f"grid: {number} combinations; it must be at most {MOST_RUNS}")
-    _exclusions_are_sound(study)
-    _recipes_are_sound(study)
+    _require_exclusions_within_the_grid(study)
+    _require_valid_recipes(study)
     return study
 
 
 def _with_folded_description(table: dict[str, Any]) -> dict[str, Any]:
-    """The tables with a description of several lines on one line, as plan and report show it; an empty one left out."""
+    """The study's table with the description on one line, as plan and report show it; an empty one is removed."""
     text = table.get("description")
     if not isinstance(text, str):
         return table
@@ -181,17 +202,17 @@ def _with_folded_description(table: dict[str, Any]) -> dict[str, Any]:
 
 
 def _require_name(name: str, section: str) -> None:
-    """InputError where a model or a data set has a name that cannot stand in a path."""
+    """InputError where the name of a model or a data set cannot be part of a path."""
     in_a_path = not {"", ".", ".."}.intersection(name.split("/")) and "\\" not in name
     if not in_a_path or name != name.strip():
         raise InputError(
-            f"{section}: the name {shown(name)}: it must have neither backslashes nor outer spaces, and may be parted "
-            "by single slashes, as in lab/nano"
+            f"{section}: the name {shown(name)}: it must have neither backslashes nor leading or trailing spaces; "
+            "single slashes may separate its parts, as in lab/nano"
         )
 
 
 def _grid(table: dict[str, Any]) -> tuple[Grid, dict[str, tuple[Any, ...]]]:
-    """The grid proper, and the training values that stand in it as lists."""
+    """The grid's own axes, and the training values that are given in [grid] as lists."""
     axes = [axis.name for axis in dataclasses.fields(Grid)]
     training = get_type_hints(TrainingConfig, include_extras=True)
     known_keys(table, [*axes, *(key for key in training if key not in GRID_ONLY)], "grid")
@@ -211,7 +232,7 @@ def _rules(table: dict[str, Any]) -> list[Any]:
 
 
 def _exclusion(number: int, rule: Any) -> dict[str, tuple[Any, ...]]:
-    """One rule: lists by key; what they may hold is checked against the grid afterwards."""
+    """One rule: lists by key, which are checked against the grid afterwards."""
     if not isinstance(rule, dict) or not rule:
         raise InputError(f'exclude.{number}: it must be a table of lists by the keys of [grid], as in models = ["…"]')
     for key, values in rule.items():
@@ -220,8 +241,8 @@ def _exclusion(number: int, rule: Any) -> dict[str, tuple[Any, ...]]:
     return {key: tuple(values) for key, values in rule.items()}
 
 
-def _exclusions_are_sound(study: Study) -> None:
-    """Every rule speaks of the grid, and something is left. A value that is not there would be a slip of the pen."""
+def _require_exclusions_within_the_grid(study: Study) -> None:
+    """InputError where a rule names a value that the grid lacks, probably a typo, or where all runs are excluded."""
     for number, rule in enumerate(study.exclude):
         known_keys(rule, list(study.axes), f"exclude.{number}")
         for key, values in rule.items():
@@ -229,38 +250,38 @@ def _exclusions_are_sound(study: Study) -> None:
                 if value not in study.axes[key]:
                     raise InputError(f"exclude.{number}.{key}: {shown(value)} is not in [grid], so nothing is left out")
     if next(study.points(), None) is None:
-        raise InputError("exclude: it leaves nothing of the grid")
+        raise InputError("exclude: it leaves no run of the grid")
 
 
 def _training(table: dict[str, Any], vary: dict[str, tuple[Any, ...]]) -> dict[str, Any]:
-    """All training values but epochs, those left out at their defaults."""
+    """All training values except epochs, with their defaults where the table has none."""
     if "epochs" in table:
         raise InputError("training: unknown key 'epochs'; epochs are an axis: write [grid] epochs = [...]")
     for key in table.keys() & vary.keys():
-        raise InputError(f"training.{key} stands in [grid], too: keep one of them")
+        raise InputError(f"training.{key} is set in [grid], too: keep one of them")
     values = dataclasses.asdict(build(TrainingConfig, {**table, "epochs": 1}, "training"))
     return {key: value for key, value in values.items() if key not in GRID_ONLY}
 
 
-def _recipes_are_sound(study: Study) -> None:
-    """InputError where training values that the grid crosses cannot go together."""
-    for varied in dict.fromkeys(tuple(point[key] for key in study.vary) for point in study.points()):
+def _require_valid_recipes(study: Study) -> None:
+    """InputError where training values that the grid crosses do not go together."""
+    for varied in dict.fromkeys(point.varied for point in study.points()):
         try:
-            TrainingConfig(**{**study.training, **dict(zip(study.vary, varied, strict=True)), "epochs": 1})
+            study.recipe(1, varied)
         except InputError as error:
             raise InputError(f"grid: {error}") from None
 
 
 def _size(name: str, table: Any) -> HyenaConfig:
-    """A size of one's own, or a published one with values that leave its tensors as they are."""
-    own, where = PUBLISHED.get(name), f"models.{name}"
-    if own is None or not isinstance(table, dict):
+    """A custom size, or a published one with changed values that leave its tensors as they are."""
+    published, where = PUBLISHED.get(name), f"models.{name}"
+    if published is None or not isinstance(table, dict):
         return build(HyenaConfig, table, where)
-    size = build(HyenaConfig, {**dataclasses.asdict(own), **table}, where)
+    size = build(HyenaConfig, {**dataclasses.asdict(published), **table}, where)
     for key in table.keys() - set(BESIDE_THE_SHAPE):
-        if getattr(size, key) != getattr(own, key):
+        if getattr(size, key) != getattr(published, key):
             raise InputError(
-                f"{where}: {key} = {getattr(size, key)}, where the published size has {getattr(own, key)}; "
+                f"{where}: {key} = {getattr(size, key)}, but the published size has {getattr(published, key)}; "
                 "a size that differs in this needs another name"
             )
     return size
@@ -275,7 +296,7 @@ def _source(name: str, table: dict[str, Any], folder: Path) -> DatasetSource:
 
 def _pretraining(table: dict[str, Any], folder: Path) -> Pretraining:
     if "corpus" not in table:
-        raise InputError('pretraining: corpus is missing: "synthetic", or a list of FASTA files')
+        raise InputError('pretraining: corpus is missing; it must be "synthetic", or a list of FASTA files')
     corpus = table["corpus"]
     if isinstance(corpus, list):
         paths = checked(tuple[str, ...], corpus, "pretraining.corpus")
@@ -283,7 +304,7 @@ def _pretraining(table: dict[str, Any], folder: Path) -> Pretraining:
         if not corpus:
             raise InputError("pretraining.corpus is empty: it must name at least one FASTA file")
         for path in corpus:
-            if not os.path.isfile(path):  # noqa: PTH113 - False, and no error, where a folder may not be entered
+            if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises an error where a folder may not be entered
                 raise InputError(f"pretraining.corpus: no file {shown(path)}")
     elif corpus != "synthetic":
         raise InputError(f'pretraining.corpus = {shown(corpus)}: it must be "synthetic", or a list of FASTA files')
@@ -297,7 +318,7 @@ def _weights(table: dict[str, Any], folder: Path) -> Weights:
     return dataclasses.replace(weights, paths=paths)
 
 
-def _names_are_known(study: Study) -> None:
+def _require_known_names(study: Study) -> None:
     known_models = [*study.models, *PUBLISHED]
     for name in study.grid.models:
         if name not in known_models:
@@ -309,7 +330,7 @@ def _names_are_known(study: Study) -> None:
         if name not in known_models:
             raise InputError(f"weights.paths: unknown model {shown(name)}; {nearest(name, known_models)}")
     if study.pretraining is not None and study.weights != Weights():
-        raise InputError("weights: the study makes its own in [pretraining]; keep one of the two tables")
+        raise InputError("weights: the study makes its own weights in [pretraining]; keep one of the two tables")
     known_datasets = [*study.datasets, *TASKS, *OFFICIAL]
     for name in study.grid.datasets:
         if name not in known_datasets:

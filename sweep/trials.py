@@ -1,7 +1,8 @@
 """From a study to its runs: the plan, with an identity for every run.
 
-Two runs have the same `run_id` exactly when nothing that determines the result differs; so what a store holds
-already is never run again, and a study that grows runs only what is new. Next: `run.py`, which executes a plan.
+Two runs have the same `run_id` exactly when nothing that determines the result differs between them. A run whose row
+the store has is therefore never run again, and only the new runs of an extended study are. Next: `run.py`, which
+executes a plan.
 """
 
 from __future__ import annotations
@@ -30,17 +31,17 @@ from hyena.model.hyenadna import trainable_parameters, without_memory
 from hyena.training.pretraining import Corpus, read_corpus
 from hyena.training.recipe import SplitRule, TrainingConfig
 from sweep.schema import FROM_WEIGHTS, PlanRow
-from sweep.study import Study
+from sweep.study import Point, Study
 
-#: Raised with every change of `hyena` that changes the result of a run: results of other versions are run anew.
+#: Incremented with every change of `hyena` that changes the result of a run; runs of other versions are run again.
 RESULT_VERSION = 3
-#: Labels are stored as whole numbers of 16 bits.
+#: Labels are stored as 16-bit integers.
 MOST_CLASSES = 2**15
 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Where a worker finds a data set: made from a seed, described in the study, or official."""
+    """Where a worker finds a data set: generated (`synthetic`), described in the study (`source`), or official."""
 
     name: str
     source: DatasetSource | None
@@ -50,14 +51,14 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What the plan needs to know of a data set without holding it.
+    """What the plan needs to know about a data set, without its sequences.
 
     Attributes:
         digest: SHA-256 of its content.
         classes: names of the classes.
-        class_counts: training sequences of each class, those included that a validation split will be cut from.
-        longest: letters of the longest sequence, in base pairs.
-        validation_examples: sequences of the validation split that the data set brings; 0 where it brings none.
+        class_counts: training sequences of each class, before a validation split is cut off.
+        longest: length of the longest sequence, in base pairs.
+        validation_examples: sequences of the data set's own validation split; 0 where it has none.
         test_examples: sequences of the test split.
     """
 
@@ -97,7 +98,7 @@ class RunSpec:
 
     @property
     def work(self) -> float:
-        """Relative cost: parameters times positions trained on. For the estimate of the time left only."""
+        """Relative cost, for the estimate of the remaining time: parameters times positions trained on."""
         examples = self.facts.train_examples * self.training.train_fraction
         positions = (self.training.max_length or 0) * examples * self.training.epochs
         return self.trainable_parameters * positions
@@ -119,16 +120,16 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Trial:
-    """What Tune schedules: runs that differ in their seed alone, to be trained in step as one model. Often just one."""
+    """What Tune schedules: one or more runs that differ only in their seed and are trained as one model."""
 
     runs: tuple[RunSpec, ...]
 
     @property
     def trial_id(self) -> str:
-        return self.runs[0].run_id  # no run is in two trials
+        return self.runs[0].run_id  # a run is in one trial only
 
     def config(self) -> dict[str, Any]:
-        """What Tune, and whoever listens there, hears of it."""
+        """The trial's configuration for Tune: `run_ids` for the worker, the rest for trackers."""
         first = self.runs[0]
         return {
             "run_ids": [run.run_id for run in self.runs],
@@ -141,7 +142,7 @@ class Trial:
 
 
 def stacked(runs: Iterable[RunSpec], most: Callable[[RunSpec], int]) -> list[Trial]:
-    """Trials of at most `most(run)` runs, as equal in number as can be, in the order of their first runs."""
+    """Group runs into trials of at most `most(run)` runs and nearly equal size, in the order of their first runs."""
     cells: dict[tuple[str, str, str | None, int], list[RunSpec]] = {}
     place = {}
     for number, run in enumerate(runs):
@@ -156,7 +157,7 @@ def stacked(runs: Iterable[RunSpec], most: Callable[[RunSpec], int]) -> list[Tri
 
 
 def data_spec(study: Study, name: str, data_dir: Path | None) -> DataSpec:
-    """A name of the study's own comes first, then the synthetic tasks, then the official data sets."""
+    """Look a name up among the study's data sets first, then the synthetic tasks, then the official data sets."""
     source = study.datasets.get(name)
     synthetic = study.synthetic if source is None and name in TASKS else None
     return DataSpec(name, source, synthetic, data_dir)
@@ -164,14 +165,14 @@ def data_spec(study: Study, name: str, data_dir: Path | None) -> DataSpec:
 
 @lru_cache(maxsize=4)
 def load_data(spec: DataSpec) -> Dataset:
-    """The data set of a specification; the last few stay in memory, those on disk as memory maps."""
+    """Load a data set; the last four stay loaded, those on disk as memory maps."""
     if spec.synthetic is not None:
         return synthetic_dataset(spec.name, spec.synthetic)
     return load_dataset(spec.name, spec.source, spec.data_dir)
 
 
 def facts_of(dataset: Dataset) -> DataFacts:
-    """What the plan needs to know of a data set."""
+    """Collect what the plan needs to know about a data set."""
     return DataFacts(
         digest=dataset.digest,
         classes=dataset.classes,
@@ -183,7 +184,7 @@ def facts_of(dataset: Dataset) -> DataFacts:
 
 
 def corpus_of(study: Study) -> Corpus:
-    """The corpus that the study pretrains on. Raises InputError where a file is no FASTA."""
+    """The corpus that the study pretrains on. Raises InputError where a file is not FASTA."""
     assert study.pretraining is not None
     if study.pretraining.corpus == "synthetic":
         return Corpus([encode(synthetic_genome(study.synthetic))])
@@ -194,7 +195,7 @@ def weights_keys(study: Study, corpus_digest: str) -> dict[str, str]:
     """For each size that the study pretrains, the digest of all that determines its weights."""
     assert study.pretraining is not None
     recipe = dataclasses.asdict(study.pretraining.config)
-    recipe = {key: value for key, value in recipe.items() if key != "log_every"}  # changes what is seen, not what is
+    del recipe["log_every"]  # it changes the log, not the weights
     return {
         name: _digest({"model": name, "config": _numbers(study.model(name)), "corpus": corpus_digest, **recipe})
         for name in study.pretrained_models
@@ -202,22 +203,22 @@ def weights_keys(study: Study, corpus_digest: str) -> dict[str, str]:
 
 
 def plan(study: Study, data: Mapping[str, tuple[DataSpec, DataFacts]], weights: Mapping[str, str]) -> list[RunSpec]:
-    """All runs of a study whose data sets are known, cheapest epochs first, the arms of a pair side by side.
+    """All runs of a study on known data sets, fewest epochs first, the arms of a pair side by side.
 
-    No run is planned twice: points of the grid that mean the same run (`merged_points`) are one run.
+    Points of the grid that mean the same run (`merged_points`) are planned once.
 
     Args:
-        data: specification and facts of each data set; a grid data set that is missing here is left out.
+        data: specification and facts of each data set; points on other data sets are left out.
         weights: key of the pretrained weights of each model; needed where the study has a pretrained arm.
 
-    Raises InputError where a model is too short for its input, or a data set cannot be split as asked for.
+    Raises InputError where a model's l_max is smaller than the input, or a data set cannot be split as requested.
     """
     runs: dict[str, RunSpec] = {}
     recipes = _recipes(study, data)
     for point in study.points():
-        if point["datasets"] in data:
-            training = recipes[_recipe_key(study, point)]
-            run = _run(study, point, *data[point["datasets"]], training, weights)
+        if point.dataset in data:
+            spec, facts = data[point.dataset]
+            run = _run(study, point, spec, facts, recipes[_recipe_key(point)], weights)
             runs.setdefault(run.run_id, run)
     cuts = ((run.data.name, run.training.split, run.training.validation_fraction) for run in runs.values())
     for name, rule, fraction in dict.fromkeys(cuts):
@@ -226,16 +227,16 @@ def plan(study: Study, data: Mapping[str, tuple[DataSpec, DataFacts]], weights: 
 
 
 def merged_points(study: Study, data: Mapping[str, tuple[DataSpec, DataFacts]]) -> list[str]:
-    """Which values of the grid mean the same run on which data set: a line for each, to be shown beside the plan.
+    """Values of the grid that mean the same run on a data set: one line for each group, shown with the plan.
 
-    Only lengths do: sequences that are all shorter than each of two values of max_length are cut to neither.
+    Only values of max_length can: two that are both longer than every sequence cut none.
     """
     if "max_length" not in study.vary:
         return []
-    place = list(study.vary).index("max_length") - len(study.vary)
+    place = list(study.vary).index("max_length")
     lengths: dict[tuple[str, TrainingConfig], set[int]] = {}
-    for key, training in _recipes(study, data).items():
-        lengths.setdefault((key[0], training), set()).add(key[place])
+    for (name, _, varied), training in _recipes(study, data).items():
+        lengths.setdefault((name, training), set()).add(varied[place])
     merged = dict.fromkeys((name, tuple(sorted(same))) for (name, _), same in lengths.items() if len(same) > 1)
     return [
         f"max_length {', '.join(map(str, values[:-1]))} and {values[-1]} are the same for data set '{name}' "
@@ -245,12 +246,12 @@ def merged_points(study: Study, data: Mapping[str, tuple[DataSpec, DataFacts]]) 
 
 
 def require_splits(spec: DataSpec, facts: DataFacts, rule: SplitRule, fraction: float, split_seed: int) -> None:
-    """InputError where a run could not cut its splits from a data set, or its classes could not be stored.
+    """InputError where a data set cannot be split as requested, or has more classes than can be stored.
 
-    The cut of the rule "regroup" depends on the sequences themselves: it is made here, where they are on this machine.
+    The rule "regroup" depends on the sequences themselves; it is tried here if they are on this machine.
 
     Args:
-        fraction: of the training split, held out for validation where the data set brings no validation split.
+        fraction: share of the training split held out for validation where the data set has no validation split.
     """
     fault = None
     if facts.num_classes > MOST_CLASSES:
@@ -264,81 +265,76 @@ def require_splits(spec: DataSpec, facts: DataFacts, rule: SplitRule, fraction: 
 
 
 def _place(spec: DataSpec) -> str:
-    """Where a data set lies, in brackets; nothing of one that is made."""
+    """The path of a data set in brackets; empty for a synthetic one."""
     if spec.synthetic is not None:
         return ""
     path = spec.source.path if spec.source is not None else None
     return f" ({path or (spec.data_dir or default_data_dir()) / spec.name})"
 
 
-def _recipe_key(study: Study, point: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The values of a point of the grid that its training depends on: the data set, the epochs, then what varies."""
-    return tuple(point[name] for name in ("datasets", "epochs", *study.vary))
+#: What the training of a point depends on: the data set, the epochs, and the values that vary.
+RecipeKey = tuple[str, int, tuple[Any, ...]]
 
 
-def _recipes(study: Study, data: Mapping[str, tuple[DataSpec, DataFacts]]) -> dict[tuple[Any, ...], TrainingConfig]:
-    """How the runs are trained, by `_recipe_key`, with max_length as the data set's sequences make it."""
+def _recipe_key(point: Point) -> RecipeKey:
+    return point.dataset, point.epochs, point.varied
+
+
+def _recipes(study: Study, data: Mapping[str, tuple[DataSpec, DataFacts]]) -> dict[RecipeKey, TrainingConfig]:
+    """The recipes of a study's runs, with max_length resolved to what the data set's sequences need."""
     recipes = {}
-    for key in dict.fromkeys(_recipe_key(study, point) for point in study.points()):
-        name, epochs, *varied = key
+    for key in dict.fromkeys(map(_recipe_key, study.points())):
+        name, epochs, varied = key
         if name in data:
-            values = {**study.training, **dict(zip(study.vary, varied, strict=True)), "epochs": epochs}
-            training = TrainingConfig(**values)
+            training = study.recipe(epochs, varied)
             recipes[key] = dataclasses.replace(training, max_length=training.input_length(data[name][1].longest))
     return recipes
 
 
 def _run(
     study: Study,
-    point: Mapping[str, Any],
+    point: Point,
     spec: DataSpec,
     facts: DataFacts,
     training: TrainingConfig,
     weights: Mapping[str, str],
 ) -> RunSpec:
     """The run at one point of the grid."""
-    model, init, seed = point["models"], point["init"], point["seeds"]
-    config = study.model(model)
+    config = study.model(point.model)
     if (training.max_length or 0) > config.l_max:
         raise InputError(
             f"data set '{spec.name}': its sequences are padded to {training.max_length}, but the model "
-            f"'{model}' takes at most {config.l_max}; set training.max_length"
+            f"'{point.model}' takes at most {config.l_max}; set training.max_length"
         )
-    setting = _setting(model, config, spec, facts, training, study.split_seed)
-    key = weights[model] if init in FROM_WEIGHTS else None
+    setting = {
+        "result_version": RESULT_VERSION,
+        "model": point.model,
+        "config": _numbers(config),
+        "dataset": spec.name,
+        "data": facts.digest,
+        "training": dataclasses.asdict(training),
+        "split_seed": study.split_seed,
+    }
+    key = weights[point.model] if point.init in FROM_WEIGHTS else None
     return RunSpec(
-        run_id=_digest({**setting, "init": init, "weights": key, "seed": seed}),
+        run_id=_digest({**setting, "init": point.init, "weights": key, "seed": point.seed}),
         setting_id=_digest(setting),
         study=study.name,
-        model=model,
+        model=point.model,
         config=config,
         data=spec,
         facts=facts,
-        init=init,
+        init=point.init,
         weights_key=key,
-        seed=seed,
+        seed=point.seed,
         split_seed=study.split_seed,
         training=training,
         trainable_parameters=_parameters(config, facts.num_classes),
     )
 
 
-def _setting(
-    model: str, config: HyenaConfig, spec: DataSpec, facts: DataFacts, training: TrainingConfig, split_seed: int
-) -> dict[str, Any]:
-    return {
-        "result_version": RESULT_VERSION,
-        "model": model,
-        "config": _numbers(config),
-        "dataset": spec.name,
-        "data": facts.digest,
-        "training": dataclasses.asdict(training),
-        "split_seed": split_seed,
-    }
-
-
 def _numbers(config: HyenaConfig) -> dict[str, Any]:
-    """What of a size its numbers depend on."""
+    """The values of a size that the results depend on."""
     return {name: value for name, value in dataclasses.asdict(config).items() if name != "checkpoint_activations"}
 
 

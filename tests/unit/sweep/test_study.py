@@ -66,7 +66,7 @@ def test_what_is_excluded_is_not_among_the_points(minimal: Path) -> None:
     left_out = [point for point in whole.points() if point not in list(less.points())]
     assert len(list(whole.points())) == 2 * 2 * 2 * 2
     assert all(
-        (point["epochs"], point["init"]) == (50, "scratch") or (point["seeds"], point["learning_rate"]) == (2, 1e-4)
+        (point.epochs, point.init) == (50, "scratch") or (point.seed, point.varied) == (2, (1e-4,))
         for point in left_out
     )
     assert len(left_out) == 4 + 4 - 1
@@ -76,7 +76,7 @@ def test_what_is_excluded_is_not_among_the_points(minimal: Path) -> None:
 def test_a_study_that_makes_its_weights_takes_no_others(minimal: Path) -> None:
     made = ('pretraining={corpus="synthetic", steps=1}',)
     load_study(minimal, made)
-    with pytest.raises(InputError, match=r"the study makes its own in \[pretraining\]; keep one of the two"):
+    with pytest.raises(InputError, match=r"the study makes its own weights in \[pretraining\]; keep one of the two"):
         load_study(minimal, (*made, "weights.revision=v2"))
 
 
@@ -161,7 +161,7 @@ def test_relative_paths_count_from_the_study_file(minimal: Path) -> None:
         ("exclude=[{seeds=1}]", "exclude.0.seeds = 1: it must be a list"),
         ("exclude=[{}]", "exclude.0: it must be a table"),
         ("exclude={seeds=[1]}", "exclude must be a list of tables: [[exclude]]"),
-        ("exclude=[{seeds=[1, 2]}]", "exclude: it leaves nothing of the grid"),
+        ("exclude=[{seeds=[1, 2]}]", "exclude: it leaves no run of the grid"),
         ("exclude=[{seeds=[1]}, {learning_rate=[1e-4]}]", "exclude.1: unknown key 'learning_rate'"),
         ("resources.gpus=some", "resources.gpus = 'some': it must be a number from 0 to 1 or 'auto'"),
         ("resources.runs_per_gpu=0", "runs_per_gpu = 0"),
@@ -243,7 +243,7 @@ def test_a_published_size_may_differ_in_what_leaves_its_tensors_alone(minimal: P
     expected = dataclasses.replace(PUBLISHED[name], embed_dropout=0.2)
     assert study.model(name) == expected
     assert study.model(name).checkpoint_activations
-    with pytest.raises(InputError, match=r"n_layer = 3, where the published size has 2; .* needs another name"):
+    with pytest.raises(InputError, match=r"n_layer = 3, but the published size has 2; .* needs another name"):
         load_study(minimal, (f"models.{name}.n_layer=3",))
 
 
@@ -353,8 +353,11 @@ def test_names_that_users_have_are_accepted(minimal: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        *((name, "may be parted by single slashes, as in lab/nano") for name in ("..", "a/../b", "/a", "a/", "a//b")),
-        *((name, "neither backslashes nor outer spaces") for name in ("a\\\\b", " a", "a ", "")),
+        *(
+            (name, "slashes may separate its parts, as in lab/nano")
+            for name in ("..", "a/../b", "/a", "a/", "a//b")
+        ),
+        *((name, "neither backslashes nor leading or trailing spaces") for name in ("a\\\\b", " a", "a ", "")),
         *((name, "it must be printable, at most 100 bytes") for name in ("a\u00a0b", "a\u202eb", "ä" * 51)),
     ],
 )
