@@ -1,4 +1,4 @@
-"""Ranges of numbers, declared on the field that they bound and checked when a value is read or a dataclass is built.
+"""Ranges of numbers, declared on the fields of a dataclass and checked when a value is read or the dataclass is built.
 
     @dataclass(frozen=True)
     class Recipe:
@@ -7,7 +7,7 @@
         def __post_init__(self) -> None:
             require_ranges(self)
 
-`bounds_of(Recipe)` gives the ranges by field, for whatever documents or tests them.
+`bounds_of(Recipe)` returns the ranges by field, for documentation and tests.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 from hyena.errors import InputError, shown
 
-#: Largest whole numbers of 32 and 64 bits, which the columns of the result tables hold.
+#: Largest 32-bit and 64-bit integers, which are the types of the integer columns of the result tables.
 INT32, INT64 = 2**31 - 1, 2**63 - 1
-#: Largest power of ten that float32 holds. A rate that makes the loss no number fails its run, and is no slip as such.
+#: Largest power of ten in float32. A smaller rate may still make the loss NaN: that fails the run, not the request.
 FLOAT32 = 1e38
-#: Positions that float32 tells apart: the implicit filter computes its features from their numbers in float32.
+#: Number of positions that float32 can tell apart: the implicit filter computes its features from them in float32.
 MOST_POSITIONS = 2**24
 
 
 @dataclass(frozen=True)
 class Range:
-    """Finite numbers from a lower to an upper bound: `ge` and `le` are part of the range, `gt` and `lt` are not.
+    """Finite numbers between two bounds: `ge` and `le` are included in the range, `gt` and `lt` are not.
 
-    `str()` gives the end of a sentence that begins "it must be".
+    `str()` gives the end of a sentence that begins with "it must be".
     """
 
     ge: float | None = None
@@ -59,7 +59,7 @@ class Range:
 
 
 Seed = Annotated[int, Range(ge=-INT64 - 1, le=INT64)]
-"""Seeds are hashed together with the name of a stream (`randomness.py`), so any number will do that a column holds."""
+"""Seeds are hashed together with the name of a stream (`randomness.py`), so any integer that fits a column is valid."""
 
 LearningRate = Annotated[float, Range(gt=0, le=FLOAT32)]
 WeightDecay = Annotated[float, Range(ge=0, le=FLOAT32)]
@@ -69,7 +69,7 @@ DropoutRate = Annotated[float, Range(ge=0, lt=1)]
 
 
 def range_in(annotation: Any) -> Range | None:
-    """The range in a type annotation, at any depth: that of `tuple[Seed, ...]` is the range of its elements."""
+    """The range declared in a type annotation, at any depth; for `tuple[Seed, ...]`, the range of the elements."""
     if isinstance(annotation, Range):
         return annotation
     return next((found for part in get_args(annotation) if (found := range_in(part)) is not None), None)
@@ -84,7 +84,7 @@ def bounds_of(kind: type) -> dict[str, Range]:
 
 
 def require(bounds: Range, value: Any, place: str) -> None:
-    """InputError where a number, or one in a list or tuple, is outside its range; `place` names it."""
+    """InputError where a number, or an element of a list or tuple, is outside its range; `place` names the value."""
     for where, number in _numbers(value, place):
         if number not in bounds:
             raise InputError(f"{where} = {shown(number)}: it must be {bounds}")
@@ -97,7 +97,7 @@ def require_ranges(instance: Any) -> None:
 
 
 def _numbers(value: Any, place: str) -> Iterator[tuple[str, float]]:
-    """The numbers in a value and their places; texts and None, which a field may take besides, are none."""
+    """The numbers in a value, with their places; strings and None have none."""
     if isinstance(value, list | tuple):
         for index, element in enumerate(value):
             yield from _numbers(element, f"{place}.{index}")

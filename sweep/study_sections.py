@@ -1,7 +1,7 @@
-"""The tables of a study file that are the sweep's own, as typed values. Next: `study.py`, which reads the file.
+"""The tables of a study file that only the sweep needs, as typed values. Next: `study.py`, which reads the file.
 
-Those that describe the science are `hyena`'s: TrainingConfig, HyenaConfig, DatasetSource, SyntheticConfig and
-PretrainingConfig. Every number declares its range on its field (`hyena/ranges.py`).
+The other tables are types of `hyena`: TrainingConfig, HyenaConfig, DatasetSource, SyntheticConfig, PretrainingConfig.
+Every number declares its range on its field (`hyena/ranges.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hyena.training.pretraining import PretrainingConfig
 from hyena.training.recipe import Epochs
 from sweep.schema import INITIALISATIONS
 
-#: A GPU share that is measured.
+#: The value of a resource that is determined by measurement.
 AUTO: Literal["auto"] = "auto"
 #: Most runs that may share a GPU.
 MOST_PER_GPU = 1_000
@@ -27,7 +27,7 @@ MOST_PER_GPU = 1_000
 
 @dataclass(frozen=True)
 class Grid:
-    """What is crossed with what. Every combination is a run."""
+    """The axes of the study. Every combination of their values is a run."""
 
     models: tuple[str, ...]
     datasets: tuple[str, ...]
@@ -45,27 +45,27 @@ class Grid:
 
 
 def require_axis(values: Sequence[Any], name: str) -> None:
-    """InputError where the values to be crossed are none, or one of them is named twice."""
+    """InputError where an axis has no value, or has one twice."""
     if not values:
         raise InputError(f"{name} is empty: it must hold at least one value")
     twice = next((value for value, times in Counter(values).items() if times > 1), None)
     if twice is not None:
-        raise InputError(f"{name} names a value twice: {shown(twice)}")
+        raise InputError(f"{name} holds a value twice: {shown(twice)}")
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What one run gets.
+    """The resources of one run, and their price.
 
     Attributes:
-        cpus: cores of a run; whole ones, for a fraction would throttle torch.
-        gpus: part of one GPU, where the cluster has any: a thousandth at least; "auto" measures what each kind of run
-            needs, 0 keeps all runs off the GPUs.
-        runs_per_gpu: most trials that share a GPU when the part is measured.
-        stack: runs of a cell, which differ in their seed alone, that are trained as one model; "auto" measures on GPUs
-            what is fastest, and is 1 on CPUs, where runs then are the same bit for bit however they are grouped.
-        captured: whether training steps are replayed as CUDA graphs: for GPUs alone, and the same numbers to rounding.
-        price_per_hour: that of one GPU (without GPUs: of one core), in any currency; the plan multiplies with it.
+        cpus: CPU cores of a run; an integer, because a fraction would throttle torch.
+        gpus: fraction of one GPU, at least a thousandth, where the cluster has GPUs; "auto" measures what each kind of
+            run needs, 0 runs everything on CPUs.
+        runs_per_gpu: largest number of trials that share a GPU when the fraction is measured.
+        stack: number of runs of a cell, which differ only in their seed, that are trained as one model; "auto" measures
+            which number is fastest on GPUs, and is 1 on CPUs, where results then do not depend on the grouping at all.
+        captured: whether training steps are replayed as CUDA graphs; on GPUs only, with equal results up to rounding.
+        price_per_hour: price of one GPU (without GPUs: of one core) in any currency; the plan derives the cost from it.
     """
 
     cpus: Annotated[int, Range(ge=1, le=4_096)] = 1
@@ -83,7 +83,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What the report asks: the margin of equivalence in percentage points, and which epochs setting comes first."""
+    """The report's question: margin of equivalence in percentage points, and the epochs of the main comparison."""
 
     margin: Annotated[float, Range(gt=0, le=100)] = 0.5
     epochs: Epochs | None = None
@@ -94,7 +94,7 @@ class Analysis:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How the study makes its own weights: from which corpus ("synthetic" or FASTA paths), and how."""
+    """How the study pretrains its own weights: the corpus ("synthetic" or FASTA paths) and the recipe."""
 
     corpus: str | tuple[str, ...]
     config: PretrainingConfig
@@ -102,11 +102,11 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class Weights:
-    """Which weights the pretrained arms start from, where the study does not make them.
+    """The weights that the pretrained arms start from, where the study does not make its own.
 
     Attributes:
         revision: branch, tag or commit of the hub's repositories; None is their main branch.
-        paths: file or folder of weights by the model's name; they go before all that is found by name.
+        paths: file or folder of weights by the model's name; takes precedence over weights that are found by name.
     """
 
     revision: str | None = None

@@ -1,4 +1,4 @@
-"""From a TOML file to typed values: no coercion, and every mistake named by its place in the file. See `study.py`."""
+"""From a TOML file to typed values: without coercion; every error names the place in the file. Next: `study.py`."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from hyena.system.terminal import printable
 
 T = TypeVar("T")
 
-#: Most bytes of a file, digits of a number, and tables and lists in each other, that are looked at at all.
+#: Limits of what is parsed: bytes of a file, digits of a number, and levels of nesting.
 MOST_BYTES, MOST_DIGITS, MOST_DEPTH = 10_000_000, 100_000, 8
-#: Most bytes of a key, and so of the names of models and data sets, which become parts of paths.
+#: Largest number of bytes of a key, and so of the names of models and data sets, which become parts of paths.
 MOST_KEY_BYTES = 100
 TOO_DEEP = f"lists or tables are nested more than {MOST_DEPTH} deep"
-#: What pydantic calls the types of JSON, in the words of our messages.
+#: Pydantic's names of types, and those of our messages.
 WORDS = {
-    "a valid integer": "a whole number",
+    "a valid integer": "an integer",
     "a valid number": "a number",
-    "a valid string": "a text",
+    "a valid string": "a string",
     "a valid boolean": "true or false",
     "a valid array": "a list",
     "an object": "a table",
 }
-#: Whole numbers beyond these are out of every range; pydantic and JSON need not see all their digits.
+#: Larger integers are outside every range, so pydantic and JSON need not see all their digits.
 BEYOND = 10**40
 
 _UTF16_OR_32 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
@@ -42,9 +42,9 @@ _KEY_PART = re.compile(r"""\s*("(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^\s.="'][^.="'\n]*
 
 
 def read(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The tables of a TOML file with `overrides` (KEY=VALUE) put in.
+    """Read the tables of a TOML file and apply `overrides` (KEY=VALUE).
 
-    Raises InputError with one line that says where in the file, or in which override, the fault is.
+    Raises InputError with one line that names the place in the file, or the override, that is wrong.
     """
     place = printable(str(path))
     try:
@@ -57,21 +57,21 @@ def read(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def _text(path: Path, place: str) -> str:
-    """A text file's content, whatever its byte-order mark and line ends."""
+    """Read a text file, with or without a byte-order mark and with any line ends."""
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise InputError(f"no study file '{place}'") from None
     except IsADirectoryError:
-        raise InputError(f"{place}: a folder; name the TOML file in it") from None
+        raise InputError(f"{place}: is a folder; name the TOML file in it") from None
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{place}: not a readable TOML file: {reason}") from None
     if len(content) > MOST_BYTES:
         raise InputError(f"{place}: not a study: it holds more than {MOST_BYTES} bytes")
     if content.startswith(_UTF16_OR_32) or b"\0" in content:
-        raise InputError(f"{place}: not UTF-8 text (UTF-16, or no text at all); save it as UTF-8")
+        raise InputError(f"{place}: not UTF-8 text (UTF-16 or binary); save it as UTF-8")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -82,9 +82,9 @@ def _text(path: Path, place: str) -> str:
 
 
 def _loads(text: str, place: str) -> dict[str, Any]:
-    """The tables in TOML text, with whole numbers of any length that a human could have typed.
+    """Parse TOML text; integers may have more digits than Python converts by default.
 
-    Raises TOMLDecodeError where it is not TOML, InputError where it is but cannot be read.
+    Raises TOMLDecodeError where the text is not TOML, InputError where it is but cannot be read.
     """
     limit = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(MOST_DIGITS)
@@ -94,7 +94,7 @@ def _loads(text: str, place: str) -> dict[str, Any]:
         raise
     except ValueError as error:
         long = re.search(rf"[\d_]{{{MOST_DIGITS},}}", text)
-        if long is None:  # such as a date that is in no calendar
+        if long is None:  # such as an impossible date
             raise InputError(f"{place}: not a readable TOML file: {printable(str(error))}") from None
         line = text.count("\n", 0, long.start()) + 1
         raise InputError(f"{place}, line {line}: a number of more than {MOST_DIGITS} digits") from None
@@ -105,23 +105,23 @@ def _loads(text: str, place: str) -> dict[str, Any]:
 
 
 def _override(table: dict[str, Any], override: str) -> None:
-    """Put KEY=VALUE into the tables; the key is dotted, and quoted where it must be, as in TOML."""
+    """Apply one KEY=VALUE to the tables; the key is dotted, with quoted parts where TOML needs them."""
     place = f"--set {shown(override)[1:-1]}"
     key, text = _key_and_value(override, place)
     for part in key[:-1]:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
-            raise InputError(f"{place}: {shown(part)} is no table")
+            raise InputError(f"{place}: {shown(part)} is not a table")
     try:
         values = _loads(f"value = {text}", place)
     except tomllib.TOMLDecodeError:
         values = {}
-    # A text that is no TOML value is taken as it is, so that a word needs no quotes within those of the shell.
+    # Text that is not a TOML value becomes a string, so that a word needs no quotes inside the shell's quotes.
     table[key[-1]] = values["value"] if values.keys() == {"value"} else text.strip()
 
 
 def _key_and_value(override: str, place: str) -> tuple[list[str], str]:
-    """The parts of the dotted key, without quotes, and the text behind the equals sign."""
+    """The parts of the dotted key, without quotes, and the text after the equals sign."""
     parts, end = [], 0
     while found := _KEY_PART.match(override, end):
         quoted = found[1][0] in "\"'"
@@ -136,7 +136,7 @@ def _key_and_value(override: str, place: str) -> tuple[list[str], str]:
 
 
 def require_plain(value: Any, place: str = "", depth: int = 0) -> None:
-    """InputError where a table holds what no key takes: a date, control characters, an empty text, or deep nesting."""
+    """InputError where a table holds what no key accepts: dates, control characters, empty strings, deep nesting."""
     if depth > MOST_DEPTH:
         raise InputError(f"{place}: {TOO_DEEP}")
     if isinstance(value, dict):
@@ -150,7 +150,7 @@ def require_plain(value: Any, place: str = "", depth: int = 0) -> None:
         for index, element in enumerate(value):
             require_plain(element, f"{place}.{index}", depth + 1)
     elif isinstance(value, date | time):  # datetime is a date
-        raise InputError(f"{place} = {value.isoformat()}: a date or a time, which no key takes; a text needs quotes")
+        raise InputError(f"{place} = {value.isoformat()}: no key accepts a date or a time; a string needs quotes")
     elif value == "":
         raise InputError(f"{place} = '': it must not be empty")
     elif isinstance(value, str) and not _is_one_line(value):
@@ -158,12 +158,12 @@ def require_plain(value: Any, place: str = "", depth: int = 0) -> None:
 
 
 def _is_one_line(text: str) -> bool:
-    """Whether a text has no line ends, no other control characters, and nothing that UTF-8 cannot write."""
+    """Whether a string has no line ends or other control characters, and can be encoded as UTF-8."""
     return re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", text) is None
 
 
 def build(kind: type[T], table: Any, where: str) -> T:
-    """A dataclass from a TOML table: unknown keys, missing keys and wrong types are InputErrors that name `where`."""
+    """Build a dataclass from a TOML table. Raises InputError for unknown keys, missing keys and wrong types."""
     if not isinstance(table, dict):
         raise InputError(f"{where} must be a table: [{where}]")
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]
@@ -180,9 +180,9 @@ def build(kind: type[T], table: Any, where: str) -> T:
 
 
 def checked(kind: Any, value: Any, where: str) -> Any:
-    """`value` as `kind`, without coercion (JSON's strict rules: a list may become a tuple, "3" never 3), and in range.
+    """Convert `value` to `kind` by strict JSON rules (a list may become a tuple, but "3" never 3) and check its range.
 
-    Raises InputError that names the element at fault.
+    Raises InputError that names the element that is wrong.
     """
     bounds = range_in(kind)
     try:
@@ -190,7 +190,7 @@ def checked(kind: Any, value: Any, where: str) -> Any:
     except ValidationError as error:
         faults = [(*_element(value, fault["loc"], where), fault["msg"]) for fault in error.errors()]
         place, element, _ = faults[0]
-        # A value that might have been of several types is at fault for each of them.
+        # Where several types are allowed, pydantic reports one error for each.
         wanted = [_wanted(message, bounds) for there, _, message in faults if there == place]
         raise InputError(f"{place} = {shown(element)}: it must be {' or '.join(wanted)}") from None
     if bounds is not None:
@@ -199,7 +199,7 @@ def checked(kind: Any, value: Any, where: str) -> Any:
 
 
 def _element(value: Any, location: tuple[int | str, ...], place: str) -> tuple[str, Any]:
-    """Name and value of the element at a location within a value, less the names of types that may end a location."""
+    """Name and value of the element at one of pydantic's locations, which may end with the names of types."""
     for part in location:
         if (isinstance(value, list) and isinstance(part, int)) or (isinstance(value, dict) and part in value):
             place, value = f"{place}.{part}", value[part]  # type: ignore[index]
@@ -207,14 +207,14 @@ def _element(value: Any, location: tuple[int | str, ...], place: str) -> tuple[s
 
 
 def _wanted(message: str, bounds: Range | None) -> str:
-    """The end of a sentence that begins "it must be", from what pydantic says of a value."""
+    """Pydantic's message as the end of a sentence that begins with "it must be"."""
     words = message.removeprefix("Input should be ")
     words = WORDS.get(words, words)
-    return f"{words} {bounds}" if bounds is not None and words.endswith("number") else words
+    return f"{words} {bounds}" if bounds is not None and words in ("an integer", "a number") else words
 
 
 def _clamped(value: Any) -> Any:
-    """The same with whole numbers that are out of every range cut to fewer digits, and lists and tables copied."""
+    """A copy of `value` in which integers outside every range are replaced by shorter ones."""
     if isinstance(value, dict):
         return {key: _clamped(element) for key, element in value.items()}
     if isinstance(value, list):
@@ -225,7 +225,7 @@ def _clamped(value: Any) -> Any:
 
 
 def known_keys(table: dict[str, Any], known: list[str] | tuple[str, ...], where: str) -> None:
-    """InputError with the nearest one where a key of `table` is not among the `known`."""
+    """InputError where a key of `table` is unknown; the message names the nearest known one."""
     for key in table:
         if key not in known:
             raise InputError(f"{where}: unknown key {shown(key)}; {nearest(key, known)}")

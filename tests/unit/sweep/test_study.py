@@ -97,30 +97,30 @@ def test_relative_paths_count_from_the_study_file(minimal: Path) -> None:
         ("grid.seedz=[1]", "grid: unknown key 'seedz'; did you mean 'seeds'?"),
         ("grids=3", "unknown key 'grids'; did you mean 'grid'?"),
         ("grid.models=[]", "models is empty"),
-        ("grid.seeds=[1, 1]", "names a value twice"),
+        ("grid.seeds=[1, 1]", "holds a value twice"),
         ('grid.models=["hyenadna-tiny-1k"]', "unknown model 'hyenadna-tiny-1k'; did you mean 'hyenadna-tiny-1k-seqlen"),
         (
             'grid.datasets=["human_enhancer_cohn"]',
             "unknown data set 'human_enhancer_cohn'; did you mean 'human_enhancers_cohn'?",
         ),
         ('grid.init=["scrath"]', "unknown init 'scrath'; did you mean 'scratch'?"),
-        ('grid.seeds=["1"]', "grid.seeds.0 = '1': it must be a whole number from -9223372036854775808 to"),
+        ('grid.seeds=["1"]', "grid.seeds.0 = '1': it must be an integer from -9223372036854775808 to"),
         ("training.learning_rate=-1", "training.learning_rate = -1: it must be more than 0 and at most 1e+38"),
-        ("training.batch_size=1.5", "training.batch_size = 1.5: it must be a whole number from 1 to 2147483647"),
+        ("training.batch_size=1.5", "training.batch_size = 1.5: it must be an integer from 1 to 2147483647"),
         ("training.batch_size=10000000000", "training.batch_size = 10000000000: it must be from 1 to 2147483647"),
         ("training.weight_decay=nan", "training.weight_decay = nan: it must be from 0 to 1e+38"),
         ("training.gradient_clip=inf", "training.gradient_clip = inf: it must be more than 0"),
         ("grid.max_length=[100, 0]", "grid.max_length.1 = 0: it must be from 1 to 2147483647"),
-        ("grid.learning_rate=[1e-3, 0.001]", "grid.learning_rate names a value twice: 0.001"),
+        ("grid.learning_rate=[1e-3, 0.001]", "grid.learning_rate holds a value twice: 0.001"),
         ("grid.epochs=[3, 0]", "grid.epochs.1 = 0: it must be from 1 to 1000000"),
         ("grid.seeds=[9223372036854775808]", "grid.seeds.0 = 9223372036854775808: it must be from -92233720368547758"),
-        ("split_seed=true", "split_seed = true: it must be a whole number"),
+        ("split_seed=true", "split_seed = true: it must be an integer"),
         (
             'grid={models=["hyenadna-tiny-1k-seqlen"], datasets=["human_enhancers_cohn"], seeds=[1], epochs=[1],'
             ' batching=["like_length"], padding=["right", "left"]}',
             'grid: batching = "like_length": with padding = "left"',
         ),
-        ("synthetic.genome_bases=1e5", "synthetic.genome_bases = 100000.0: it must be a whole number from 10000 to"),
+        ("synthetic.genome_bases=1e5", "synthetic.genome_bases = 100000.0: it must be an integer from 10000 to"),
         (
             "synthetic={train_examples=1_000_000, sequence_length=10_000}",
             "synthetic: train_examples, test_examples and",
@@ -167,10 +167,10 @@ def test_relative_paths_count_from_the_study_file(minimal: Path) -> None:
         ("resources.runs_per_gpu=0", "runs_per_gpu = 0"),
         ("resources.price_per_hour=-1", "price_per_hour = -1"),
         ("weights.revison=main", "weights: unknown key 'revison'; did you mean 'revision'?"),
-        ("weights.revision=3", "weights.revision = 3: it must be a text"),
+        ("weights.revision=3", "weights.revision = 3: it must be a string"),
         ('weights.revision=""', "weights.revision = '': it must not be empty"),
         ("weights=x", "weights must be a table: [weights]"),
-        ("weights.paths.m=3", "weights.paths.m = 3: it must be a text"),
+        ("weights.paths.m=3", "weights.paths.m = 3: it must be a string"),
         (
             'weights.paths.hyenadna-tiny-1k-seqln="x"',
             "weights.paths: unknown model 'hyenadna-tiny-1k-seqln'; did you mean 'hyenadna-tiny-1k-seqlen",
@@ -181,13 +181,13 @@ def test_relative_paths_count_from_the_study_file(minimal: Path) -> None:
         ("nonsense", "--set nonsense: it must be KEY=VALUE"),
         ("grid..seeds=[1]", "--set grid..seeds=[1]: it must be KEY=VALUE"),
         ("=1", "--set =1: it must be KEY=VALUE"),
-        ("name.first=x", "name = {'first': 'x'}: it must be a text"),
-        ("grid.seeds.0=1", "--set grid.seeds.0=1: 'seeds' is no table"),
+        ("name.first=x", "name = {'first': 'x'}: it must be a string"),
+        ("grid.seeds.0=1", "--set grid.seeds.0=1: 'seeds' is not a table"),
         ("name=a\x1b[1m", "name = 'a\\x1b[1m': it must not hold line ends or other control characters"),
         (f"name={'a' * 101}", "...aaaaaaaa"),
         (
             "description=2026-01-01",
-            "description = 2026-01-01: a date or a time, which no key takes; a text needs quotes",
+            "description = 2026-01-01: no key accepts a date or a time; a string needs quotes",
         ),
         ('datasets.d={format="csv", path=""}', "datasets.d.path = '': it must not be empty"),
         (
@@ -263,7 +263,7 @@ def test_marks_and_line_ends_of_editors_change_nothing(minimal: Path, content: b
 
 
 DEEP = "[" * 2_000 + "]" * 2_000
-NO_TEXT = "not UTF-8 text (UTF-16, or no text at all); save it as UTF-8"
+NO_TEXT = "not UTF-8 text (UTF-16 or binary); save it as UTF-8"
 
 
 @pytest.mark.parametrize(
@@ -279,9 +279,9 @@ NO_TEXT = "not UTF-8 text (UTF-16, or no text at all); save it as UTF-8"
         (b"a." * 2_000 + b"b = 1", ": a.a.a.a.a.a.a.a.a: lists or tables are nested more than 8 deep"),
         (
             b"split_seed = " + b"9" * 5_000,
-            ": split_seed = <a whole number of 5000 digits>: it must be from -9223372036854775808 to ",
+            ": split_seed = <an integer of 5000 digits>: it must be from -9223372036854775808 to ",
         ),
-        (b"split_seed = 0x" + b"f" * 5_000, ": split_seed = <a whole number of 6021 digits>: it must be from"),
+        (b"split_seed = 0x" + b"f" * 5_000, ": split_seed = <an integer of 6021 digits>: it must be from"),
         (b"\n\nsplit_seed = " + b"9" * 100_001, ", line 3: a number of more than 100000 digits"),
         (b"#" * 10_000_001, ": not a study: it holds more than 10000000 bytes"),
         (b'"\\n" = 1', ": the study: the key '\\n': it must be printable, at most 100 bytes"),
@@ -301,7 +301,7 @@ def test_a_file_that_is_no_study_is_refused_in_one_line(tmp_path: Path, content:
 def test_a_path_that_is_no_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no study file .*absent\.toml"):
         load_study(tmp_path / "absent.toml")
-    with pytest.raises(InputError, match=": a folder; name the TOML file in it"):
+    with pytest.raises(InputError, match=": is a folder; name the TOML file in it"):
         load_study(tmp_path)
     with pytest.raises(InputError, match="File name too long"):
         load_study(tmp_path / ("x" * 300))
@@ -353,10 +353,7 @@ def test_names_that_users_have_are_accepted(minimal: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        *(
-            (name, "slashes may separate its parts, as in lab/nano")
-            for name in ("..", "a/../b", "/a", "a/", "a//b")
-        ),
+        *((name, "slashes may separate its parts, as in lab/nano") for name in ("..", "a/../b", "/a", "a/", "a//b")),
         *((name, "neither backslashes nor leading or trailing spaces") for name in ("a\\\\b", " a", "a ", "")),
         *((name, "it must be printable, at most 100 bytes") for name in ("a\u00a0b", "a\u202eb", "ä" * 51)),
     ],
