@@ -22,12 +22,12 @@ from sweep.trials import RunSpec
 
 @dataclass(frozen=True)
 class Circumstances:
-    """Where and with what a run ended.
+    """Where and how a run was executed.
 
     Attributes:
-        stacked_runs: runs that were trained as one model, this one included.
-        started: when, or when it was last taken up again.
-        commit: of the project's code; None where it is unknown.
+        stacked_runs: number of runs that were trained as one model, this one included.
+        started: time of its start, or of its last resumption.
+        commit: commit of the project's code; None where it is unknown.
     """
 
     share: Share
@@ -90,7 +90,7 @@ def prediction_columns(spec: RunSpec, result: RunResult) -> PredictionColumns:
 
 
 def _row(spec: RunSpec, where: Circumstances) -> dict[str, Any]:
-    """The columns that every row has."""
+    """The columns that rows of done and of failed runs share."""
     return {
         **spec.identity(),
         **dataclasses.asdict(spec.training),

@@ -1,12 +1,12 @@
 """One trial on one worker: the Tune trainable that wraps HyenaDNA training.
 
-A worker (an actor that Tune reuses) takes trial after trial, each of one run or of several that differ in their seed
-alone: it trains an epoch a step, keeps a checkpoint of each run in the store while it is unfinished, and writes the
-rows itself before it reports them. A long epoch is kept in parts; one that SIGTERM interrupts, as it stands, before the
-worker ends. What goes wrong inside a run becomes a failed row with its reason; a worker that dies is Tune's to replace,
-and the run goes on from its checkpoint. Two things are the sweep's to mend and leave no row: a GPU share that is too
-small, and a store that has refused for longer than its patience.
-Next: `group.py`, what is trained; `rows.py`, what is written.
+A worker (an actor that Tune reuses) executes one trial after another, each of one run or of several that differ only in
+their seed. It trains one epoch per step, writes a checkpoint of each unfinished run to the store, and writes the rows
+itself before it reports them. Long epochs are checkpointed in parts, and so is an epoch that SIGTERM interrupts. An
+error inside a run becomes a failed row with its reason. Tune replaces a worker that dies, and its runs resume from
+their checkpoints. Two failures leave no row, because the driver handles them: a GPU share that is too small, and a
+store that could not be written for longer than `PATIENCE_S`.
+Next: `group.py`, the runs in training; `rows.py`, their rows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from enum import StrEnum, auto
 from statistics import fmean
 from types import FrameType
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import torch
 from ray import tune
@@ -35,16 +35,16 @@ from sweep.rows import Circumstances, done_row, epoch_rows, failed_row, predicti
 from sweep.store import Store, StoreError
 from sweep.trials import RunSpec, load_data
 
-#: How long a worker and the driver go on trying where the store refuses, and how often a worker says that it does.
-PATIENCE_S, SAY_AFTER_S = 600.0, 20.0
-#: How long a worker trains at most before it keeps what it has, be it within an epoch.
+#: How long a worker and the driver retry operations of a store that fails, and how often a worker reports it.
+PATIENCE_S, REPORT_AFTER_S = 600.0, 20.0
+#: Longest time between two checkpoints; within a longer epoch, training pauses to write one.
 CHECKPOINT_AFTER_S = 600.0
-#: Columns of the epochs table that go to Tune and to whoever listens there.
+#: Columns of the epochs table that are reported to Tune and its trackers.
 REPORTED = ("train_loss", "validation_accuracy", "test_accuracy")
 
 
 class Outcome(StrEnum):
-    """What a step left: all but the first two end the trial; where it ENDED, all its runs have their rows."""
+    """The result of a step: all but the first two end the trial. After ENDED, all runs of the trial have their rows."""
 
     UNFINISHED = auto()
     REFUSED = auto()
@@ -53,11 +53,32 @@ class Outcome(StrEnum):
     STORE_LOST = auto()
 
 
+class Report(TypedDict, total=False):
+    """What a step reports to Tune: `done` and `outcome` always, the rest as far as it applies.
+
+    `epoch` and `part` are the epochs done and the fraction of the next one; the three columns of `REPORTED` are means
+    over the trial's unfinished runs. By run_id: `failures` are reasons, `accuracies` those on the test split of the
+    runs that are done. `begun_anew` lists the runs whose checkpoint could not be read.
+    """
+
+    done: bool
+    outcome: Outcome
+    reason: str
+    epoch: int
+    part: float
+    train_loss: float
+    validation_accuracy: float
+    test_accuracy: float
+    failures: dict[str, str]
+    accuracies: dict[str, float]
+    begun_anew: list[str]
+
+
 @dataclasses.dataclass(frozen=True)
 class Assignment:
-    """What every worker of a sweep gets once: all runs and what each may use, by `run_id`, and where results go.
+    """Sent to every worker of a sweep once: all runs and their shares, by `run_id`, and the results folder.
 
-    `keep_models`: whether the fine-tuned models are results, too.
+    `keep_models`: whether the fine-tuned models are stored, too.
     """
 
     runs: Mapping[str, RunSpec]
@@ -68,55 +89,56 @@ class Assignment:
 
 
 class TrialTrainable(tune.Trainable):
-    """Tune's view of a trial: `config` names its runs; the rest of it is for trackers to show."""
+    """A trial as Tune sees it: `config` names its runs; the rest of `config` is for trackers."""
 
-    group: Group | None  # None until its first epoch, and after its rows are written
-    kept: bool  # whether the store holds all that the runs have found
-    failure: Exception | None  # what went wrong with all runs of the trial, while the store does not take their rows
-    written: set[str]  # runs that have their row
+    group: Group | None  # None before the first epoch and after the rows are written
+    kept: bool  # whether the store has everything that the runs have computed
+    failure: Exception | None  # the error of all runs of the trial, until their rows are written
+    written: set[str]  # failed runs that have their row
     refused_since: float | None
-    kept_at: float  # when the store last held all, or the trial began
-    told_to_end: bool = False  # by SIGTERM
+    kept_at: float  # when `kept` was last true, or the trial began
+    stop_requested: bool = False  # by SIGTERM
 
     def setup(self, config: dict[str, Any], assignment: Assignment | None = None) -> None:
         assert assignment is not None
         self.assignment = assignment
-        self.store = Store(assignment.results, SAY_AFTER_S)
+        self.store = Store(assignment.results, REPORT_AFTER_S)
         share = assignment.shares[config["trial"]["run_ids"][0]]  # Tune reuses a worker for trials of equal shares
         self.device = share.occupy()
-        self.prepared: tuple[Any, PreparedData] | None = None
+        self.prepared: tuple[tuple[object, ...], PreparedData] | None = None
         self._take(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next trial in the same process. Nothing of the last one is left but data that both use."""
+        """Start the next trial in the same process. Only the prepared data is kept, if the next trial uses the same."""
         self._take(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch or a part of it, kept before Tune hears of it: the last one as rows, the others as checkpoints.
+        """Train for one epoch or a part of it, write a checkpoint (after the last epoch: the rows), and return a Report.
 
-        Where the store refuses, the next step tries to keep it again, until patience is spent. After SIGTERM a step
-        keeps what there is and says how far that is; the next one does to the process what the signal does by itself.
+        Where the store cannot be written, the next steps only try to write again, for up to `PATIENCE_S`. After SIGTERM
+        a step still writes its checkpoint and reports; the next step re-raises SIGTERM with the original handler.
         """
-        if self.told_to_end and self.kept:
+        if self.stop_requested and self.kept:
             signal.raise_signal(signal.SIGTERM)
-        own = signal.signal(signal.SIGTERM, self._note_the_end)
+        previous = signal.signal(signal.SIGTERM, self._request_stop)
         try:
-            return self._kept_step()
+            return {**self._guarded_step()}
         finally:
-            signal.signal(signal.SIGTERM, own)
+            signal.signal(signal.SIGTERM, previous)
 
-    def _note_the_end(self, signum: int, frame: FrameType | None) -> None:
-        self.told_to_end = True
+    def _request_stop(self, signum: int, frame: FrameType | None) -> None:
+        self.stop_requested = True
 
-    def _kept_step(self) -> dict[str, Any]:
+    def _guarded_step(self) -> Report:
+        """A step whose errors become failed rows, and whose store errors become reports."""
         try:
             try:
                 report = self._advance()
             except StoreError:
                 raise
             except Exception as error:
-                self.failure = error.with_traceback(None)  # its frames would hold the runs' memory
+                self.failure = error.with_traceback(None)  # the traceback's frames would keep the runs in memory
                 report = self._fail(self.failure)
             self.refused_since = None
         except StoreError as error:
@@ -128,7 +150,7 @@ class TrialTrainable(tune.Trainable):
                 torch.cuda.empty_cache()
 
     @property
-    def where(self) -> Circumstances:
+    def circumstances(self) -> Circumstances:
         share = self.assignment.shares[self.specs[0].run_id]
         return Circumstances(share, self.device, len(self.specs), self.started, self.assignment.commit)
 
@@ -139,7 +161,8 @@ class TrialTrainable(tune.Trainable):
         self.kept_at = time.monotonic()
         self.started = datetime.now(UTC)
 
-    def _advance(self) -> dict[str, Any]:
+    def _advance(self) -> Report:
+        """Train and store; or only store, where the store could not be written in the step before."""
         if self.failure is not None:
             raise self.failure
         if self.group is None:
@@ -153,90 +176,93 @@ class TrialTrainable(tune.Trainable):
                 self._write_failure(spec, self.group.failed[spec.run_id])
         if self.group.finished:
             if self.assignment.keep_models:
-                self._write_models(self.group)
-            for spec, result in self.group.results():
-                examples = {name: len(split.labels) for name, split in self._splits().items()}
-                row = done_row(spec, result, examples, self.group.weights_digests[spec.run_id], self.where)
-                self.store.write_run(row, epoch_rows(spec, result), prediction_columns(spec, result))
-                report["accuracies"][spec.run_id] = result.test.accuracy
-            return self._end(Outcome.ENDED, **report)
+                self._write_models(self.group)  # before the rows, so that a run with a row has its model
+            report["accuracies"] = self._write_results(self.group)
+            return self._end(Outcome.ENDED, report)
         for name, state in self.group.checkpoints():
             self.store.write(name, state)
         self.kept, self.kept_at = True, time.monotonic()
-        return {"done": False, "outcome": Outcome.UNFINISHED, **report}
+        return {**report, "done": False, "outcome": Outcome.UNFINISHED}
+
+    def _write_results(self, group: Group) -> dict[str, float]:
+        """Write the rows of all runs that are done; returns their test accuracies by run_id."""
+        data, accuracies = self._data(), {}
+        splits = {"train": data.train, **data.evaluated}
+        examples = {name: len(split.labels) for name, split in splits.items()}
+        for spec, result in group.results():
+            row = done_row(spec, result, examples, group.weights_digests[spec.run_id], self.circumstances)
+            self.store.write_run(row, epoch_rows(spec, result), prediction_columns(spec, result))
+            accuracies[spec.run_id] = result.test.accuracy
+        return accuracies
 
     def _write_models(self, group: Group) -> None:
-        """Before the rows, so that a row means that the model is there."""
         classes = load_data(self.specs[0].data).classes
         for spec, model in group.models():
             for name, content in classifier_files(model, classes).items():
                 self.store.write(f"models/{spec.run_id}/{name}", content, durable=True)
 
-    def _report(self, group: Group) -> dict[str, Any]:
-        """What Tune hears of an epoch: means over the runs that go on, and what ended."""
+    def _report(self, group: Group) -> Report:
+        """The report on an epoch, with means over the unfinished runs that have all values."""
         latest = group.latest()
-        means = {name: [getattr(record, name) for record in latest] for name in REPORTED}
-        return {
+        values = {name: [getattr(record, name) for record in latest] for name in REPORTED}
+        means = {name: fmean(column) for name, column in values.items() if column and None not in column}
+        report: Report = {
             "epoch": group.epoch,
             "part": group.part,
-            **{name: fmean(values) for name, values in means.items() if values and None not in values},
             "failures": dict(group.failed),
             "begun_anew": list(group.begun_anew),
             "accuracies": {},
         }
+        return cast(Report, {**report, **means})
 
-    def _fail(self, error: Exception) -> dict[str, Any]:
-        """What goes wrong with the whole trial becomes its runs' rows, unless a larger share may mend it."""
+    def _fail(self, error: Exception) -> Report:
+        """An error of the whole trial becomes its runs' rows, unless it may go away with a larger share of a GPU."""
         group, self.group = self.group, None
-        share = self.where.share
+        share = self.circumstances.share
         if is_out_of_memory(error) and share.larger() is not None:
-            return self._end(Outcome.TOO_BIG, reason=f"more memory needed than {share.gpus:g} of a GPU has")
+            return self._end(Outcome.TOO_BIG, {"reason": f"more memory needed than {share.gpus:g} of a GPU has"})
         failures = {spec.run_id: reason_of(error) for spec in self.specs} | (group.failed if group else {})
         for spec in self.specs:
             self._write_failure(spec, failures[spec.run_id])
-        return self._end(Outcome.ENDED, failures=failures, accuracies={})
+        return self._end(Outcome.ENDED, {"failures": failures, "accuracies": {}})
 
     def _write_failure(self, spec: RunSpec, reason: str) -> None:
-        """Once."""
+        """Write the row of a failed run, unless it is written already."""
         if spec.run_id not in self.written:
-            self.store.write_run(failed_row(spec, reason, self.where))
+            self.store.write_run(failed_row(spec, reason, self.circumstances))
             self.written.add(spec.run_id)
 
-    def _refused(self, reason: str) -> dict[str, Any]:
-        """The store did not take it (or give it): say so, and after much patience give up."""
+    def _refused(self, reason: str) -> Report:
+        """Report that the store could not be read or written; after `PATIENCE_S`, end the trial."""
         now = time.monotonic()
         if self.refused_since is None:
             self.refused_since = now
         if now - self.refused_since > PATIENCE_S:
-            return self._end(Outcome.STORE_LOST, reason=reason)
+            return self._end(Outcome.STORE_LOST, {"reason": reason})
         return {"done": False, "outcome": Outcome.REFUSED, "reason": reason}
 
-    def _end(self, outcome: Outcome, **report: Any) -> dict[str, Any]:
-        """Let go of the runs, and tell Tune."""
+    def _end(self, outcome: Outcome, report: Report) -> Report:
+        """Release the runs' memory, and make the report that ends the trial."""
         self.group = None
-        return {"done": True, "outcome": outcome, **report}
+        return {**report, "done": True, "outcome": outcome}
 
     def _begin(self) -> Group:
         self.started = datetime.now(UTC)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        captured = self.where.share.captured
+        captured = self.circumstances.share.captured
         return Group(self.specs, self._data(), self.store, self.device, self._pause, captured)
 
     def _pause(self) -> bool:
-        """Whether training stops for a moment, to keep what there is."""
-        return self.told_to_end or time.monotonic() - self.kept_at > CHECKPOINT_AFTER_S
-
-    def _splits(self) -> dict[str, Any]:
-        data = self._data()
-        return {"train": data.train, **data.evaluated}
+        """Whether training pauses within an epoch to write a checkpoint."""
+        return self.stop_requested or time.monotonic() - self.kept_at > CHECKPOINT_AFTER_S
 
     def _data(self) -> PreparedData:
-        """The trial's data on the device, kept for the next one that needs the same."""
+        """The trial's data on the device, kept for the next trial if that needs the same."""
         spec, training = self.specs[0], self.specs[0].training
         key = (spec.data, spec.split_seed, *(getattr(training, name) for name in values_affecting("data")))
         if self.prepared is None or self.prepared[0] != key:
-            self.prepared = None  # let go of the old data before the new is made
+            self.prepared = None  # release the old data before the new is loaded
             dataset = load_data(spec.data)
             if dataset.digest != spec.facts.digest:
                 raise RuntimeError(
