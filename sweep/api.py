@@ -235,18 +235,11 @@ def _compact(store: Store, console: Console) -> None:
 
 def _summary(study: Study, store: Store, runs: Sequence[RunSpec]) -> SweepSummary:
     rows = {row["run_id"]: row for row in store.runs(["run_id", "status", "failure", "train_s"])}
+    ended = ((run, rows[run.run_id]) for run in runs)
     failed = tuple(
-        FailedRun(
-            run.run_id,
-            run.model,
-            run.data.name,
-            run.init,
-            run.seed,
-            run.training.epochs,
-            rows[run.run_id]["failure"] or "",
-        )
-        for run in runs
-        if rows[run.run_id]["status"] == "failed"
+        FailedRun(run.run_id, run.model, run.data.name, run.init, run.seed, run.training.epochs, row["failure"] or "")
+        for run, row in ended
+        if row["status"] == "failed"
     )
     seconds = sum(rows[run.run_id]["train_s"] or 0.0 for run in runs)
     return SweepSummary(study.name, store.uri, len(runs), len(runs) - len(failed), failed, seconds)

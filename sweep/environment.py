@@ -1,4 +1,4 @@
-"""Provenance of a row: the versions, the commit and the machine behind it."""
+"""The provenance of a row: versions, commit and machine. Next: `rows.py`, which records it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PACKAGES = (DISTRIBUTION, "torch", "ray", "numpy", "scipy", "pyarrow", "einops",
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that matter, where they are installed."""
+    """Versions of Python, of the installed packages among `PACKAGES`, and of CUDA."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -36,23 +36,23 @@ def versions() -> dict[str, str]:
 
 @cache
 def commit() -> str | None:
-    """Commit of the code that runs, with "-dirty" where the working tree differs; None where it is unknown."""
+    """Commit of the running code, with "-dirty" where the working tree has changes; None where it is unknown."""
     return commit_of(Path(__file__).resolve())
 
 
 def commit_of(module: Path) -> str | None:
-    """Commit of the project that holds `module`, a file of one of its packages.
+    """Commit of the project that `module`, a file of one of its packages, belongs to.
 
-    Where it lies in a checkout of this project, git says it; installed from a repository, the installer's note. A
-    repository that merely surrounds the file, such as that of the project whose environment it is installed into, has
-    nothing to say of it.
+    In a checkout of this project it comes from git; where the project was installed from a repository, from the record
+    of the installer. A repository that only surrounds the file does not count, such as that of another project whose
+    virtual environment holds the installation.
     """
     root = module.parent.parent
     return _commit_of_checkout(root, module) if _is_ours(root) else _commit_of_installation(module)
 
 
 def _is_ours(root: Path) -> bool:
-    """Whether this folder is the root of a checkout of this project, by its name in `pyproject.toml`."""
+    """Whether a folder is the root of a checkout of this project, by the name in its `pyproject.toml`."""
     try:
         found = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
     except (OSError, ValueError):
@@ -69,10 +69,10 @@ def _commit_of_checkout(root: Path, module: Path) -> str | None:
 
 
 def _git(root: Path, *words: str) -> str | None:
-    """What git says in this folder; None where it fails.
+    """The output of a git command in a folder; None where it fails.
 
-    Variables of the environment that name another repository do not count. A checkout of another user, as in a
-    container, counts: its code runs already.
+    Environment variables that name another repository are ignored. A checkout that another user owns, as in a
+    container, is accepted, because its code is running already.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = ["git", "-c", f"safe.directory={root}", "-C", str(root), *words]
@@ -84,15 +84,15 @@ def _git(root: Path, *words: str) -> str | None:
 
 
 def _commit_of_installation(module: Path) -> str | None:
-    """The commit that the installer noted (PEP 610), of the distribution that holds this very file."""
+    """The commit that the installer recorded (PEP 610), if the installed distribution contains this very file."""
     try:
         found = distribution(DISTRIBUTION)
         if not Path(str(found.locate_file(Path(module.parent.name) / module.name))).samefile(module):
             return None
-        noted = json.loads(found.read_text("direct_url.json") or "{}")
+        record = json.loads(found.read_text("direct_url.json") or "{}")
     except (PackageNotFoundError, OSError, ValueError):
         return None
-    commit = noted.get("vcs_info", {}).get("commit_id") if isinstance(noted, dict) else None
+    commit = record.get("vcs_info", {}).get("commit_id") if isinstance(record, dict) else None
     return commit if isinstance(commit, str) else None
 
 

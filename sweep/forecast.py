@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hyena.cost.memory_forecast import peak_forecast
 from hyena.weights.classifiers import classifier_bytes
 from sweep.formatting import size
-from sweep.gpu_probe import Kind, remembered
+from sweep.gpu_probe import MemoryKind, remembered
 from sweep.plan_request import PlanRequest
 from sweep.planned_data import PlannedData
 from sweep.study import AUTO
@@ -47,7 +47,7 @@ def _each_run(plan: PlanRequest) -> str:
     """What a run is given, and how many run at once."""
     if plan.gpu is not None:
         return f"one {plan.gpu.name} to itself (a sweep measures there how many runs can share it)"
-    kinds = {Kind.of(run).key for run in plan.to_do}
+    kinds = {MemoryKind.of(run).key for run in plan.to_do}
     known, share, gpus_wanted = remembered(plan.store).keys(), plan.share, plan.study.resources.gpus
     part = f"{share.gpus:g} of a GPU"
     if not share.gpus:
@@ -64,7 +64,7 @@ def _memory(plan: PlanRequest) -> str:
     shapes = {
         (run.config, run.training.input_length(run.facts.longest), run.training.batch_size, run.facts.num_classes)
         for run in plan.to_do
-        if Kind.of(run).key not in known
+        if MemoryKind.of(run).key not in known
     }
     if not shapes:
         return ""

@@ -1,9 +1,9 @@
-"""How much GPU memory a trial needs, and how many runs to train as one model: measured, and remembered.
+"""GPU memory of a trial, and the number of runs to train as one model: measured once, then read from the store.
 
-A probe takes some training steps and evaluation batches of the real model on random tokens, alone on a GPU, with one
-run, two, four … as one model. The fastest number per run that fits is taken; its peak, with headroom, says how many
-such trials a GPU of that type holds at once. Records are kept in the results folder, so each kind of run is probed
-once a study and type of GPU. Next: `resources.py`, what a trial is given.
+A probe executes a few training steps and an evaluation batch of the real model on random tokens, alone on a GPU, with
+1, 2, 4 … runs as one model. The stack with the shortest time per run is chosen among those that fit; its peak memory,
+with headroom, determines how many such trials share a GPU of that type. Measurements are kept in the results folder, so
+each kind of run is probed once per study and type of GPU. Next: `resources.py`, the share of a trial.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from sweep.store import Store
 from sweep.study import AUTO, Resources
 from sweep.trials import RunSpec
 
-#: Over the probe's peak: fragmentation, and the odd buffer of a library that a probe does not meet.
+#: Factor on the probe's peak, for fragmentation and for buffers of libraries that a probe does not allocate.
 HEADROOM = 1.15
-#: Most runs that are tried as one model, and by how much a larger number must be faster per run to be worth it.
+#: Largest stack that is tried, and the speed-up per run from which on a larger stack is worth its memory.
 LARGEST_STACK, WORTH = 32, 1.05
-#: Training steps of a probe, enough for some that are replayed where steps are captured.
+#: Training steps of a probe; where steps are captured, enough for some to be replayed.
 STEPS = 6
 
 
 @dataclass(frozen=True)
-class Kind:
-    """All of a run that its memory depends on, but the data set, which is simply so many bytes."""
+class MemoryKind:
+    """Everything that the memory of a run depends on, except the data set, whose size in bytes is added to it."""
 
     config: HyenaConfig
     training: TrainingConfig
@@ -50,8 +50,8 @@ class Kind:
     frozen: bool
 
     @classmethod
-    def of(cls, run: RunSpec) -> Kind:
-        values = {name: getattr(run.training, name) for name in values_affecting("memory")}
+    def of(cls, run: RunSpec) -> MemoryKind:
+        values: dict[str, Any] = {name: getattr(run.training, name) for name in values_affecting("memory")}
         return cls(run.config, TrainingConfig(epochs=1, **values), run.facts.num_classes, run.init == "frozen")
 
     @property
@@ -62,15 +62,15 @@ class Kind:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a probe found for so many runs as one model.
+    """Measurement of one kind of run and one stack size.
 
     Attributes:
         device: name of the type of GPU.
-        total_bytes: its memory.
-        outside_bytes: what a process holds of it besides the allocator's (the CUDA context and libraries).
-        stack: runs as one model.
-        peak_bytes: peak that the allocator had reserved.
-        step_s: time of a training step of them all.
+        total_bytes: memory of the GPU.
+        outside_bytes: memory that a process uses outside torch's allocator (CUDA context and libraries).
+        stack: number of runs trained as one model.
+        peak_bytes: peak memory reserved by the allocator.
+        step_s: time of one training step of the whole stack.
     """
 
     device: str
@@ -81,13 +81,13 @@ class Measured:
     step_s: float
 
     def trials_at_once(self, data_bytes: int) -> int:
-        """Trials of this kind that one such GPU holds, each with so much data on it; 0 where not even one fits."""
+        """Number of such trials that fit on one GPU, each with `data_bytes` of data; 0 where not even one fits."""
         each = HEADROOM * (self.peak_bytes + data_bytes) + self.outside_bytes
         return int(self.total_bytes / each)
 
 
 def slug(device: str) -> str:
-    """A GPU's name as part of a file's: "NVIDIA A100-SXM4-40GB" is nvidia-a100-sxm4-40gb."""
+    """A GPU's name as part of a file name: "NVIDIA A100-SXM4-40GB" becomes nvidia-a100-sxm4-40gb."""
     return re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
 
 
@@ -96,8 +96,8 @@ def gpu_type(share: Share) -> str:
     return torch.cuda.get_device_name(share.occupy())
 
 
-def measure(kind: Kind, stacks: Sequence[int], share: Share) -> list[Measured]:
-    """Probe on this process's GPU, one stack after another while they fit and the larger one is worth it."""
+def measure(kind: MemoryKind, stacks: Sequence[int], share: Share) -> list[Measured]:
+    """Probe increasing stack sizes on this process's GPU, while they fit and each is worth its memory."""
     device, found = share.occupy(), list[Measured]()
     for stack in stacks:
         torch.cuda.empty_cache()
@@ -120,15 +120,15 @@ def measure(kind: Kind, stacks: Sequence[int], share: Share) -> list[Measured]:
 
 
 def shares(runs: Iterable[RunSpec], whole: Share, wanted: Resources, store: Store) -> dict[str, Share]:
-    """The share of each run's trial, by `run_id`, from what is remembered and from probes of what is not.
+    """The share of each run's trial, by `run_id`, from earlier measurements and from probes of the other kinds.
 
     Args:
-        whole: the share of a trial that has a GPU to itself; one without a GPU is everybody's.
+        whole: the share of a trial that has a GPU to itself; one without a GPU is the share of all runs.
     """
     runs = list(runs)
     if not whole.gpus:
         return {run.run_id: whole for run in runs}
-    kinds = {run.run_id: Kind.of(run) for run in runs}
+    kinds = {run.run_id: MemoryKind.of(run) for run in runs}
     in_cell = Counter((run.setting_id, run.init) for run in runs)
     most = {kinds[run.run_id].key: 1 for run in runs}
     for run in runs:
@@ -140,19 +140,19 @@ def shares(runs: Iterable[RunSpec], whole: Share, wanted: Resources, store: Stor
 
 
 def _stacks(most: int, wanted: Resources) -> list[int]:
-    """The numbers of runs that are tried as one model, where a cell has `most` to do."""
+    """The stack sizes to probe, where a cell has `most` runs to do."""
     if wanted.stack != AUTO:
         return [int(wanted.stack)]
     return [1 << power for power in range(min(most, LARGEST_STACK).bit_length())]
 
 
 def _known(
-    kinds: Mapping[str, Kind], stacks: Mapping[str, Sequence[int]], whole: Share, store: Store
+    kinds: Mapping[str, MemoryKind], stacks: Mapping[str, Sequence[int]], whole: Share, store: Store
 ) -> dict[str, list[Measured]]:
-    """What the GPUs at hand need for these kinds, by key: remembered, or probed now. One whose probe fails is left out.
+    """Measurements of these kinds, by key: read from the store, or probed now. A kind whose probe fails is left out.
 
-    A cluster of several types of GPU is measured on whichever answers: where that is too little for another, the trial
-    comes again with more.
+    On a cluster with several types of GPU, one of any type is probed; where a share is too small on another type, the
+    trial is retried with a larger one.
     """
 
     def task(function: Callable[..., Any]) -> Any:
@@ -170,21 +170,21 @@ def _known(
     probes = {key: task(measure).remote(kind, stacks[key], whole) for key, kind in kinds.items() if key not in known}
     for key, answer in probes.items():
         try:
-            with waiting_for("a measurement of what runs need of a GPU's memory, or a GPU for it", ENDING):
+            with waiting_for("a free GPU, or a measurement of the GPU memory that runs need", ENDING):
                 known[key] = ray.get(answer)
         except ray.exceptions.RayError:
-            continue  # such trials get a GPU each, and will say themselves what is wrong with them
+            continue  # such trials get a GPU each, and report the error themselves
         remember(store, key, here, known[key])
     return known
 
 
 def remember(store: Store, kind: str, device: str, found: Sequence[Measured]) -> None:
-    """Keep what a probe found for a kind (by its key) on a type of GPU (by its slug), as steps are taken there."""
+    """Store the measurements of a kind (its key) on a type of GPU (its slug, which includes how steps are executed)."""
     store.write(f"memory/{kind}-{device}.json", json.dumps([dataclasses.asdict(one) for one in found]).encode())
 
 
 def remembered(store: Store, device: str = "") -> dict[str, list[Measured]]:
-    """What earlier probes found on this type of GPU (its slug; on any), by the key of their kind."""
+    """Earlier measurements by the key of their kind: those on one type of GPU (its slug), or on all types."""
     found: dict[str, list[Measured]] = {}
     for name in store.names("memory"):
         kind, _, on = name.removesuffix(".json").partition("-")
@@ -192,15 +192,15 @@ def remembered(store: Store, device: str = "") -> dict[str, list[Measured]]:
             try:
                 found[kind] = [Measured(**one) for one in store.read_json(f"memory/{name}")]
             except TypeError:
-                continue  # damaged: it is measured anew
+                continue  # a damaged file: the kind is measured again
     return found
 
 
 def _share(run: RunSpec, measured: Sequence[Measured], whole: Share, wanted: Resources) -> Share:
-    """What is fastest per run of what fits; a whole GPU where nothing is known."""
+    """The share with the shortest time per run among those that fit; a whole GPU where nothing is known."""
     facts = run.facts
     examples = facts.train_examples + facts.validation_examples + facts.test_examples
-    data_bytes = examples * ((run.training.max_length or 0) + 16)  # a token is a byte, a length and a label are 8
+    data_bytes = examples * ((run.training.max_length or 0) + 16)  # 1 byte per token, 8 each for length and label
     fitting = [one for one in measured if one.trials_at_once(data_bytes)]
     if not fitting:
         return whole

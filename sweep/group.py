@@ -1,7 +1,8 @@
-"""The runs of one trial on their worker: from specifications to models, in step from where their checkpoints left them.
+"""The runs of one trial on their worker: models made from specifications, and trained on from their checkpoints.
 
-They differ in their seed alone and are trained as one model (`hyena/model/stacked.py`); a single one exactly as it
-would be by itself. Where a death left them at different steps, those behind are trained first, until all are level.
+The runs differ only in their seed and are trained as one model (`hyena/model/stacked.py`); a single run is trained
+without stacking. Where their checkpoints are of different steps, because a worker died, the runs that are furthest
+behind are trained first, until all are level. Next: `hyena/training/stacked_run.py`.
 """
 
 from __future__ import annotations
@@ -25,12 +26,20 @@ from sweep.trials import RunSpec
 
 
 def checkpoint_file(run_id: str) -> str:
-    """Where in the store a run that is not finished keeps its state."""
+    """The file in the store that holds the state of an unfinished run."""
     return f"checkpoints/{run_id}.pt"
 
 
 class Group:
-    """Runs in step. `failed` holds the reason for each that failed; the others go on without it."""
+    """The runs of a trial. A run that fails is left out, and the others continue.
+
+    Attributes:
+        stack: the runs in training now, all at the same step.
+        members: their specifications.
+        waiting: the runs that are further ahead, with their states.
+        failed: reasons of the failed runs, by run_id.
+        begun_anew: ids of the runs whose checkpoint could not be read.
+    """
 
     stack: StackedRun
 
@@ -43,14 +52,16 @@ class Group:
         pause: Callable[[], bool] = lambda: False,
         captured: bool = False,
     ) -> None:
-        """Reads the checkpoints of runs that were begun before; `pause` and `captured` as `Training` has them.
+        """Load the checkpoints of runs that were begun before. Raises StoreError where the store cannot be read.
 
-        Raises StoreError where the store refuses.
+        Args:
+            pause: asked between two training steps; True ends `advance` within the epoch.
+            captured: whether training steps are replayed as CUDA graphs.
         """
         self.data, self.store, self.device, self.pause, self.captured = data, store, device, pause, captured
         self.weights_digests: dict[str, str | None] = {}
         self.failed: dict[str, str] = {}
-        self.begun_anew: list[str] = []  # runs whose checkpoint cannot be read
+        self.begun_anew: list[str] = []
         self.members: list[RunSpec] = []
         self.waiting = [(spec, self._saved(spec)) for spec in specs]
         self._join()
@@ -65,11 +76,11 @@ class Group:
 
     @property
     def part(self) -> float:
-        """Of the next epoch, what is done already: 0 unless the last `advance` was paused within it."""
+        """The fraction of the next epoch that is done: 0 unless the last `advance` was paused within it."""
         return self.stack.under_way.steps / self.stack.steps_per_epoch if self.stack.under_way else 0.0
 
     def advance(self) -> None:
-        """One epoch of the runs that are furthest behind, or what is left of it, or as much as `pause` allows."""
+        """Train the runs that are furthest behind to the end of their epoch, or until `pause` says so."""
         if not self.stack.finished:
             self.stack.train_and_evaluate()
             for spec, seed in zip(self.members, self.stack.progress, strict=True):
@@ -79,23 +90,23 @@ class Group:
             self._join()
 
     def latest(self) -> list[EpochRecord]:
-        """The last epoch of each run that goes on."""
+        """The last epoch of each run of the stack that has not failed."""
         return [seed.history[-1] for seed in self.stack.running if seed.history]
 
     def checkpoints(self) -> Iterator[tuple[str, bytes]]:
-        """Name and content of the checkpoint of each run that goes on."""
+        """File name and content of the checkpoint of each unfinished run."""
         for spec, state in [*self._going_on(), *self.waiting]:
             if state is not None:
                 yield checkpoint_file(spec.run_id), checkpoint_bytes(state)
 
     def results(self) -> Iterator[tuple[RunSpec, RunResult]]:
-        """Of each run that ended well."""
+        """The results of the runs that are done."""
         for spec, result in zip(self.members, self.stack.results(), strict=True):
             if not isinstance(result, TrainingError):
                 yield spec, result
 
     def models(self) -> Iterator[tuple[RunSpec, Classifier]]:
-        """The same runs' fine-tuned models."""
+        """The fine-tuned models of the runs that are done."""
         for spec, model in zip(self.members, self.stack.classifiers(), strict=True):
             if not isinstance(model, TrainingError):
                 yield spec, model
@@ -116,7 +127,7 @@ class Group:
             self.stack.resume(begun)
 
     def _is_level_with_another(self) -> bool:
-        """Whether a run that waits stands where the stack stands, or behind it."""
+        """Whether a waiting run is at the stack's step, or behind it."""
         return min(position(state) for _, state in self.waiting) <= (self.epoch, 0)
 
     def _going_on(self) -> list[tuple[RunSpec, dict[str, Any] | None]]:
@@ -126,7 +137,7 @@ class Group:
         return [(spec, state) for spec, state in pairs if spec.run_id not in self.failed]
 
     def _saved(self, spec: RunSpec) -> dict[str, Any] | None:
-        """The state of a run that was begun before; None, too, where it is damaged: nothing but time is lost."""
+        """The state of a run that was begun before; None where there is none or it is damaged, to begin anew."""
         data = self.store.read(checkpoint_file(spec.run_id))
         if data is None:
             return None
@@ -134,8 +145,8 @@ class Group:
             state: dict[str, Any] = read_checkpoint(data, self.device)
             position(state)
             for name, parameter in self._bare(spec).named_parameters():
-                parameter.data.copy_(state["model"][name])  # fails unless it is this model's
-        except Exception as error:  # of any kind, and each has its own for what is no checkpoint
+                parameter.data.copy_(state["model"][name])  # fails if the state is another model's
+        except Exception as error:  # torch raises many types for data that is not a checkpoint
             if is_out_of_memory(error):
                 raise
             self.begun_anew.append(spec.run_id)
@@ -146,7 +157,7 @@ class Group:
         return Classifier(spec.config, spec.facts.num_classes, spec.training.pooling, spec.training.padding)
 
     def _model(self, spec: RunSpec) -> Classifier:
-        """A run's model as it starts: initialised from its seed, then as its arm says."""
+        """A run's model before training: initialised from its seed, then changed as its arm requires."""
         model = self._bare(spec)
         initialise(model, spec.seed)
         self.weights_digests[spec.run_id] = None
@@ -161,12 +172,12 @@ class Group:
 
 
 def reason_of(error: BaseException) -> str:
-    """An error in one line of a row."""
+    """An error as one line, for the `failure` column."""
     return f"{type(error).__name__}: {error}".strip().splitlines()[0][:500]
 
 
 def fetched_weights(store: Store, key: str) -> Path:
-    """The folder of pretrained weights on this node: the store's own if it is local, else a copy made once."""
+    """The folder of pretrained weights on this node: the store's own folder if that is local, else a copy made once."""
     if store.local:
         return Path(store.root) / "weights" / key
     folder = Path(gettempdir()) / f"hyenadna-sweep-{os.getuid()}" / "weights" / key

@@ -55,11 +55,8 @@ def _report(store: Store, console: Console) -> int:
     for sign in signs(store, now):
         console.print(sign.words("a sweep", now), soft_wrap=True)
     console.print(_cells(planned, rows, begun))
-    failed = [
-        (run_name(planned[i]), row["failure"] or "")
-        for i, row in rows.items()
-        if i in planned and row["status"] == "failed"
-    ]
+    ended = ((run, rows[run_id]) for run_id, run in planned.items() if run_id in rows)
+    failed = [(run_name(run), row["failure"] or "") for run, row in ended if row["status"] == "failed"]
     for line in (_summary(len(planned), rows, begun, now), *failures(failed)):
         console.print(line, soft_wrap=True)
     return 0 if all(run_id in rows and rows[run_id]["status"] == "done" for run_id in planned) else 1

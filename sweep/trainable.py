@@ -114,7 +114,7 @@ class TrialTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train for one epoch or a part of it, write a checkpoint (after the last epoch: the rows), and return a Report.
+        """Train for an epoch or a part of it, write a checkpoint (at the end: the rows), and return a Report.
 
         Where the store cannot be written, the next steps only try to write again, for up to `PATIENCE_S`. After SIGTERM
         a step still writes its checkpoint and reports; the next step re-raises SIGTERM with the original handler.

@@ -1,4 +1,4 @@
-"""What a run and a pretraining amount to: how many batches of which shapes. Next: `forecast.py`, how long they take."""
+"""The workload of a run and of a pretraining: how many batches of which shapes. Next: `forecast.py`, their time."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from hyena.training.pretraining import PretrainingConfig
 from hyena.training.recipe import Precision
 from sweep.trials import RunSpec
 
-#: Batches, and how many of each.
+#: Number of batches of each kind and shape.
 Batches = Mapping[BatchWork, float]
-#: Times that a pretraining is validated: whenever a tenth of it is done.
+#: Number of validations of a pretraining: one after each tenth of its steps.
 VALIDATIONS = 10
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Sequences in each split, as a run has them."""
+    """Number of sequences in each split of a run."""
 
     train: int
     validation: int
@@ -32,9 +32,9 @@ class Splits:
 
 
 def splits_of(run: RunSpec) -> Splits:
-    """After the validation split is cut and the training split reduced, class by class, as `hyena.data.subsets` does.
+    """Sizes after `hyena.data.subsets` has cut the validation split and reduced the training split, class by class.
 
-    A split cut anew (`split = "regroup"`) has about the same sizes.
+    With `split = "regroup"` the sizes are about the same.
     """
     facts, training = run.facts, run.training
     counts, validation = list(facts.class_counts), facts.validation_examples
@@ -47,10 +47,10 @@ def splits_of(run: RunSpec) -> Splits:
 
 
 def run_batches(run: RunSpec, lengths_bp: tuple[int, ...]) -> Batches:
-    """All batches of a run: the training split once an epoch, then validation and test.
+    """All batches of a run: in each epoch the training split, then validation and test.
 
     Args:
-        lengths_bp: deciles of the data set's lengths.
+        lengths_bp: deciles of the lengths of the data set's sequences.
     """
     training, splits = run.training, splits_of(run)
     longest = training.max_length or run.facts.longest
@@ -71,10 +71,10 @@ def run_batches(run: RunSpec, lengths_bp: tuple[int, ...]) -> Batches:
 def _shapes(
     examples: int, size: int, longest: int, lengths_bp: tuple[int, ...], by_length: bool
 ) -> Counter[tuple[int, int]]:
-    """How many batches of which (sequences, positions) a split makes.
+    """Number of batches of each shape (sequences, positions) in a split.
 
     Args:
-        by_length: whether sequences are sorted by length and each batch cut to its longest, in multiples of 64.
+        by_length: whether sequences are sorted by length, and each batch is padded to its longest, a multiple of 64.
     """
     number = math.ceil(examples / size)
     sizes = np.minimum(size, examples - size * np.arange(number))
@@ -89,10 +89,10 @@ def _shapes(
 def pretraining_batches(
     config: HyenaConfig, pretraining: PretrainingConfig, corpus_bases: int, precision: Precision
 ) -> Batches:
-    """All batches of the pretraining of a size: its steps, and the held-out windows whenever a tenth is done.
+    """All batches of the pretraining of a size: its steps, and the held-out windows after each tenth of them.
 
     Args:
-        corpus_bases: bases of the whole corpus.
+        corpus_bases: number of bases of the whole corpus.
     """
     held_out = pretraining.validation_bases
     if not pretraining.hold_out:
@@ -107,6 +107,6 @@ def pretraining_batches(
 
 
 def state_bytes(run: RunSpec) -> int:
-    """What a checkpoint of an unfinished run takes: parameters and AdamW's two moments, and the order of an epoch."""
-    moments = 1 if run.init.startswith("frozen") else 3  # of the head's they are too few to count
-    return 4 * moments * run.trainable_parameters + 9 * splits_of(run).train
+    """Size of the checkpoint of an unfinished run: parameters, AdamW's two moments, and the order of an epoch."""
+    copies = 1 if run.init.startswith("frozen") else 3  # the moments of the head alone are negligible
+    return 4 * copies * run.trainable_parameters + 9 * splits_of(run).train

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sweep.gpu_probe import Kind
+from sweep.gpu_probe import MemoryKind
 from sweep.study import load_study
 from sweep.trials import DataFacts, data_spec, plan
 from tests.support.places import ROOT
@@ -28,7 +28,7 @@ def test_ids_of_runs_and_settings_and_of_their_kinds_of_memory_are_those_of_earl
             "init": run.init,
             "run_id": run.run_id,
             "setting_id": run.setting_id,
-            "memory_kind": Kind.of(run).key,
+            "memory_kind": MemoryKind.of(run).key,
             "set": number,
         }
         for run in plan(study, data, {"own": "w1", "hyenadna-tiny-1k-seqlen": "w2"})

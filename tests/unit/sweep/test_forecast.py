@@ -11,7 +11,7 @@ from hyena.cost.step_rates import Jobs, Sample
 from hyena.weights.classifiers import classifier_bytes
 from sweep.forecast import forecast
 from sweep.formatting import roughly, size, two_digits
-from sweep.gpu_probe import Kind, Measured, remember
+from sweep.gpu_probe import Measured, MemoryKind, remember
 from sweep.named_gpus import GPUS
 from sweep.plan_request import PlanRequest
 from sweep.planned_data import PlannedData, Unknown, planned_data
@@ -256,7 +256,7 @@ def test_parts_of_a_gpu_are_told_as_far_as_they_are_known(path: Path, store: Sto
     gpu = {"CPU": 8, "GPU": 1}
     assert "0 kinds of run known, 2 to be probed" in said(request(path, store, cluster=gpu))
     run = request(path, store).runs[0]
-    remember(store, Kind.of(run).key, "nvidia-a100", [Measured("NVIDIA A100", 1, 0, 1, 1, 0.1)])
+    remember(store, MemoryKind.of(run).key, "nvidia-a100", [Measured("NVIDIA A100", 1, 0, 1, 1, 0.1)])
     assert "1 kinds of run known, 1 to be probed" in said(request(path, store, cluster=gpu))
     assert "0.5 of a GPU; 2 at once" in said(request(path, store, "resources.gpus=0.5", cluster=gpu))
 
@@ -265,7 +265,7 @@ def test_memory_is_foretold_where_none_is_measured(path: Path, store: Store) -> 
     asked = request(path, store)
     assert "for the largest run" in said(asked)
     for run in asked.runs:
-        remember(store, Kind.of(run).key, "some-gpu", [Measured("some gpu", 10, 1, 1, 1, 0.1)])
+        remember(store, MemoryKind.of(run).key, "some-gpu", [Measured("some gpu", 10, 1, 1, 1, 0.1)])
     assert "for the largest run" not in said(asked)
 
 

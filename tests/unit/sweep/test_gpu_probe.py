@@ -23,7 +23,7 @@ from hyena.training.cuda_graphs import stepper
 from hyena.training.loop import PreparedData, Run
 from hyena.training.recipe import TRAINING_VALUES, TrainingConfig, values_affecting
 from sweep import gpu_probe
-from sweep.gpu_probe import HEADROOM, Kind, Measured, remember, remembered, slug
+from sweep.gpu_probe import HEADROOM, Measured, MemoryKind, remember, remembered, slug
 from sweep.resources import Share
 from sweep.store import Store
 from sweep.study import Resources
@@ -35,24 +35,27 @@ WHOLE = Share(cpus=1, gpus=1.0, concurrent_trials=1)
 A100 = Measured("NVIDIA A100-SXM4-40GB", 40 * GB, outside_bytes=GB // 2, stack=1, peak_bytes=4 * GB, step_s=0.02)
 
 
-def with_training(**values: Any) -> Kind:
-    return Kind.of(dataclasses.replace(RUN, training=dataclasses.replace(RUN.training, **values)))
+def with_training(**values: Any) -> MemoryKind:
+    return MemoryKind.of(dataclasses.replace(RUN, training=dataclasses.replace(RUN.training, **values)))
 
 
 def test_seed_and_weights_make_no_other_kind() -> None:
-    assert Kind.of(dataclasses.replace(RUN, seed=9, init="pretrained", weights_key="w")).key == Kind.of(RUN).key
+    assert (
+        MemoryKind.of(dataclasses.replace(RUN, seed=9, init="pretrained", weights_key="w")).key
+        == MemoryKind.of(RUN).key
+    )
 
 
 @pytest.mark.parametrize("name", list(TRAINING_VALUES))
 def test_the_training_values_that_affect_memory_make_another_kind(name: str) -> None:
     assert OTHER_VALUES[name] != getattr(RUN.training, name)
-    same = with_training(**{name: OTHER_VALUES[name]}).key == Kind.of(RUN).key
+    same = with_training(**{name: OTHER_VALUES[name]}).key == MemoryKind.of(RUN).key
     assert same == (name not in values_affecting("memory"))
 
 
 def test_size_and_a_frozen_backbone_make_another_kind() -> None:
     others = [dataclasses.replace(RUN, config=HyenaConfig(16, 1, 64)), dataclasses.replace(RUN, init="frozen")]
-    assert len({Kind.of(run).key for run in (RUN, *others)}) == 3
+    assert len({MemoryKind.of(run).key for run in (RUN, *others)}) == 3
 
 
 def test_as_many_runs_as_fit_with_headroom() -> None:
@@ -123,7 +126,7 @@ def test_larger_stacks_are_measured_while_they_fit_and_are_worth_it(
     }  # fmt: skip
     for name, answer in answers.items():
         monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
-    found = gpu_probe.measure(Kind.of(RUN), [1, 2, 4], dataclasses.replace(WHOLE, gpus=0.0))
+    found = gpu_probe.measure(MemoryKind.of(RUN), [1, 2, 4], dataclasses.replace(WHOLE, gpus=0.0))
     assert found == [Measured("a GPU", 40 * GB, 2 * GB, stack, 3 * GB, seconds[stack]) for stack in measured]
 
 
@@ -162,7 +165,7 @@ def test_a_run_of_the_probed_kind_has_the_probes_shapes(monkeypatch: pytest.Monk
     run, cpu = probed_run(HyenaConfig(8, 1, 130)), torch.device("cpu")
     of_run, of_probe = (shapes_of_steps(module, monkeypatch) for module in (loop, step_probe))
     training = train_for_an_epoch(run, cpu)
-    kind = Kind.of(run)
+    kind = MemoryKind.of(run)
     probe(kind.config, kind.training, kind.num_classes, cpu)
     assert of_probe == {(128, 120)}
     assert max(of_run) == max(of_probe), "the largest batch of a run is what the probe takes"
@@ -177,7 +180,7 @@ def test_the_probe_foretells_the_peak_of_a_real_run(precision: Any) -> None:
     run = probed_run(HyenaConfig(128, 2, 1026))
     run = dataclasses.replace(run, training=dataclasses.replace(run.training, precision=precision))
     gc.collect()
-    (measured,) = gpu_probe.measure(Kind.of(run), [1], WHOLE)
+    (measured,) = gpu_probe.measure(MemoryKind.of(run), [1], WHOLE)
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()

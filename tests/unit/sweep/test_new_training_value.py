@@ -29,7 +29,7 @@ assert HYPERPARAMETERS[-2:] == ("smoothing", "split_seed")
 
 import torch
 from hyena.training.recipe import TrainingConfig
-from sweep.gpu_probe import Kind
+from sweep.gpu_probe import MemoryKind
 from sweep.resources import Share
 from sweep.rows import Circumstances, failed_row
 from sweep.study import load_study
@@ -42,7 +42,7 @@ one = next(run for run in runs if run.training.smoothing == 0)
 other = next(run for run in runs if run.training.smoothing == 0.5)
 assert dataclasses.replace(other.training, smoothing=0.0) == one.training
 assert one.run_id != other.run_id and one.setting_id != other.setting_id
-assert Kind.of(one).key != Kind.of(other).key
+assert MemoryKind.of(one).key != MemoryKind.of(other).key
 where = Circumstances(Share(1, 0.0, 1), torch.device("cpu"), 1, datetime.now(UTC), None)
 assert failed_row(other, "because", where)["smoothing"] == 0.5
 
