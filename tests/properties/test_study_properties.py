@@ -61,7 +61,7 @@ values = st.recursive(
 
 @dataclasses.dataclass(frozen=True)
 class Written:
-    """A value that stands in the file as it is: Python would not write it out."""
+    """A value written to the file literally, where Python's own formatting would not produce it."""
 
     text: str
 
@@ -150,7 +150,7 @@ def test_an_override_is_taken_or_refused_in_one_line(tmp_path: Path, override: s
     assert isinstance(outcome, Study) or outcome.startswith((f"{path}: ", "--set "))
 
 
-def test_the_study_that_the_properties_change_is_sound(tmp_path: Path) -> None:
+def test_the_base_study_of_the_properties_is_valid(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_text("\n".join(f"{toml(key)} = {toml(value)}" for key, value in BASE.items()))
     assert load_study(path).grid.seeds == (1, 2)

@@ -1,4 +1,4 @@
-"""A run's specification that tests change as they need, and values to change it to."""
+"""The specification of a run, and values to change it to."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Rows that a store takes, and the files that lie in one."""
+"""Rows to write to a store, and the files in one."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +11,7 @@ from sweep.store import Store
 
 
 def row(run_id: str, **values: Any) -> dict[str, Any]:
-    """A failed run's row: every nullable column null, the rest anything of its type."""
+    """The row of a failed run: nullable columns null, the others any value of their type."""
     blank: dict[Any, Any] = {pa.string(): "x", pa.int64(): 1, pa.int32(): 1, pa.float64(): 0.5}
     cells = {f.name: None if f.nullable else blank.get(f.type) for f in RUNS}
     now = datetime.now(UTC)
@@ -20,6 +20,6 @@ def row(run_id: str, **values: Any) -> dict[str, Any]:
 
 
 def files(store: Store) -> list[str]:
-    """Paths of all files in the folder, half-written ones too."""
+    """Paths of all files in the folder, including partly written ones."""
     found = store.files.get_file_info(fs.FileSelector(store.root, allow_not_found=True, recursive=True))
     return sorted(info.path[len(store.root) + 1 :] for info in found if info.type == fs.FileType.File)

@@ -1,4 +1,4 @@
-"""What errors quote: on one line, and in short."""
+"""Values in error messages: on one line, and shortened."""
 
 from typing import Any
 
@@ -22,18 +22,18 @@ from hyena.errors import InputError, shown
     ],
     ids=range(9),  # the values themselves cannot all be written out
 )
-def test_a_value_is_shown_on_one_line(value: Any, text: str) -> None:
+def test_a_value_is_quoted_on_one_line(value: Any, text: str) -> None:
     assert shown(value) == text
 
 
-def test_a_long_text_is_shown_by_its_ends() -> None:
+def test_a_long_string_is_shortened_in_the_middle() -> None:
     text = shown("a" * 5_000 + "z")
     assert len(text) == 80
     assert text.startswith("'aaa")
     assert text.endswith("az'")
 
 
-def test_a_message_is_one_line_of_text_that_can_be_stored() -> None:
+def test_a_message_is_one_line_of_valid_text() -> None:
     message = str(InputError("a\nb\x1b[2J/caf\udce9: \u200b\u00e9 \ud800"))
     assert message == r"a b\x1b[2J/caf\xe9: \u200bé \ud800"
     assert message.encode()

@@ -1,4 +1,4 @@
-"""Ranges: in which words they are told, and that every number of a study has one."""
+"""Ranges: their wording, and that every number of a study has one."""
 
 import dataclasses
 import math
@@ -92,7 +92,7 @@ def test_every_range_has_a_default_within_it() -> None:
 
 
 @pytest.mark.parametrize(("kind", "name", "bounds"), BOUNDS, ids=lambda value: getattr(value, "__name__", str(value)))
-def test_the_bounds_are_accepted_and_what_is_beyond_is_refused(
+def test_bounds_are_accepted_and_values_beyond_are_refused(
     tmp_path: Path, kind: type, name: str, bounds: Range
 ) -> None:
     hint = get_type_hints(kind, include_extras=True)[name]
@@ -124,7 +124,7 @@ def test_the_bounds_are_accepted_and_what_is_beyond_is_refused(
         (Range(gt=0, lt=1), "more than 0 and less than 1"),
     ],
 )
-def test_a_range_is_told_in_words(bounds: Range, words: str) -> None:
+def test_a_range_is_described_in_words(bounds: Range, words: str) -> None:
     assert str(bounds) == words
 
 

@@ -1,4 +1,4 @@
-"""The commit that a row names is that of the code that ran, or none: never that of a repository around it."""
+"""The commit of a row is that of the running code, or None: never that of a repository around it."""
 
 import json
 import os
@@ -16,7 +16,7 @@ PYPROJECT = '[project]\nname = "hyenadna-sweep"\n'
 
 @pytest.fixture(autouse=True)
 def _plain_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Git as it is without anybody's configuration."""
+    """Run git without user configuration."""
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -30,7 +30,7 @@ def git(folder: Path, *words: str) -> str:
 
 
 def checkout(folder: Path, pyproject: str = PYPROJECT) -> Path:
-    """A repository with one commit of a project; returns the module that asks."""
+    """Create a repository with one commit of a project; returns a module in it."""
     module = folder / "sweep" / "provenance.py"
     module.parent.mkdir(parents=True)
     module.write_text("")
@@ -72,7 +72,7 @@ def installed(site: Path) -> Path:
 
 
 @pytest.mark.parametrize("tracked", [True, False])
-def test_installed_inside_another_repository_it_is_not_that_one(tmp_path: Path, tracked: bool) -> None:
+def test_an_installation_inside_another_repository_does_not_take_its_commit(tmp_path: Path, tracked: bool) -> None:
     checkout(tmp_path / "theirs", '[project]\nname = "theirs"\n')
     module = installed(tmp_path / "theirs" / ".venv" / "lib" / "site-packages")
     if tracked:
@@ -86,7 +86,7 @@ def test_a_repository_of_another_project_is_not_ours(tmp_path: Path, pyproject: 
     assert commit_of(checkout(tmp_path / "theirs", pyproject)) is None
 
 
-def test_a_copy_inside_another_repository_is_not_that_one(tmp_path: Path) -> None:
+def test_a_copy_inside_another_repository_does_not_take_its_commit(tmp_path: Path) -> None:
     checkout(tmp_path / "theirs", '[project]\nname = "theirs"\n')
     copy = installed(tmp_path / "theirs" / "vendored")
     (tmp_path / "theirs" / "vendored" / "pyproject.toml").write_text(PYPROJECT)
@@ -96,7 +96,7 @@ def test_a_copy_inside_another_repository_is_not_that_one(tmp_path: Path) -> Non
     assert commit_of(copy) is None
 
 
-def test_a_module_that_git_does_not_know_has_no_commit(tmp_path: Path) -> None:
+def test_an_untracked_module_has_no_commit(tmp_path: Path) -> None:
     checkout(tmp_path / "ours")
     new = tmp_path / "ours" / "sweep" / "new.py"
     new.write_text("")
@@ -104,7 +104,7 @@ def test_a_module_that_git_does_not_know_has_no_commit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("variable", ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_CEILING_DIRECTORIES"])
-def test_variables_of_another_repository_do_not_mislead(
+def test_git_variables_of_another_repository_are_ignored(
     variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkout(tmp_path / "theirs", '[project]\nname = "theirs"\n')
@@ -132,7 +132,7 @@ def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("noted", "commit"),
+    ("record", "commit"),
     [
         ({"url": "https://example.org/x.git", "vcs_info": {"vcs": "git", "commit_id": "abc123"}}, "abc123"),
         ({"url": "file:///x", "dir_info": {}}, None),
@@ -140,15 +140,15 @@ def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.Monk
         ("{", None),
     ],
 )
-def test_an_installation_names_the_commit_that_its_installer_noted(
-    noted: dict[str, object] | str | None, commit: str | None, tmp_path: Path
+def test_an_installation_names_the_commit_that_its_installer_recorded(
+    record: dict[str, object] | str | None, commit: str | None, tmp_path: Path
 ) -> None:
     module = installed(tmp_path / "site")
     metadata = tmp_path / "site" / "hyenadna_sweep-0.1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: hyenadna-sweep\nVersion: 0.1.0\n")
-    if noted is not None:
-        (metadata / "direct_url.json").write_text(noted if isinstance(noted, str) else json.dumps(noted))
+    if record is not None:
+        (metadata / "direct_url.json").write_text(record if isinstance(record, str) else json.dumps(record))
     (tmp_path / "elsewhere" / "sweep").mkdir(parents=True)
     (tmp_path / "elsewhere" / "sweep" / "provenance.py").write_text("")
     ask = (

@@ -1,4 +1,4 @@
-"""What a run needs of a GPU: kinds of run, what is remembered, and the share that follows. The probe runs for real."""
+"""GPU memory of runs: kinds of run, stored measurements, and the resulting share. The probe itself is executed."""
 
 import dataclasses
 import gc
@@ -75,16 +75,16 @@ def test_measurements_are_kept_for_each_type_of_gpu(tmp_path: Path) -> None:
     assert set(remembered(store)) == {"abc"}
     for spoilt in (b"", b"[", b"3", b'[{"device": "x"}]'):
         store.write(f"memory/abc-{slug(h100.device)}.json", spoilt)
-        assert remembered(store, slug(h100.device)) == {}  # to be measured anew
+        assert remembered(store, slug(h100.device)) == {}  # to be measured again
 
 
-def test_a_run_gets_the_part_that_was_measured_up_to_the_studys_bound() -> None:
+def test_a_run_gets_the_measured_share_within_the_studys_limit() -> None:
     assert gpu_probe._share(RUN, [A100], WHOLE, Resources()).concurrent_trials == 7
     assert gpu_probe._share(RUN, [A100], WHOLE, Resources(runs_per_gpu=3)) == WHOLE.one_of(3)
     assert gpu_probe._share(RUN, [], WHOLE, Resources()) == WHOLE
 
 
-def test_as_many_runs_are_stacked_as_are_fastest_and_fit() -> None:
+def test_the_fastest_stack_that_fits_is_chosen() -> None:
     four = dataclasses.replace(A100, stack=4, peak_bytes=12 * GB, step_s=0.03)
     eight = dataclasses.replace(A100, stack=8, peak_bytes=41 * GB, step_s=0.03)  # fastest, but it does not fit
     share = gpu_probe._share(RUN, [A100, four, eight], WHOLE, Resources())
@@ -92,7 +92,7 @@ def test_as_many_runs_are_stacked_as_are_fastest_and_fit() -> None:
 
 
 @pytest.mark.parametrize(("most", "tried"), [(1, [1]), (5, [1, 2, 4]), (8, [1, 2, 4, 8]), (99, [1, 2, 4, 8, 16, 32])])
-def test_stacks_that_are_tried_double_up_to_what_a_cell_has(most: int, tried: list[int]) -> None:
+def test_probed_stacks_double_up_to_the_size_of_a_cell(most: int, tried: list[int]) -> None:
     assert gpu_probe._stacks(most, Resources()) == tried
     assert gpu_probe._stacks(most, Resources(stack=3)) == [3]
 
@@ -107,19 +107,19 @@ def test_without_gpus_nothing_is_measured(tmp_path: Path) -> None:
     ("seconds", "measured"),
     [
         ({1: 1.0, 2: 1.1, 4: 1.3}, [1, 2, 4]),
-        ({1: 1.0, 2: 1.1}, [1, 2]),  # four need more memory than there is
-        ({1: 1.0, 2: 2.0, 4: 2.1}, [1, 2]),  # two are not worth it
+        ({1: 1.0, 2: 1.1}, [1, 2]),  # a stack of four does not fit
+        ({1: 1.0, 2: 2.0, 4: 2.1}, [1, 2]),  # a stack of two does not pay off
     ],
 )
-def test_larger_stacks_are_measured_while_they_fit_and_are_worth_it(
+def test_larger_stacks_are_measured_while_they_fit_and_pay_off(
     seconds: dict[int, float], measured: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def pretended(config: Any, training: Any, classes: int, device: torch.device, stack: int, *rest: Any) -> float:
+    def fake_probe(config: Any, training: Any, classes: int, device: torch.device, stack: int, *rest: Any) -> float:
         if stack not in seconds:
             raise torch.OutOfMemoryError
         return seconds[stack]
 
-    monkeypatch.setattr(gpu_probe, "probe", pretended)
+    monkeypatch.setattr(gpu_probe, "probe", fake_probe)
     answers = {
         "empty_cache": None, "reset_peak_memory_stats": None, "max_memory_reserved": 3 * GB, "memory_reserved": 2 * GB,
         "mem_get_info": (36 * GB, 40 * GB), "get_device_name": "a GPU",
@@ -131,7 +131,7 @@ def test_larger_stacks_are_measured_while_they_fit_and_are_worth_it(
 
 
 def train_for_an_epoch(run: RunSpec, device: torch.device) -> Run:
-    """On real sequences, as a worker does."""
+    """Train as a worker does, on synthetic sequences."""
     data = synthetic_dataset("synthetic_enhancers", SyntheticConfig(train_examples=512, test_examples=256))
     model = Classifier(run.config, 2)
     initialise(model, 0)
@@ -145,10 +145,10 @@ def probed_run(config: HyenaConfig) -> RunSpec:
 
 
 def shapes_of_steps(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> set[tuple[int, ...]]:
-    """The shapes of the batches that the training steps of a module get, as they come."""
+    """The shapes of the batches that a module's training steps receive, collected while it runs."""
     shapes: set[tuple[int, ...]] = set()
 
-    def noting(*arguments: Any) -> Callable[..., Any]:
+    def recording(*arguments: Any) -> Callable[..., Any]:
         take_step = stepper(*arguments)
 
         def step(batch: Batch, rate: Any) -> Any:
@@ -157,11 +157,11 @@ def shapes_of_steps(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> set[
 
         return step
 
-    monkeypatch.setattr(module, "stepper", noting)
+    monkeypatch.setattr(module, "stepper", recording)
     return shapes
 
 
-def test_a_run_of_the_probed_kind_has_the_probes_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_probe_uses_the_largest_batch_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     run, cpu = probed_run(HyenaConfig(8, 1, 130)), torch.device("cpu")
     of_run, of_probe = (shapes_of_steps(module, monkeypatch) for module in (loop, step_probe))
     training = train_for_an_epoch(run, cpu)
@@ -176,7 +176,7 @@ def test_a_run_of_the_probed_kind_has_the_probes_shapes(monkeypatch: pytest.Monk
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_the_probe_foretells_the_peak_of_a_real_run(precision: Any) -> None:
+def test_the_probe_predicts_the_peak_memory_of_a_real_run(precision: Any) -> None:
     run = probed_run(HyenaConfig(128, 2, 1026))
     run = dataclasses.replace(run, training=dataclasses.replace(run.training, precision=precision))
     gc.collect()
@@ -191,7 +191,7 @@ def test_the_probe_foretells_the_peak_of_a_real_run(precision: Any) -> None:
 
 
 def holds(share: Share, part: float) -> str:
-    """Whether a process with that share can have so large a part of its device: of a GPU's memory, or of a megabyte."""
+    """Whether a process with this share can allocate a fraction of its GPU's memory, or of a megabyte."""
     device = share.occupy()
     whole = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 2**20
     try:
@@ -202,7 +202,7 @@ def holds(share: Share, part: float) -> str:
 
 
 def in_a_worker(share: Share, part: float) -> str:
-    """The same in a process of its own, whose share ends with it."""
+    """`holds` in a separate process."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as workers:
         return workers.submit(holds, share, part).result()
 
@@ -215,7 +215,7 @@ def test_a_share_without_a_gpu_caps_no_memory() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_worker_gets_no_more_of_a_gpu_than_its_share() -> None:
     gc.collect()
-    torch.cuda.empty_cache()  # what this process keeps of the GPU is nobody else's
+    torch.cuda.empty_cache()  # other processes cannot use what this one has reserved
     eighth = WHOLE.one_of(8)
     assert in_a_worker(eighth, 0.1) == "held on cuda"
     assert in_a_worker(eighth, 0.15) == "refused on cuda"

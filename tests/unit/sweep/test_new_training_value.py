@@ -1,4 +1,4 @@
-"""A new training value takes one edit: with one more field in `recipe.py`, all that is derived knows it."""
+"""A new training value takes one edit: a field added to `recipe.py` appears everywhere that is derived from it."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ FIELD = """    smoothing: Annotated[
         float, Range(ge=0, lt=1), Value("label smoothing", "fraction", affects=("data", "memory"))
     ] = 0.0
 """
-#: Runs the changed source as `hyena.training.recipe` before anything imports it, then looks at all that is derived.
+#: Installs the changed source as `hyena.training.recipe` before anything imports it, then checks what is derived.
 PROGRAM = """
 import dataclasses, sys, types
 from datetime import UTC, datetime
@@ -64,7 +64,7 @@ def recipe_with(field: str) -> str:
     return source.replace(BEFORE, field + BEFORE)
 
 
-def test_a_new_value_is_known_wherever_training_values_are_used() -> None:
+def test_a_new_value_is_known_everywhere() -> None:
     done = run(recipe_with(FIELD))
     assert done.stdout == "known everywhere\n", done.stderr
 

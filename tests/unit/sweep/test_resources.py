@@ -1,4 +1,4 @@
-"""What one run gets of a cluster."""
+"""The share of a cluster that one trial gets."""
 
 import pytest
 import torch
@@ -7,25 +7,25 @@ from sweep.resources import NoDeviceError, Share
 from sweep.study import Resources
 
 
-def test_gpus_are_shared_where_there_are_any() -> None:
+def test_runs_share_gpus_where_the_cluster_has_any() -> None:
     share = Share.of(Resources(cpus=2, gpus=0.25), {"CPU": 96, "GPU": 8})
     assert share == Share(cpus=2, gpus=0.25, concurrent_trials=4)
     assert share.request() == {"CPU": 2, "GPU": 0.25}
     assert share.parallel({"CPU": 96, "GPU": 8}) == 32
-    assert share.parallel({"CPU": 20, "GPU": 8}) == 10  # the cores are what is short
+    assert share.parallel({"CPU": 20, "GPU": 8}) == 10  # limited by the cores
 
 
 def test_a_fraction_that_does_not_divide_a_gpu_rounds_down() -> None:
     assert Share.of(Resources(gpus=0.3), {"CPU": 8, "GPU": 1}).concurrent_trials == 3
 
 
-def test_a_share_that_is_to_be_measured_is_a_whole_gpu_at_first() -> None:
+def test_a_share_is_a_whole_gpu_until_it_is_measured() -> None:
     whole = Share.of(Resources(), {"CPU": 8, "GPU": 2})
     assert (whole.gpus, whole.concurrent_trials) == (1.0, 1)
     assert whole.one_of(5) == Share(cpus=1, gpus=0.2, concurrent_trials=5)
 
 
-def test_what_was_too_small_grows_to_a_whole_gpu_and_no_further() -> None:
+def test_a_share_that_is_too_small_grows_up_to_a_whole_gpu() -> None:
     share = Share(cpus=1, gpus=1 / 6, concurrent_trials=6)
     grown = []
     while (larger := share.larger()) is not None:
@@ -36,20 +36,20 @@ def test_what_was_too_small_grows_to_a_whole_gpu_and_no_further() -> None:
     assert Share(cpus=1, gpus=0.0, concurrent_trials=4).larger() is None
 
 
-def test_a_gpu_that_torch_cannot_use_is_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_torch_cannot_use_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(NoDeviceError, match=r"install a CUDA build of torch .* or set resources\.gpus = 0"):
         Share(cpus=torch.get_num_threads(), gpus=0.5, concurrent_trials=2).occupy()
 
 
-def test_cores_alone_where_there_is_no_gpu() -> None:
+def test_a_cluster_without_gpus_gives_cores_only() -> None:
     share = Share.of(Resources(cpus=2, gpus=0.25), {"CPU": 5})
     assert share == Share(cpus=2, gpus=0.0, concurrent_trials=2)
     assert share.request() == {"CPU": 2}
     assert share.parallel({"CPU": 5}) == 2
 
 
-def test_a_cluster_that_grows_from_zero_is_asked_for_gpus() -> None:
+def test_a_cluster_that_scales_from_zero_is_asked_for_gpus() -> None:
     assert Share.of(Resources(gpus=0.5), {"memory": 1e9}).request() == {"CPU": 1, "GPU": 0.5}
 
 
@@ -58,7 +58,7 @@ def test_a_study_can_keep_its_runs_off_the_gpus() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "nodes", "said"),
+    ("share", "nodes", "reason"),
     [
         (Share(2, 0.0, 1), [{"CPU": 2.0}], None),
         (Share(3, 0.0, 1), [{"CPU": 2.0}, {"CPU": 1.0}], "resources.cpus = 3: no node has more than 2 cores"),
@@ -74,8 +74,10 @@ def test_a_study_can_keep_its_runs_off_the_gpus() -> None:
         (Share(1, 0.0, 1), [], "resources.cpus = 1: no node has more than 0 cores"),
     ],
 )
-def test_what_no_node_can_hold_is_told(share: Share, nodes: list[dict[str, float]], said: str | None) -> None:
-    assert share.shortage(nodes) == said
+def test_a_share_too_large_for_every_node_is_reported(
+    share: Share, nodes: list[dict[str, float]], reason: str | None
+) -> None:
+    assert share.shortage(nodes) == reason
 
 
 def test_a_share_in_words() -> None:
@@ -84,7 +86,7 @@ def test_a_share_in_words() -> None:
     assert Share(2, 0.25, 4).words() == "2 cores and 0.25 of a GPU"
 
 
-def test_a_worker_is_held_to_its_threads() -> None:
+def test_a_worker_uses_the_threads_of_its_share() -> None:
     before = torch.get_num_threads()
     try:
         assert Share(cpus=3, gpus=0.0, concurrent_trials=1).occupy() == torch.device("cpu")
@@ -93,7 +95,7 @@ def test_a_worker_is_held_to_its_threads() -> None:
         torch.set_num_threads(before)
 
 
-def test_steps_are_captured_on_a_gpu_where_the_study_says_so_and_never_without_one() -> None:
+def test_steps_are_captured_only_on_gpus_and_if_the_study_says_so() -> None:
     wanted = Resources(captured=True)
     on_gpu = Share.of(wanted, {"CPU": 8, "GPU": 1})
     assert on_gpu.captured

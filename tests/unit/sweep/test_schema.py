@@ -1,4 +1,4 @@
-"""The tables: their columns are those of earlier sweeps, and rows and schemas are one declaration."""
+"""The result tables: columns never change, and the types of rows agree with the schemas."""
 
 import csv
 import dataclasses
@@ -35,7 +35,7 @@ from tests.support.runs import RUN
 
 ROWS = [(PlanRow, PLAN), (RunRow, RUNS), (EpochRow, EPOCHS), (PredictionColumns, PREDICTIONS),
         (PretrainingRow, PRETRAINING)]  # fmt: skip
-#: Python types of the values that pyarrow makes of a column.
+#: Python types of the values of each column type.
 PYTHON = {"string": str, "double": float, "int32": int, "int64": int, "timestamp[ms, tz=UTC]": datetime,
           "list<item: list<item: int64>>": list[list[int]], "map<string, string>": list[tuple[str, str]]}  # fmt: skip
 
@@ -51,7 +51,7 @@ def plain(annotation: Any) -> Any:
 
 
 @pytest.mark.parametrize("table", ["PLAN", "RUNS", "EPOCHS", "PREDICTIONS", "PRETRAINING"])
-def test_columns_are_those_of_every_folder_written_so_far(table: str) -> None:
+def test_columns_are_those_of_all_earlier_results(table: str) -> None:
     with (ROOT / "tests" / "golden" / "result_tables.csv").open() as file:
         frozen = [
             (row["column"], row["type"], row["nullable"]) for row in csv.DictReader(file) if row["table"] == table

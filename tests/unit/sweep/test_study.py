@@ -1,4 +1,4 @@
-"""Study files: what is accepted, what is refused, and in which words."""
+"""Study files: what is accepted, and how mistakes are reported."""
 
 import dataclasses
 from pathlib import Path
@@ -32,7 +32,7 @@ def test_shipped_studies_are_valid(path: Path) -> None:
     assert load_study(path).name == path.stem
 
 
-def test_what_is_left_out_has_its_default(minimal: Path) -> None:
+def test_missing_values_have_their_defaults(minimal: Path) -> None:
     study = load_study(minimal)
     assert study.name == "mine"
     assert study.grid.init == ("pretrained", "scratch")
@@ -48,7 +48,7 @@ def test_overrides_take_toml_values_and_bare_words(minimal: Path) -> None:
     assert study.analysis.margin == 1.0
 
 
-def test_whole_numbers_of_many_digits_are_rates_as_written(minimal: Path) -> None:
+def test_integers_of_many_digits_are_accepted_as_rates(minimal: Path) -> None:
     assert load_study(minimal, (f"training.gradient_clip={10**25}",)).training["gradient_clip"] == 1e25
     with pytest.raises(InputError, match=r"gradient_clip = 1000+: it must be more than 0 and at most 1e\+38"):
         load_study(minimal, (f"training.gradient_clip={10**39}",))
@@ -59,7 +59,7 @@ def test_a_training_value_in_the_grid_is_an_axis(minimal: Path) -> None:
     assert study.vary == {"learning_rate": (1e-4, 6e-4)}
 
 
-def test_what_is_excluded_is_not_among_the_points(minimal: Path) -> None:
+def test_excluded_combinations_are_not_among_the_points(minimal: Path) -> None:
     grid = ("grid.epochs=[3, 50]", "grid.learning_rate=[1e-4, 6e-4]")
     rules = 'exclude=[{epochs=[50], init=["scratch"]}, {seeds=[2], learning_rate=[1e-4]}]'
     whole, less = load_study(minimal, grid), load_study(minimal, (*grid, rules))
@@ -73,14 +73,14 @@ def test_what_is_excluded_is_not_among_the_points(minimal: Path) -> None:
     assert less.resolved()["exclude"][0] == {"epochs": [50], "init": ["scratch"]}
 
 
-def test_a_study_that_makes_its_weights_takes_no_others(minimal: Path) -> None:
+def test_a_study_that_pretrains_its_weights_accepts_no_others(minimal: Path) -> None:
     made = ('pretraining={corpus="synthetic", steps=1}',)
     load_study(minimal, made)
     with pytest.raises(InputError, match=r"the study makes its own weights in \[pretraining\]; keep one of the two"):
         load_study(minimal, (*made, "weights.revision=v2"))
 
 
-def test_relative_paths_count_from_the_study_file(minimal: Path) -> None:
+def test_relative_paths_are_resolved_against_the_study_file(minimal: Path) -> None:
     (minimal.parent / "genome.fa").write_text(">x\nACGT\n")
     study = load_study(
         minimal,
@@ -209,7 +209,7 @@ def test_relative_paths_count_from_the_study_file(minimal: Path) -> None:
         (f"grid.seeds={list(range(500_001))}", "grid: 1000002 combinations; it must be at most 1000000"),
     ],
 )
-def test_a_mistake_is_named_in_one_line(minimal: Path, override: str, words: str) -> None:
+def test_a_mistake_is_reported_in_one_line(minimal: Path, override: str, words: str) -> None:
     overrides = (override,)
     if "pretraining={corpus=synthetic" in override:  # a model too short for the default window of 1,000
         overrides = ("models.m={d_model=8, n_layer=1, l_max=9}", 'grid.models=["m"]',
@@ -229,7 +229,7 @@ def test_weights_are_named_by_revision_and_by_path(minimal: Path) -> None:
     assert load_study(minimal, own).resolved()["weights"] == {"revision": None, "paths": {}}
 
 
-def test_the_models_that_take_weights_are_those_of_the_runs(minimal: Path) -> None:
+def test_pretrained_models_are_those_of_runs_that_load_weights(minimal: Path) -> None:
     models = ("models.m={d_model=8, n_layer=1, l_max=64}", 'grid.models=["m", "hyenadna-tiny-1k-seqlen"]')
     assert load_study(minimal, models).pretrained_models == ["m", "hyenadna-tiny-1k-seqlen"]
     rule = 'exclude=[{models=["m"], init=["pretrained"]}]'
@@ -237,7 +237,7 @@ def test_the_models_that_take_weights_are_those_of_the_runs(minimal: Path) -> No
     assert load_study(minimal, (*models, 'grid.init=["scratch"]')).pretrained_models == []
 
 
-def test_a_published_size_may_differ_in_what_leaves_its_tensors_alone(minimal: Path) -> None:
+def test_a_published_size_may_change_values_that_leave_its_tensors_as_they_are(minimal: Path) -> None:
     name = "hyenadna-tiny-1k-seqlen"
     study = load_study(minimal, (f"models.{name}.checkpoint_activations=true", f"models.{name}.embed_dropout=0.2"))
     expected = dataclasses.replace(PUBLISHED[name], embed_dropout=0.2)
@@ -256,14 +256,14 @@ def test_a_published_size_may_differ_in_what_leaves_its_tensors_alone(minimal: P
     ],
     ids=["byte-order mark", "CRLF", "CR"],
 )
-def test_marks_and_line_ends_of_editors_change_nothing(minimal: Path, content: bytes) -> None:
+def test_byte_order_marks_and_line_ends_change_nothing(minimal: Path, content: bytes) -> None:
     plain = load_study(minimal)
     minimal.write_bytes(content)
     assert load_study(minimal) == plain
 
 
 DEEP = "[" * 2_000 + "]" * 2_000
-NO_TEXT = "not UTF-8 text (UTF-16 or binary); save it as UTF-8"
+BINARY = "not UTF-8 text (UTF-16 or binary); save it as UTF-8"
 
 
 @pytest.mark.parametrize(
@@ -271,9 +271,9 @@ NO_TEXT = "not UTF-8 text (UTF-16 or binary); save it as UTF-8"
     [
         (b"[grid\n", ": not a readable TOML file: Expected ']'"),
         (b"grid = 3\n", ": grid must be a table: [grid]"),
-        (MINIMAL.encode("utf-16"), f": {NO_TEXT}"),
-        (MINIMAL.encode("utf-16-le"), f": {NO_TEXT}"),
-        (MINIMAL.encode("utf-32"), f": {NO_TEXT}"),
+        (MINIMAL.encode("utf-16"), f": {BINARY}"),
+        (MINIMAL.encode("utf-16-le"), f": {BINARY}"),
+        (MINIMAL.encode("utf-32"), f": {BINARY}"),
         (b"name = 'x'\n# caf\xe9\n", ", line 2: byte 0xe9 is not UTF-8; save the file as UTF-8"),
         (f"seeds = {DEEP}".encode(), ": lists or tables are nested more than 8 deep"),
         (b"a." * 2_000 + b"b = 1", ": a.a.a.a.a.a.a.a.a: lists or tables are nested more than 8 deep"),
@@ -287,7 +287,7 @@ NO_TEXT = "not UTF-8 text (UTF-16 or binary); save it as UTF-8"
         (b'"\\n" = 1', ": the study: the key '\\n': it must be printable, at most 100 bytes"),
     ],
 )
-def test_a_file_that_is_no_study_is_refused_in_one_line(tmp_path: Path, content: bytes, words: str) -> None:
+def test_a_file_that_is_not_a_study_is_refused_in_one_line(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "study.toml"
     path.write_bytes(content)
     if content.startswith(b"split_seed"):
@@ -298,7 +298,7 @@ def test_a_file_that_is_no_study_is_refused_in_one_line(tmp_path: Path, content:
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_a_path_that_is_no_file_is_named(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no study file .*absent\.toml"):
         load_study(tmp_path / "absent.toml")
     with pytest.raises(InputError, match=": is a folder; name the TOML file in it"):
@@ -310,7 +310,7 @@ def test_a_path_that_is_no_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [DEEP, "[" + "9" * 5_000 + "]"], ids=["nested 2,000 deep", "5,000 digits"])
-def test_an_override_of_any_length_is_quoted_in_short(minimal: Path, value: str) -> None:
+def test_a_long_override_is_shortened_in_the_message(minimal: Path, value: str) -> None:
     with pytest.raises(InputError) as error:
         load_study(minimal, (f"grid.seeds={value}",))
     assert "grid.seeds" in str(error.value)
@@ -332,7 +332,7 @@ def test_keys_of_overrides_are_quoted_as_in_toml(minimal: Path) -> None:
     assert [study.model(name).d_model for name in study.grid.models] == [8, 16]
 
 
-def test_a_value_of_several_lines_is_one_text_and_adds_no_keys(minimal: Path) -> None:
+def test_a_value_of_several_lines_is_one_string_and_adds_no_keys(minimal: Path) -> None:
     study = load_study(minimal, ("description=one\nsplit_seed = 3",))
     assert (study.description, study.split_seed) == ("one split_seed = 3", 0)
 
@@ -358,12 +358,12 @@ def test_names_that_users_have_are_accepted(minimal: Path, name: str) -> None:
         *((name, "it must be printable, at most 100 bytes") for name in ("a\u00a0b", "a\u202eb", "ä" * 51)),
     ],
 )
-def test_names_that_no_path_or_table_can_show_are_refused(minimal: Path, name: str, words: str) -> None:
+def test_names_that_cannot_be_part_of_a_path_are_refused(minimal: Path, name: str, words: str) -> None:
     with pytest.raises(InputError, match=rf"mine\.toml: models: the (name|key) .*: .*{words}"):
         load_study(minimal, (f'models."{name}"={{d_model=8, n_layer=1, l_max=64}}',))
 
 
-def test_the_crossed_recipes_are_checked_less_what_is_excluded(minimal: Path) -> None:
+def test_recipes_of_excluded_combinations_are_not_checked(minimal: Path) -> None:
     grid = ("grid.batching=[shuffled, like_length]".replace("shuffled, like_length", '"shuffled", "like_length"'),
             'grid.padding=["left", "right"]')  # fmt: skip
     with pytest.raises(InputError, match=r'mine\.toml: grid: batching = "like_length": with padding = "left"'):

@@ -1,4 +1,4 @@
-"""One run on one worker, step by step: what it leaves in the store, and what it tells the sweep."""
+"""One trial on one worker, step by step: what it writes to the store, and what it reports."""
 
 import dataclasses
 import io
@@ -73,15 +73,15 @@ def rows(tmp_path: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: row["run_id"])
 
 
-def forgotten(tmp_path: Path) -> list[dict[str, Any]]:
-    """The rows, which the store has no more: their runs are to be done again."""
+def removed_rows(tmp_path: Path) -> list[dict[str, Any]]:
+    """The rows, which are then deleted from the store, so that their runs can be repeated."""
     found = rows(tmp_path)
     for row in found:
         Store(str(tmp_path)).delete(f"runs/{row['run_id']}.parquet")
     return found
 
 
-def test_every_epoch_leaves_a_checkpoint_and_the_last_one_the_rows(start: Any, tmp_path: Path) -> None:
+def test_every_epoch_writes_a_checkpoint_and_the_last_one_the_rows(start: Any, tmp_path: Path) -> None:
     worker, store = start(), Store(str(tmp_path))
     assert worker.step()["epoch"] == 1
     assert store.names("checkpoints") == [f"{RUN.run_id}.pt"]
@@ -91,9 +91,9 @@ def test_every_epoch_leaves_a_checkpoint_and_the_last_one_the_rows(start: Any, t
     assert "models" not in store.names("")
 
 
-def test_another_worker_goes_on_where_the_first_was_and_ends_alike(start: Any, tmp_path: Path) -> None:
+def test_another_worker_resumes_with_the_same_result(start: Any, tmp_path: Path) -> None:
     outcomes(start())
-    (undisturbed,) = forgotten(tmp_path)
+    (undisturbed,) = removed_rows(tmp_path)
     start().step()
     assert start().step()["epoch"] == 2
     assert outcomes(start()) == [Outcome.ENDED]
@@ -101,9 +101,9 @@ def test_another_worker_goes_on_where_the_first_was_and_ends_alike(start: Any, t
 
 
 @pytest.mark.parametrize("spoilt", ["empty", "text", "cut", "another model's", "another program's"])
-def test_a_damaged_checkpoint_is_told_and_its_run_begins_anew(start: Any, tmp_path: Path, spoilt: str) -> None:
+def test_a_damaged_checkpoint_is_reported_and_its_run_begins_anew(start: Any, tmp_path: Path, spoilt: str) -> None:
     outcomes(start(1, 2))
-    undisturbed, store = forgotten(tmp_path), Store(str(tmp_path))
+    undisturbed, store = removed_rows(tmp_path), Store(str(tmp_path))
     start(1, 2).step()
     whole = store.read("checkpoints/1.pt")
     assert whole is not None
@@ -121,17 +121,17 @@ def test_a_damaged_checkpoint_is_told_and_its_run_begins_anew(start: Any, tmp_pa
 
 
 @pytest.mark.parametrize("seeds", [(0,), (1, 2)])
-def test_sigterm_keeps_the_epoch_under_way_before_it_ends_the_worker(
+def test_sigterm_checkpoints_the_unfinished_epoch_before_the_worker_ends(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeds: tuple[int, ...]
 ) -> None:
     outcomes(start(*seeds))
-    undisturbed = forgotten(tmp_path)
+    undisturbed = removed_rows(tmp_path)
 
     steps, step = [], hyena.training.cuda_graphs.optimisation_step
 
     def told(*arguments: Any) -> Any:
         steps.append(1)
-        if len(steps) == 5:  # of the second epoch's three steps, the second
+        if len(steps) == 5:  # the second of three steps of the second epoch
             signal.raise_signal(signal.SIGTERM)
         return step(*arguments)
 
@@ -155,9 +155,9 @@ def test_sigterm_keeps_the_epoch_under_way_before_it_ends_the_worker(
     assert rows(tmp_path) == undisturbed  # bit for bit
 
 
-def test_a_long_epoch_is_kept_in_parts(start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_epoch_is_checkpointed_in_parts(start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outcomes(start())
-    (undisturbed,) = forgotten(tmp_path)
+    (undisturbed,) = removed_rows(tmp_path)
     monkeypatch.setattr(module, "CHECKPOINT_AFTER_S", 0.0)
     worker = start()
     reports = [worker.step() for _ in range(4)]
@@ -166,18 +166,18 @@ def test_a_long_epoch_is_kept_in_parts(start: Any, tmp_path: Path, monkeypatch: 
     assert rows(tmp_path) == [undisturbed]  # bit for bit
 
 
-def test_a_store_that_refuses_for_a_while_costs_nothing(
+def test_nothing_is_trained_twice_where_writes_fail_for_a_while(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outcomes(start())
-    (undisturbed,) = forgotten(tmp_path)
+    (undisturbed,) = removed_rows(tmp_path)
 
     calls, write, trained = [0], Store.write, []
     advance = StackedRun.train_and_evaluate
 
     def sometimes(store: Store, name: str, data: bytes, **how: bool) -> None:
         calls[0] += 1
-        if calls[0] in (1, 2, 5, 6, 7):  # of the first checkpoint, of the rows: one after another
+        if calls[0] in (1, 2, 5, 6, 7):  # writes of the first checkpoint and of the rows
             raise StoreError("No space left on device")
         write(store, name, data, **how)
 
@@ -190,7 +190,7 @@ def test_a_store_that_refuses_for_a_while_costs_nothing(
     assert rows(tmp_path) == [undisturbed]
 
 
-def test_a_store_that_refuses_for_good_ends_the_trial(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writes_that_keep_failing_end_the_trial(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(store: Store, name: str, data: bytes, **how: bool) -> None:
         raise StoreError("bucket gone")
 
@@ -201,14 +201,14 @@ def test_a_store_that_refuses_for_good_ends_the_trial(start: Any, monkeypatch: p
     assert worker.step() == {"done": True, "outcome": Outcome.STORE_LOST, "reason": "bucket gone"}
 
 
-def test_what_goes_wrong_is_a_row_with_its_reason(start: Any, tmp_path: Path, spec: Any) -> None:
+def test_an_error_becomes_a_failed_row_with_its_reason(start: Any, tmp_path: Path, spec: Any) -> None:
     assert outcomes(start(facts=dataclasses.replace(spec.facts, digest="f" * 64))) == [Outcome.ENDED]
     (row,) = rows(tmp_path)
     assert (row["status"], row["test_loss"]) == ("failed", None)
     assert row["failure"].startswith("RuntimeError: data set 'synthetic_enhancers' on ")
 
 
-def test_a_failed_row_that_is_refused_comes_later_and_nothing_is_trained_meanwhile(
+def test_a_failed_row_that_cannot_be_written_is_written_later_without_training(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries, write = [0], Store.write
@@ -239,7 +239,7 @@ def test_a_failed_row_that_is_refused_comes_later_and_nothing_is_trained_meanwhi
         (CPU, Outcome.ENDED),
     ],
 )
-def test_a_run_too_big_for_its_share_comes_again_unless_it_had_a_whole_gpu(
+def test_a_run_that_needs_a_larger_share_gets_no_row_unless_it_had_the_largest(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: Share, outcome: Outcome
 ) -> None:
     def too_big(run: StackedRun) -> None:
@@ -251,10 +251,10 @@ def test_a_run_too_big_for_its_share_comes_again_unless_it_had_a_whole_gpu(
     assert len(rows(tmp_path)) == (outcome == Outcome.ENDED)
 
 
-def test_runs_of_a_stack_end_as_they_would_alone(start: Any, tmp_path: Path) -> None:
+def test_runs_of_a_stack_have_the_results_of_single_runs(start: Any, tmp_path: Path) -> None:
     for seed in (1, 2, 3):
         outcomes(start(seed))
-    alone = forgotten(tmp_path)
+    alone = removed_rows(tmp_path)
     assert outcomes(start(1, 2, 3)) == [Outcome.UNFINISHED, Outcome.UNFINISHED, Outcome.ENDED]
     together = rows(tmp_path)
     assert [row["run_id"] for row in together] == ["1", "2", "3"]
@@ -263,7 +263,7 @@ def test_runs_of_a_stack_end_as_they_would_alone(start: Any, tmp_path: Path) -> 
         assert one["test_loss"] == pytest.approx(other["test_loss"], rel=1e-4)
 
 
-def test_runs_that_stand_at_different_epochs_become_level(start: Any, tmp_path: Path) -> None:
+def test_runs_at_different_epochs_become_level(start: Any, tmp_path: Path) -> None:
     alone = start(1)
     alone.step()
     alone.step()
@@ -275,7 +275,7 @@ def test_runs_that_stand_at_different_epochs_become_level(start: Any, tmp_path: 
     assert [row["status"] for row in rows(tmp_path)] == ["done"] * 3
 
 
-def test_a_stack_is_made_anew_only_where_another_run_joins(start: Any) -> None:
+def test_a_new_stack_is_made_only_where_another_run_joins(start: Any) -> None:
     ahead = start(1)
     ahead.step(), ahead.step()
     group = start(1, 2)._begin()
@@ -287,11 +287,11 @@ def test_a_stack_is_made_anew_only_where_another_run_joins(start: Any) -> None:
     assert group.stack is not alone
 
 
-def test_runs_that_were_left_within_an_epoch_become_level(
+def test_runs_interrupted_within_an_epoch_become_level(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outcomes(start(1, 2, 3))
-    undisturbed = forgotten(tmp_path)
+    undisturbed = removed_rows(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(module, "CHECKPOINT_AFTER_S", 0.0)
         one, two = start(1), start(2)
@@ -308,7 +308,9 @@ def test_runs_that_were_left_within_an_epoch_become_level(
         assert row["test_loss"] == pytest.approx(expected["test_loss"], rel=1e-4)
 
 
-def test_a_run_whose_loss_is_no_number_fails_alone(start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_with_a_nan_loss_fails_without_the_others(
+    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from sweep import group as module
 
     initialise = module.initialise
@@ -321,7 +323,7 @@ def test_a_run_whose_loss_is_no_number_fails_alone(start: Any, tmp_path: Path, m
     monkeypatch.setattr(module, "initialise", spoilt)
     worker = start(1, 2, 3)
     assert list(worker.step()["failures"]) == ["2"]
-    assert [row["run_id"] for row in rows(tmp_path)] == ["2"]  # its row is there at once
+    assert [row["run_id"] for row in rows(tmp_path)] == ["2"]  # its row is written at once
     assert sorted(Store(str(tmp_path)).names("checkpoints")) == ["1.pt", "3.pt"]
     assert outcomes(worker)[-1] == Outcome.ENDED
     assert [row["status"] for row in rows(tmp_path)] == ["done", "failed", "done"]
@@ -329,7 +331,7 @@ def test_a_run_whose_loss_is_no_number_fails_alone(start: Any, tmp_path: Path, m
 
 
 def kept(store: Store, run_id: str, folder: Path) -> Classifier:
-    """The model that the store holds of a run, by the project's loader."""
+    """The stored model of a run, loaded by the project's loader."""
     names = store.names(f"models/{run_id}")
     assert names == ["config.json", "model.safetensors"]
     for name in names:
@@ -340,7 +342,7 @@ def kept(store: Store, run_id: str, folder: Path) -> Classifier:
 
 
 @pytest.mark.parametrize("seeds", [(1,), (1, 2)])
-def test_fine_tuned_models_are_kept_on_every_store(
+def test_fine_tuned_models_are_stored_on_every_store(
     start: Any, spec: Any, place: str, tmp_path: Path, seeds: tuple[int, ...]
 ) -> None:
     worker = start(*seeds, results=place, keep_models=True)
@@ -358,7 +360,7 @@ def test_fine_tuned_models_are_kept_on_every_store(
     assert len(seeds) == 1 or not torch.allclose(*found, atol=1e-3)
 
 
-def test_a_row_means_that_the_model_is_there(start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_with_a_row_has_its_model(start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refused, write = [], Store.write
 
     def once(store: Store, name: str, data: bytes, **how: bool) -> None:
@@ -377,7 +379,7 @@ def test_a_row_means_that_the_model_is_there(start: Any, tmp_path: Path, monkeyp
     kept(Store(str(tmp_path)), "0", tmp_path)
 
 
-def test_a_run_that_failed_keeps_no_model(start: Any, tmp_path: Path) -> None:
+def test_a_failed_run_stores_no_model(start: Any, tmp_path: Path) -> None:
     worker = start(1, 2, keep_models=True)
     worker.step()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The plan: which runs a study asks for, and what makes two runs the same one."""
+"""The plan: the runs of a study, and what makes two of them the same run."""
 
 import dataclasses
 import pickle
@@ -27,20 +27,20 @@ def ids(runs: list[RunSpec]) -> set[str]:
     return {run.run_id for run in runs}
 
 
-def test_the_grid_is_crossed_and_the_cheap_runs_come_first(path: Path) -> None:
+def test_the_grid_is_crossed_and_runs_of_few_epochs_come_first(path: Path) -> None:
     runs = planned(path)
     assert len(runs) == len(ids(runs)) == 2 * 1 * 2 * 3 * 2
     assert [run.training.epochs for run in runs] == [1] * 12 + [2] * 12
     assert [(run.seed, run.init) for run in runs[:3]] == [(1, "pretrained"), (1, "scratch"), (2, "pretrained")]
 
 
-def test_an_exclusion_takes_runs_away_and_leaves_the_others_as_they_were(path: Path) -> None:
+def test_an_exclusion_removes_runs_and_does_not_change_the_others(path: Path) -> None:
     less = planned(path, 'exclude=[{models=["large"], epochs=[2]}]')
     assert ids(less) < ids(planned(path))
     assert {(run.model, run.training.epochs) for run in less} == {("small", 1), ("large", 1), ("small", 2)}
 
 
-def test_a_study_that_grows_keeps_the_runs_it_had(path: Path) -> None:
+def test_an_extended_study_keeps_its_runs(path: Path) -> None:
     before = ids(planned(path))
     assert before < ids(planned(path, "grid.seeds=[1,2,3,4]"))
     assert before == ids(
@@ -64,7 +64,7 @@ def test_a_published_size_with_checkpointing_keeps_its_runs(path: Path) -> None:
     ["training.learning_rate=1e-3", "training.padding=left", "split_seed=1", "synthetic.seed=1",
      "training.max_length=64", "models.small.filter_order=32", "training.precision=bfloat16"],
 )  # fmt: skip
-def test_whatever_changes_the_result_makes_another_run(path: Path, change: str) -> None:
+def test_a_change_of_the_result_makes_another_run(path: Path, change: str) -> None:
     kept = ids(planned(path)) & ids(planned(path, change))
     expected = 12 if change.startswith("models.small") else 0  # the other size keeps its runs
     assert len(kept) == expected
@@ -89,7 +89,7 @@ def test_only_the_pretrained_arm_depends_on_the_weights(path: Path) -> None:
     assert {run.init for run in one if run.run_id in ids(other)} == {"scratch"}
 
 
-def test_weights_depend_on_recipe_and_corpus_but_not_on_what_is_logged(path: Path) -> None:
+def test_weights_depend_on_recipe_and_corpus_but_not_on_logging(path: Path) -> None:
     keys = weights_keys(load_study(path), "digest")
     assert keys["small"] != keys["large"]
     assert weights_keys(load_study(path, ("pretraining.log_every=1",)), "digest") == keys
@@ -97,14 +97,14 @@ def test_weights_depend_on_recipe_and_corpus_but_not_on_what_is_logged(path: Pat
     assert weights_keys(load_study(path), "other")["small"] != keys["small"]
 
 
-def test_runs_that_differ_in_their_seed_alone_are_stacked(path: Path) -> None:
+def test_runs_that_differ_only_in_their_seed_are_stacked(path: Path) -> None:
     runs = planned(path, "grid.seeds=[1,2,3,4,5]")
     trials = stacked(runs, lambda run: 4 if run.model == "large" else 1)
     assert sorted(run.run_id for trial in trials for run in trial.runs) == sorted(ids(runs))
     for trial in trials:
         assert len({(run.setting_id, run.init) for run in trial.runs}) == 1
     sizes = {model: [len(t.runs) for t in trials if t.runs[0].model == model] for model in ("small", "large")}
-    assert sizes == {"small": [1] * 20, "large": [2, 2, 3, 3] * 2}  # as equal as can be, the arms side by side
+    assert sizes == {"small": [1] * 20, "large": [2, 2, 3, 3] * 2}  # as equal as possible, the arms side by side
     assert trials[0].config()["run_ids"] == [runs[0].run_id]
 
 
@@ -125,7 +125,7 @@ def test_values_that_mean_the_same_run_are_planned_once(path: Path) -> None:
     assert merged_points(study, {}) == []
 
 
-def test_lengths_that_padding_reaches_up_to_are_different_runs(path: Path) -> None:
+def test_lengths_that_change_the_padding_are_different_runs(path: Path) -> None:
     overrides = ("grid.max_length=[125, 130]", "training.padding=left")
     assert len(planned(path, *overrides)) == 2 * len(planned(path))
     study = load_study(path, overrides)
@@ -141,7 +141,7 @@ def facts_with(study: Study, **values: object) -> dict:
     return {name: (spec, dataclasses.replace(facts, **values)) for name, (spec, facts) in data_of(study).items()}
 
 
-def test_a_class_too_rare_to_split_is_told_by_the_plan(path: Path) -> None:
+def test_the_plan_refuses_a_class_too_rare_to_split(path: Path) -> None:
     study = load_study(path, ('datasets.synthetic_genes={format="csv", path="/somewhere/genes"}',))
     weights = dict.fromkeys(study.grid.models, "w")
     spec, facts = data_spec(study, "synthetic_genes", None), DataFacts("d", ("a", "2"), (20, 1), 60, 0, 5)
@@ -159,7 +159,7 @@ def test_a_class_too_rare_to_split_is_told_by_the_plan(path: Path) -> None:
         plan(crossed, facts_with(crossed, class_counts=(20, 1)), weights)
 
 
-def test_more_classes_than_labels_can_be_stored_are_told_by_the_plan(path: Path) -> None:
+def test_the_plan_refuses_more_classes_than_labels_can_store(path: Path) -> None:
     study = load_study(path)
     weights = dict.fromkeys(study.grid.models, "w")
     names = tuple(map(str, range(2**15 + 1)))
@@ -168,7 +168,7 @@ def test_more_classes_than_labels_can_be_stored_are_told_by_the_plan(path: Path)
     assert plan(study, facts_with(study, classes=names[1:], class_counts=(9,) * (len(names) - 1)), weights)
 
 
-def test_a_regrouped_cut_that_cannot_be_made_is_told_by_the_plan(path: Path, tmp_path: Path) -> None:
+def test_the_plan_refuses_a_regrouped_split_that_cannot_be_made(path: Path, tmp_path: Path) -> None:
     letters = random.Random(0)
     one, two = ("".join(letters.choices("ACGT", k=90)) for _ in range(2))
     (tmp_path / "twins").mkdir()
@@ -186,16 +186,16 @@ def test_a_regrouped_cut_that_cannot_be_made_is_told_by_the_plan(path: Path, tmp
     assert plan(absent, {"twins": (data_spec(absent, "twins", None), facts)}, dict.fromkeys(("small", "large"), "w"))
 
 
-def test_a_run_is_small_when_it_is_sent_to_a_worker(path: Path) -> None:
+def test_a_pickled_run_is_small(path: Path) -> None:
     assert len(pickle.dumps(planned(path)[0])) < 4_000
 
 
-def test_a_model_too_short_for_its_input_is_refused(path: Path) -> None:
+def test_a_model_whose_l_max_is_too_small_is_refused(path: Path) -> None:
     with pytest.raises(
         InputError, match=r"padded to 120, but the model 'small' takes at most 110; set training\.max_length"
     ):
         planned(path, "models.small.l_max=110")
 
 
-def test_identity_fills_the_plan_table(path: Path) -> None:
+def test_identity_has_all_columns_of_the_plan(path: Path) -> None:
     assert list(planned(path)[0].identity()) == PLAN.names

@@ -1,4 +1,4 @@
-"""What a run and a pretraining amount to, against what training really does."""
+"""The workload of runs and pretrainings, compared with real training."""
 
 import dataclasses
 from collections import Counter
@@ -40,7 +40,7 @@ def made(longest: int = 300, train: int = 90, test: int = 40) -> Dataset:
 
 
 def run_on(dataset: Dataset, init: str = "scratch", **training: Any) -> tuple[RunSpec, tuple[int, ...]]:
-    """A run as the plan has it, and the deciles of its lengths."""
+    """A planned run, and the deciles of its lengths."""
     facts = facts_of(dataset)
     config = TrainingConfig(**{"epochs": 2, "batch_size": 16, **training})
     config = dataclasses.replace(config, max_length=config.input_length(facts.longest))
@@ -48,7 +48,7 @@ def run_on(dataset: Dataset, init: str = "scratch", **training: Any) -> tuple[Ru
     return dataclasses.replace(RUN, config=CONFIG, facts=facts, init=init, training=config), deciles(lengths)
 
 
-WAYS: list[dict[str, Any]] = [
+RECIPES: list[dict[str, Any]] = [
     {},
     {"validation_fraction": 0.0},
     {"train_fraction": 0.35},
@@ -59,34 +59,34 @@ WAYS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("training", WAYS)
-def test_batches_are_those_that_training_takes(training: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("training", RECIPES)
+def test_batches_are_those_of_real_training(training: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps and sequences exactly; the positions of batches cut to their longest within a few per cent."""
     dataset = made()
     spec, lengths = run_on(dataset, **training)
     seen: dict[str, Counter[tuple[int, int]]] = {"train": Counter(), "evaluate": Counter()}
     forward = Classifier.forward
 
-    def noted(self: Classifier, tokens: torch.Tensor, *rest: Any) -> torch.Tensor:
+    def recorded(self: Classifier, tokens: torch.Tensor, *rest: Any) -> torch.Tensor:
         seen["train" if torch.is_grad_enabled() else "evaluate"][tuple(tokens.shape)] += 1
         return forward(self, tokens, *rest)
 
-    monkeypatch.setattr(Classifier, "forward", noted)
+    monkeypatch.setattr(Classifier, "forward", recorded)
     model = Classifier(CONFIG, 3, spec.training.pooling, spec.training.padding)
     initialise(model, 0)
     run = Run(model, PreparedData.of(dataset, spec.training, 0, torch.device("cpu")), spec.training, 0)
     for _ in range(spec.training.epochs):
         run.advance()
-    foretold = {kind: Counter[tuple[int, int]]() for kind in seen}
+    predicted = {kind: Counter[tuple[int, int]]() for kind in seen}
     for work, number in run_batches(spec, lengths).items():
-        foretold[work.kind][work.batch, work.length] += int(number)
+        predicted[work.kind][work.batch, work.length] += int(number)
     for kind, shapes in seen.items():
-        assert foretold[kind].total() == shapes.total()
-        assert sum(b * n for (b, _), n in foretold[kind].items()) == sum(b * n for (b, _), n in shapes.items())
-        positions, expected = (sum(b * w * n for (b, w), n in counted.items()) for counted in (foretold[kind], shapes))
+        assert predicted[kind].total() == shapes.total()
+        assert sum(b * n for (b, _), n in predicted[kind].items()) == sum(b * n for (b, _), n in shapes.items())
+        positions, expected = (sum(b * w * n for (b, w), n in counted.items()) for counted in (predicted[kind], shapes))
         assert positions == pytest.approx(expected, rel=0.08)
         if "batching" not in training and kind == "train":
-            assert foretold[kind] == shapes
+            assert predicted[kind] == shapes
 
 
 def test_splits_are_cut_class_by_class() -> None:
@@ -97,12 +97,12 @@ def test_splits_are_cut_class_by_class() -> None:
     assert splits_of(spec) == Splits(*counts)
 
 
-def test_a_split_that_the_data_set_brings_is_not_cut_again() -> None:
+def test_a_data_sets_own_validation_split_is_not_cut_again() -> None:
     facts = dataclasses.replace(RUN.facts, class_counts=(60, 40), validation_examples=7)
     assert splits_of(dataclasses.replace(RUN, facts=facts)) == Splits(100, 7, 50)
 
 
-def test_a_frozen_run_trains_its_head_alone() -> None:
+def test_a_frozen_run_trains_its_head_only() -> None:
     kinds = {work.kind for work in run_batches(*run_on(made(), init="frozen"))}
     assert kinds == {"frozen", "evaluate"}
     frozen, trained = (
@@ -111,7 +111,7 @@ def test_a_frozen_run_trains_its_head_alone() -> None:
     assert state_bytes(trained) - state_bytes(frozen) == 2 * 4 * 1_000
 
 
-def test_a_pretraining_is_its_steps_and_its_held_out_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pretraining_consists_of_steps_and_held_out_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = Corpus([np.full(20_000, 7, np.uint8)])
     config = PretrainingConfig(steps=30, length=50, batch_size=8, log_every=3)
     run = Pretraining(CONFIG, corpus, config, torch.device("cpu"))
@@ -122,10 +122,10 @@ def test_a_pretraining_is_its_steps_and_its_held_out_windows(monkeypatch: pytest
     )
     while not run.finished:
         run.advance()
-    foretold = pretraining_batches(CONFIG, config, len(corpus.tokens), "float32")
-    assert foretold[BatchWork("pretrain", CONFIG, 8, 50)] == counted["pretrain", 8] == 30
+    predicted = pretraining_batches(CONFIG, config, len(corpus.tokens), "float32")
+    assert predicted[BatchWork("pretrain", CONFIG, 8, 50)] == counted["pretrain", 8] == 30
     windows = sum(size * number for (kind, size), number in counted.items() if kind == "evaluate")
-    (evaluated,) = [(work, number) for work, number in foretold.items() if work.kind == "evaluate"]
+    (evaluated,) = [(work, number) for work, number in predicted.items() if work.kind == "evaluate"]
     assert evaluated[0].batch * evaluated[1] == pytest.approx(windows, rel=0.06)
 
 

@@ -1,4 +1,4 @@
-"""The recipe: what is declared of each training value holds."""
+"""The recipe: the declarations of its training values are complete and true."""
 
 from dataclasses import fields, replace
 from typing import Any
