@@ -53,7 +53,7 @@ def waiting_for(what: str, ending: str = "Ctrl-C ends the waiting") -> Iterator[
             _under_way.discard(wait)
 
 
-def locked(path: str | Path, what: str) -> AcquireReturnProxy:
+def locked(path: str | Path, what: str) -> AcquireReturnProxy[FileLock]:
     """Acquire a lock file, released by a `with` statement around the result.
 
     Args:

@@ -7,6 +7,7 @@ recall without a denominator counts as 0. NumPy alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,5 +77,5 @@ def auroc(probability: NDArray[np.floating], labels: NDArray[np.integer]) -> flo
     return float(np.mean(areas))
 
 
-def _ratio(above: NDArray, below: NDArray) -> NDArray[np.float64]:
+def _ratio(above: NDArray[Any], below: NDArray[Any]) -> NDArray[np.float64]:
     return np.divide(above, below, out=np.zeros(len(below)), where=below > 0)

@@ -85,7 +85,7 @@ def test_a_pinned_revision_is_the_one_that_is_taken(hub: tuple[type[Hub], str], 
              "--set", "grid.epochs=[1]", "--set")  # fmt: skip
 
     def answer(revision: str, *more: str) -> subprocess.CompletedProcess[str]:
-        return call(*words, f"weights.revision={revision}", *more, **hub_environment(endpoint))
+        return call(*words, f"weights.revision={revision}", *more, **hub_environment(endpoint))  # type: ignore[arg-type]
 
     refused = answer("v9")
     assert refused.returncode == 2

@@ -1,5 +1,7 @@
 """What must hold for any results: identities between equal questions asked in two ways."""
 
+from typing import Any, cast
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -140,6 +142,6 @@ def test_columns_are_valid_json_and_keep_their_values(numbers, words):
     found = columns(pl.DataFrame({"number": pl.Series(numbers, dtype=pl.Float64)}), digits=17)["number"]
     json_script(found)
     finite = [None if value is None or abs(value) == float("inf") or value != value else value for value in numbers]
-    assert [None if value is None else float(value) for value in found] == finite
+    assert [None if value is None else float(value) for value in cast(list[Any], found)] == finite
     coded = columns(pl.DataFrame({"word": pl.Series(words, dtype=pl.String)}))["word"]
     assert [None if code is None else coded["words"][code] for code in coded["codes"]] == words

@@ -10,13 +10,14 @@ import zipfile
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyena.data.corpus import read_corpus
-from hyena.data.datasets import DatasetSource, load_dataset
+from hyena.data.datasets import DatasetSource, Format, load_dataset
 from hyena.data.fasta import fasta_records
 from hyena.data.sequences import Dataset
 from hyena.data.split_files import COMPRESSIONS, SPLIT_OF_WORD
@@ -145,7 +146,11 @@ def test_tables_and_fasta_files_are_read_whole_or_refused(data: st.DataObject) -
             named = data.draw(st.sampled_from([compression, *COMPRESSIONS]))  # the ending may be wrong
             (folder / "mine" / (f"{name}.{named}" if named else name)).write_bytes(content)
             written[SPLIT_OF_WORD[word.lower()]] = rows
-        check(folder, DatasetSource(format, folder / "mine", na_is_a_class=data.draw(st.booleans())), written)
+        check(
+            folder,
+            DatasetSource(cast(Format, format), folder / "mine", na_is_a_class=data.draw(st.booleans())),
+            written,
+        )
 
 
 EXTRA = st.sampled_from(

@@ -28,7 +28,7 @@ def random_dataset(counts: tuple[int, ...] = (60, 40), seed: int = 0) -> Dataset
 
     def examples(scale: int) -> list[tuple[bytes, int]]:
         return [
-            (random_dna(rng, rng.integers(1, 30)), label)
+            (random_dna(rng, int(rng.integers(1, 30))), label)
             for label, count in enumerate(counts)
             for _ in range(count // scale)
         ]

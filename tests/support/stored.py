@@ -1,22 +1,23 @@
 """Rows to write to a store, and the files in one."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 from pyarrow import fs
 
-from sweep.schema import RUNS
+from sweep.schema import RUNS, RunRow
 from sweep.store import Store
 
 
-def row(run_id: str, **values: Any) -> dict[str, Any]:
+def row(run_id: str, **values: Any) -> RunRow:
     """The row of a failed run: nullable columns null, the others any value of their type."""
     blank: dict[Any, Any] = {pa.string(): "x", pa.int64(): 1, pa.int32(): 1, pa.float64(): 0.5}
     cells = {f.name: None if f.nullable else blank.get(f.type) for f in RUNS}
     now = datetime.now(UTC)
-    return {**cells, "versions": [("python", "3")], "started_at": now, "finished_at": now, "status": "failed",
+    values = {**cells, "versions": [("python", "3")], "started_at": now, "finished_at": now, "status": "failed",
             "failure": "because", "run_id": run_id, **values}  # fmt: skip
+    return cast(RunRow, values)
 
 
 def files(store: Store) -> list[str]:

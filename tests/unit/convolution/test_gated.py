@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -64,10 +65,10 @@ def test_kernels_are_used_only_where_they_run_and_agree(
 ) -> None:
     class Kernels(ChunkedGatedConvolution):
         @staticmethod
-        def forward(ctx, *values):
+        def forward(ctx: Any, *values: Any) -> Any:
             if fault == "raise":
                 raise RuntimeError("no ptxas")
-            return ChunkedGatedConvolution.forward(ctx, *values, FFT) * (1.1 if fault else 1)
+            return ChunkedGatedConvolution.forward(ctx, *(*values, FFT)) * (1.1 if fault else 1)
 
         @staticmethod
         def backward(ctx, *gradients):
@@ -93,7 +94,7 @@ def test_the_kernels_may_be_checked_inside_a_checkpointed_layer() -> None:
     expected = module._result_and_gradients(*options)
     calls = []
 
-    def sublayer(residual: Tensor, _: None) -> Tensor:
+    def sublayer(residual: Tensor, _: object) -> Tensor:
         calls.append(module._result_and_gradients(*options))
         return residual * residual
 

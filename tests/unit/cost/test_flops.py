@@ -22,9 +22,9 @@ SMALL = HyenaConfig(d_model=24, n_layer=2, l_max=400, d_inner=40, filter_order=1
 SHAPES = [(4, 150), (40, 70), (33, 64), (3, 300)]  # FFTs, Toeplitz products in two blocks and in one, FFTs
 
 #: The counter knows the products that return a tensor; these write into one.
-IN_PLACE = {
-    torch.ops.aten.addmm_: lambda summed, left, right, **_: mm_flop.__wrapped__(left, right),
-    torch.ops.aten.baddbmm_: lambda summed, left, right, **_: bmm_flop.__wrapped__(left, right),
+IN_PLACE: dict[Any, Any] = {
+    torch.ops.aten.addmm_: lambda summed, left, right, **_: mm_flop.__wrapped__(left, right),  # type: ignore[attr-defined]
+    torch.ops.aten.baddbmm_: lambda summed, left, right, **_: bmm_flop.__wrapped__(left, right),  # type: ignore[attr-defined]
 }
 
 

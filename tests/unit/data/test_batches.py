@@ -81,9 +81,9 @@ def test_the_input_is_left_alone():
 
 def test_side_and_length_are_checked():
     with pytest.raises(InputError, match="'left' or 'right'"):
-        padded(SPLIT, 4, "middle")
+        padded(SPLIT, 4, "middle")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="'left' or 'right'"):
-        reverse_complement(*padded(SPLIT, 4, "left"), "middle")
+        reverse_complement(*padded(SPLIT, 4, "left"), "middle")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="at least 1"):
         padded(SPLIT, 0, "left")
 

@@ -11,9 +11,10 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ FILES = {
 ROWS = {"train": "sequence,label\nACGT,1\nGG,0\nTTA,1\n", "test": "sequence,label\nAC,0\nCA,1\n"}
 
 
-def write_folder(folder: Path, files: dict[str, str | bytes]) -> Path:
+def write_folder(folder: Path, files: Mapping[str, str | bytes]) -> Path:
     for name in random.Random(len(files)).sample(sorted(files), len(files)):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +57,7 @@ def write_archive(path: Path, files: dict[str, str], root: str = "mine/") -> Pat
     return path
 
 
-def write_tables(folder: Path, tables: dict[str, str | bytes], suffix: str = "csv") -> Path:
+def write_tables(folder: Path, tables: Mapping[str, str | bytes], suffix: str = "csv") -> Path:
     return write_folder(folder, {f"{name}.{suffix}": text for name, text in tables.items()})
 
 
@@ -68,7 +69,7 @@ def letters(split: Split) -> list[str]:
 def load(tmp_path):
     """Loads a path, with a cache of the test's own."""
 
-    def load(path: Path, format: str = "genomic_benchmarks", **columns: str) -> Dataset:
+    def load(path: Path, format: datasets.Format = "genomic_benchmarks", **columns: Any) -> Dataset:
         return load_dataset("mine", DatasetSource(format, path, **columns), cache_dir=tmp_path / "cache")
 
     return load
@@ -308,10 +309,10 @@ def test_unknown_names_get_the_nearest_ones(tmp_path):
 
 def test_sources_are_checked():
     with pytest.raises(InputError, match="must be one of genomic_benchmarks, csv, tsv, parquet, fasta"):
-        DatasetSource("fastq")
+        DatasetSource("fastq")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="cannot play two parts"):
         DatasetSource("csv", label_column="sequence")
-    assert DatasetSource("csv", "~/x").path == Path.home() / "x"
+    assert DatasetSource("csv", Path("~/x")).path == Path.home() / "x"
     for fraction in (-0.1, 1.1, float("nan")):
         with pytest.raises(InputError, match=r"ambiguous_fraction = .*: it must be from 0 to 1"):
             DatasetSource("csv", ambiguous_fraction=fraction)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hyena.data.datasets import DatasetSource, load_dataset, source_at
+from hyena.data.datasets import DatasetSource, Format, load_dataset, source_at
 from hyena.data.sequences import Dataset
 from hyena.data.split_files import SPLIT_OF_WORD, Name, find_splits
 from hyena.errors import InputError
@@ -43,7 +43,7 @@ def fill(folder: Path, format: str, *names: str) -> Path:
 
 @pytest.fixture
 def load(tmp_path):
-    def load(path: Path, format: str) -> Dataset:
+    def load(path: Path, format: Format) -> Dataset:
         return load_dataset("mine", DatasetSource(format, path), cache_dir=tmp_path / "cache")
 
     return load

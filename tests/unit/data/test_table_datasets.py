@@ -6,12 +6,13 @@ import lzma
 import re
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hyena.data.datasets import DatasetSource, load_dataset
+from hyena.data.datasets import DatasetSource, Format, load_dataset
 from hyena.data.sequences import Dataset
 from hyena.data.tokenizer import decode
 from hyena.errors import InputError
@@ -60,7 +61,7 @@ def write_label(path: Path, labels: pa.Array) -> None:
 
 @pytest.fixture
 def load(tmp_path):
-    def load(path: Path, format: str, **columns: str) -> Dataset:
+    def load(path: Path, format: Format, **columns: Any) -> Dataset:
         return load_dataset("mine", DatasetSource(format, path, **columns), cache_dir=tmp_path / "cache")
 
     return load

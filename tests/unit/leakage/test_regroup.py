@@ -52,9 +52,9 @@ def test_nothing_is_shared_and_nothing_is_lost(validation):
         assert measure not in MEASURES or split == against or not found.any()
     assert contents(after) == contents(before)
     assert after.splits.keys() == before.splits.keys()
-    for name, split in after.splits.items():
+    for name, part in after.splits.items():
         old = np.bincount(before.splits[name].labels)
-        assert np.abs(np.bincount(split.labels) - old).max() <= 0.25 * old.max(), f"{name} changed its size"
+        assert np.abs(np.bincount(part.labels) - old).max() <= 0.25 * old.max(), f"{name} changed its size"
 
 
 def test_the_cut_depends_on_the_seed_only_and_says_so():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -149,7 +150,7 @@ def test_checkpointed_activations_change_no_number_and_keep_less() -> None:
         for seed, model in zip(SEEDS, models, strict=True):
             initialise(model, seed)
         stacked, streams, kept = StackedClassifier(models), [stream(seed, "dropout") for seed in SEEDS], []
-        with torch.autograd.graph.saved_tensors_hooks(lambda t, kept=kept: kept.append(t.numel()) or t, lambda t: t):
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, kept=kept: kept.append(t.numel()) or t, lambda t: t):  # type: ignore[misc]
             logits = stacked(tokens, torch.full((2, 4), 33), streams)
             before_backward = sum(kept)
         logits.square().mean().backward()
@@ -217,6 +218,8 @@ def test_a_resumed_stack_equals_an_uninterrupted_one_bit_for_bit(dataset: Datase
     first.advance(), second.advance()
     assert str(second.results()[0]) == str(first.results()[0])
     for one, other in zip(first.results()[1:], second.results()[1:], strict=True):
+        assert isinstance(one, RunResult)
+        assert isinstance(other, RunResult)
         assert torch.equal(measures(one), measures(other))
         assert (one.test_logits == other.test_logits).all()
 
@@ -243,16 +246,17 @@ def test_each_seeds_model_can_be_taken_from_the_stack(dataset: Dataset) -> None:
     with torch.no_grad():
         stack.model.head.output_transform.bias[0] = math.nan
     found = results_of_the_others(stack)
+    taken: list[Any]
     failed, *taken = stack.classifiers()
     assert failed is stack.progress[0].error
     assert len(taken) == len(SEEDS)
-    for place, model in enumerate(taken):
-        assert isinstance(model, Classifier)
-        for name, parameter in model.named_parameters():
+    for place, own in enumerate(taken):
+        assert isinstance(own, Classifier)
+        for name, parameter in own.named_parameters():
             assert torch.equal(parameter, stack.model.get_parameter(name)[place]), name
-        for name, buffer in model.named_buffers():
+        for name, buffer in own.named_buffers():
             assert torch.equal(buffer, stack.model.get_buffer(name)), name
-        logits = predict(model, stack.data.test, recipe)
+        logits = predict(own, stack.data.test, recipe)
         assert abs(logits.numpy() - found[place].test_logits).max() < 1e-6
     before = taken[0].head.output_transform.bias.clone()
     with torch.no_grad():

@@ -17,7 +17,7 @@ TRUTH = Truth(models={"tiny": 1_000}, datasets={"alpha": 0.7}, seeds=(1, 2), epo
 
 
 def section(results: Results) -> str:
-    return "".join(leakage_section.blocks(gather(results)))
+    return "".join(map(str, leakage_section.blocks(gather(results))))
 
 
 def audit(folder, digest, *, count=30):
@@ -73,8 +73,8 @@ def test_audits_by_place_on_the_genome_are_shown_as_the_command_writes_them(tmp_
     assert leakage_command([*command, "-o", str(folder / "leakage" / "places.parquet")]) == 0
     page = section(load(folder))
     assert "By place on the genome" in page
-    rows = re.findall(r"<tr>(.*?)</tr>", page)
-    shown = [re.sub(r"<[^>]+>", " ", row).split() for row in rows]
+    found = re.findall(r"<tr>(.*?)</tr>", page)
+    shown = [re.sub(r"<[^>]+>", " ", row).split() for row in found]
     assert ["alpha", *["60.0", "%", "40.0", "%", "20.0", "%", "20.0", "%", "5"]] in shown
     assert ["alpha", "negative", *["75.0", "%", "50.0", "%", "25.0", "%", "25.0", "%", "4"]] in shown
     assert ["alpha", "positive", *["none", "none", "none", "none", "1"]] in shown

@@ -2,6 +2,7 @@
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -65,7 +66,7 @@ def test_the_baseline_reads_the_same_tokens(tmp_path: Path) -> None:
     for i, (sequence, label) in enumerate(examples):
         (tmp_path / str(label)).mkdir(exist_ok=True)
         (tmp_path / str(label) / f"{i}.txt").write_bytes(sequence)
-    files = published_way.TextFiles(tmp_path, 20, reverse_complement=False)
+    files: Any = published_way.TextFiles(tmp_path, 20, reverse_complement=False)
     split = dataset_from_sequences("made", ["0", "1"], examples, [examples[0], examples[2]]).train
     expected, _ = padded(split, 20, "left")
     assert [label for _, label in files] == [0, 0, 1]

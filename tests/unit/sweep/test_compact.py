@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -28,7 +28,7 @@ from analysis.statistics.pairs import compare
 from sweep.compact import Compaction, compact, main
 from sweep.ended_runs import rows_of_runs
 from sweep.layout import PART_TABLES, opened
-from sweep.schema import PREDICTIONS
+from sweep.schema import PREDICTIONS, RunRow
 from sweep.store import Store
 from tests.support.stored import files, row
 from tests.support.synthetic_results import Truth, write_results
@@ -43,7 +43,7 @@ class Rows:
     runs: pl.DataFrame
     epochs: pl.DataFrame
     predictions: pl.DataFrame
-    stored: list[dict[str, Any]]
+    stored: list[RunRow]
 
     def __eq__(self, other: object) -> bool:
         assert isinstance(other, Rows)
@@ -237,7 +237,7 @@ def test_readers_see_every_run_while_a_compaction_goes_on(results: str) -> None:
         names.append(f"extra-{number:02}")
         for table in ("epochs", "predictions"):
             store.write(f"{table}/{names[-1]}.parquet", data[table])
-        store.write_run({**template, "run_id": names[-1]})
+        store.write_run(cast(RunRow, {**template, "run_id": names[-1]}))
     expected = store.ended()
     assert len(expected) == 16
     with ThreadPoolExecutor(1) as threads:

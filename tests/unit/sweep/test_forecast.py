@@ -1,7 +1,7 @@
 """What a plan says before anything is started."""
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def request(
     path: Path,
     store: Store,
     *overrides: str,
-    cluster: dict[str, float] | None = None,
+    cluster: Mapping[str, float] | None = None,
     unknown: Collection[str] = (),
 ) -> PlanRequest:
     """The plan of a study whose data are here, but for those that are `unknown`."""
@@ -113,11 +113,11 @@ def test_time_and_cost_are_the_operations_at_the_rate_that_was_probed(path: Path
     asked = request(path, store, *ONE_CELL, "resources.price_per_hour=0.5", "resources.cpus=2")
     each = [flops_of(asked.batches(run), "cpu") / RATE for run in asked.runs]
     making = [flops_of(asked.pretrainings["small"], "cpu") / RATE]
-    by_init = [[s + 0.05 for s, run in zip(each, asked.runs, strict=True) if run.init == init]
-               for init in ("scratch", "pretrained")]  # fmt: skip
+    scratch, pretrained = ([s + 0.05 for s, run in zip(each, asked.runs, strict=True) if run.init == init]
+                           for init in ("scratch", "pretrained"))  # fmt: skip
     (data,) = asked.data.values()
     assert isinstance(data, PlannedData)
-    wall = sweep_seconds(making, *by_init, 2, data.letters)
+    wall = sweep_seconds(making, scratch, pretrained, 2, data.letters)
     hours = (sum(making) + sum(each)) * 2 / 3600
     lines = said(asked).splitlines()
     assert (

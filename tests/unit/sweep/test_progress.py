@@ -209,8 +209,8 @@ def test_waiting_for_a_node_is_said_after_20_seconds_and_every_minute(display: D
     display.apply(WorkerDied(["0"]))
     output.truncate(0)
     output.seek(0)
-    for now in (519.0, 521.0):
-        display.time.now = now
+    for later in (519.0, 521.0):
+        display.time.now = later
         display.show_idleness()
     assert "nothing has been in training for 0:21" in output.getvalue()
 

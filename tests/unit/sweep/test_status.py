@@ -3,12 +3,12 @@
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from sweep.compact import compact
-from sweep.schema import EPOCHS, PLAN
+from sweep.schema import EPOCHS, PLAN, EpochRow, PlanRow, PredictionColumns
 from sweep.status import main
 from sweep.store import Store
 from tests.support.stored import row
@@ -16,10 +16,10 @@ from tests.support.stored import row
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def planned(run_id: str, init: str, seed: int) -> dict[str, Any]:
+def planned(run_id: str, init: str, seed: int) -> PlanRow:
     values: dict[str, Any] = dict.fromkeys(PLAN.names, "x")
-    return {**values, "run_id": run_id, "init": init, "seed": seed, "epochs": 5, "trainable_parameters": 9,
-            "model": "m", "dataset": "d"}  # fmt: skip
+    values |= {"run_id": run_id, "init": init, "seed": seed, "epochs": 5, "trainable_parameters": 9}
+    return cast(PlanRow, {**values, "model": "m", "dataset": "d"})
 
 
 @pytest.fixture
@@ -84,8 +84,16 @@ def test_many_failures_of_one_kind_are_one_line_with_examples(
 def test_runs_in_compacted_parts_count(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     for run in store.plan()[:2]:
         done = row(run["run_id"], status="done", failure=None)
-        history = dict.fromkeys(EPOCHS.names, 1) | {"run_id": run["run_id"]}
-        prediction = {"run_id": [run["run_id"]], "example": [0], "label": [0], "logits": [[0.0, 1.0]]}
+        history = cast(EpochRow, dict.fromkeys(EPOCHS.names, 1) | {"run_id": run["run_id"]})
+        prediction = cast(
+            PredictionColumns,
+            {
+                "run_id": [run["run_id"]],
+                "example": [0],
+                "label": [0],
+                "logits": [[0.0, 1.0]],
+            },
+        )
         store.write_run(done, [history], prediction)
     assert compact(store).runs == 2
     store.write_run(row("scratch1", status="done", failure=None))

@@ -19,13 +19,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import sweep.compact
-import sweep.run
 import sweep.status
 from analysis import report
 from hyena.errors import InputError
 from hyena.system import waiting
 from sweep.gpu_probe import remembered
 from sweep.heartbeat import signs
+from sweep.run import main as run_command
 from sweep.schema import EPOCHS, PLAN, PREDICTIONS, PRETRAINING, RUNS
 from sweep.store import Store, StoreError
 from tests.support.gate import Gate
@@ -82,7 +82,7 @@ def test_a_write_that_fails_leaves_nothing_and_spoils_nothing(disk: Store) -> No
 
 def test_a_row_without_all_its_columns_is_refused(store: Store) -> None:
     bad = row("a")
-    del bad["train_s"]
+    del bad["train_s"]  # type: ignore[misc]
     with pytest.raises(KeyError, match="train_s"):
         store.write_run(bad)
     assert files(store) == []
@@ -335,7 +335,7 @@ def test_a_folder_may_have_any_name_that_is_no_address(
 
 
 def test_a_misspelt_address_is_refused_by_every_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert sweep.run.main(["--plan", "--results", "s3:/bucket/x"]) == 2
+    assert run_command(["--plan", "--results", "s3:/bucket/x"]) == 2
     assert sweep.status.main(["s3:/bucket/x"]) == 2
     assert sweep.compact.main(["s3:/bucket/x"]) == 2
     assert report.main(["s3:/bucket/x", "-o", str(tmp_path / "report.html")]) == 2
@@ -398,7 +398,7 @@ def test_a_file_is_deleted_once_and_again(store: Store) -> None:
 def test_credentials_in_an_address_are_refused_and_not_repeated(
     address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert sweep.run.main(["--results", address]) == 2
+    assert run_command(["--results", address]) == 2
     assert sweep.status.main([address]) == 2
     assert report.main([address, "-o", str(tmp_path / "report.html")]) == 2
     said = "".join(capsys.readouterr())
@@ -419,7 +419,7 @@ def test_an_address_with_a_slip_is_one_line_that_names_it(address: str) -> None:
 
 def in_seconds(limit: float, words: list[str]) -> None:
     started = time.monotonic()
-    assert sweep.run.main(words) == 2
+    assert run_command(words) == 2
     assert sweep.status.main([words[1]]) == 2
     assert time.monotonic() - started < limit
 
@@ -465,7 +465,7 @@ def test_a_bucket_that_may_only_be_read_is_told_before_anything_is_done(
     s3: str, reader: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert Store(s3).names("") == []
-    assert sweep.run.main(["--results", s3]) == 2
+    assert run_command(["--results", s3]) == 2
     said = capsys.readouterr()
     assert said.err.count("\n") == 1
     assert "ACCESS_DENIED" in said.err
@@ -480,7 +480,7 @@ def test_a_disk_that_may_only_be_read_is_told_before_anything_is_done(
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", disk], capture_output=True).returncode:
         pytest.skip("no disk can be mounted here")
     try:
-        assert sweep.run.main(["--results", str(disk / "results")]) == 2
+        assert run_command(["--results", str(disk / "results")]) == 2
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
     assert capsys.readouterr().err == f"error: results '{disk}/results': nothing may be written in '{disk}'\n"

@@ -210,7 +210,7 @@ def test_relative_paths_are_resolved_against_the_study_file(minimal: Path) -> No
     ],
 )
 def test_a_mistake_is_reported_in_one_line(minimal: Path, override: str, words: str) -> None:
-    overrides = (override,)
+    overrides: tuple[str, ...] = (override,)
     if "pretraining={corpus=synthetic" in override:  # a model too short for the default window of 1,000
         overrides = ("models.m={d_model=8, n_layer=1, l_max=9}", 'grid.models=["m"]',
                      'pretraining={corpus="synthetic", steps=1}')  # fmt: skip

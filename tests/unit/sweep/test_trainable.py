@@ -22,6 +22,7 @@ from hyena.training.stacked_run import StackedRun
 from hyena.weights.classifiers import load_classifier
 from sweep import trainable as module
 from sweep.resources import Share
+from sweep.schema import RunRow
 from sweep.store import Store, StoreError
 from sweep.trainable import Assignment, Outcome, TrialTrainable
 from sweep.trials import DataSpec, Trial, facts_of, load_data
@@ -68,12 +69,12 @@ def outcomes(worker: TrialTrainable, most: int = 10) -> list[Outcome]:
     return found
 
 
-def rows(tmp_path: Path) -> list[dict[str, Any]]:
+def rows(tmp_path: Path) -> list[RunRow]:
     found = Store(str(tmp_path)).runs(["run_id", "status", "failure", "test_loss", "stacked_runs"])
     return sorted(found, key=lambda row: row["run_id"])
 
 
-def removed_rows(tmp_path: Path) -> list[dict[str, Any]]:
+def removed_rows(tmp_path: Path) -> list[RunRow]:
     """The rows, which are then deleted from the store, so that their runs can be repeated."""
     found = rows(tmp_path)
     for row in found:
@@ -357,7 +358,7 @@ def test_fine_tuned_models_are_stored_on_every_store(
             assert torch.equal(found[-1], expected)
         else:  # the same model, multiplied in another order
             assert torch.allclose(found[-1], expected, atol=1e-5)
-    assert len(seeds) == 1 or not torch.allclose(*found, atol=1e-3)
+    assert len(seeds) == 1 or not torch.allclose(found[0], found[1], atol=1e-3)
 
 
 def test_a_run_with_a_row_has_its_model(start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,7 +148,7 @@ def test_a_run_resumed_within_an_epoch_equals_an_uninterrupted_one(dataset: Data
     run, epochs = new_run(dataset, config=config), 0
     while not run.finished:
         taken = count(1)
-        run.pause = lambda taken=taken: next(taken) == steps
+        run.pause = lambda taken=taken: next(taken) == steps  # type: ignore[misc]
         run.train_and_evaluate()
         epochs += run.under_way is None
         buffer = io.BytesIO()
@@ -198,7 +198,8 @@ def test_an_arm_differs_from_scratch_in_its_backbone_alone(dataset: Dataset, ini
     pretrained = Classifier(MODEL, 2)
     initialise(pretrained, 9)
     save_weights(pretrained.backbone, MODEL, tmp_path)
-    scratch, arm = new_run(dataset), new_run(dataset)
+    scratch: Any = new_run(dataset)
+    arm: Any = new_run(dataset)
     load_backbone(arm.model.backbone, tmp_path)
     if init == "shuffled":
         shuffle(arm.model.backbone, 1)
@@ -211,7 +212,7 @@ def test_an_arm_differs_from_scratch_in_its_backbone_alone(dataset: Dataset, ini
     for one, other in zip(scratch.model.head.parameters(), arm.model.head.parameters(), strict=True):
         assert torch.equal(one, other)
     table = [run.model.backbone.embeddings.word_embeddings.weight for run in (scratch, arm)]
-    assert not torch.equal(*table)
+    assert not torch.equal(table[0], table[1])
     draws = [torch.rand(3, generator=run.streams["dropout"]).tolist() for run in (scratch, arm)]
     assert draws[0] == draws[1]
     with torch.no_grad():
