@@ -3,7 +3,7 @@
 A multiply-add counts as two. Notation: B sequences of L positions, D channels, H channels of the MLP, N blocks, F the
 width and E the inputs of the filter network, C classes, V rows of the embedding table. The products of matrices are
 those that PyTorch's FlopCounterMode counts, exactly; transforms count 2.5 · n · log2(n) for n real numbers. Left out,
-as less than a per cent: normalisation, residual sums, dropout, loss and optimiser. Next: `speed.py`, how fast they go.
+as less than a per cent: normalisation, residual sums, dropout, loss and optimiser. Next: `step_rates.py`.
 """
 
 from __future__ import annotations
