@@ -20,7 +20,11 @@ class InputError(ValueError):
 
 
 def escaped(text: str) -> str:
-    """`text` with line ends replaced by spaces, and control characters and bytes that are not UTF-8 by escapes."""
+    r"""`text` with line ends replaced by spaces, and control characters and bytes that are not UTF-8 by escapes.
+
+    >>> escaped("two\nlines\x00")
+    'two lines\\x00'
+    """
     return "".join(map(_escaped, text))
 
 
@@ -62,6 +66,10 @@ shown = _Shortened().repr
 
 
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
-    """The end of a message about an unknown `name`: the nearest known name, or all of them."""
+    """The end of a message about an unknown `name`: the nearest known name, or all of them.
+
+    >>> nearest("seed", ["seeds", "epochs"]), nearest("x", ["seeds", "epochs"])
+    ("did you mean 'seeds'?", 'known: seeds, epochs')
+    """
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"

@@ -34,6 +34,9 @@ class Range:
     """Finite numbers between two bounds: `ge` and `le` are included in the range, `gt` and `lt` are not.
 
     `str()` gives the end of a sentence that begins with "it must be".
+
+    >>> str(Range(ge=0, lt=1)), 0 in Range(ge=0, lt=1), 1 in Range(ge=0, lt=1)
+    ('at least 0 and less than 1', True, False)
     """
 
     ge: float | None = None
@@ -84,7 +87,12 @@ def bounds_of(kind: type) -> dict[str, Range]:
 
 
 def require(bounds: Range, value: Any, place: str) -> None:
-    """InputError where a number, or an element of a list or tuple, is outside its range; `place` names the value."""
+    """InputError where a number, or an element of a list or tuple, is outside its range; `place` names the value.
+
+    >>> require(Range(ge=1, le=8), [2, 9], "grid.seeds")
+    Traceback (most recent call last):
+    hyena.errors.InputError: grid.seeds.1 = 9: it must be from 1 to 8
+    """
     for where, number in _numbers(value, place):
         if number not in bounds:
             raise InputError(f"{where} = {shown(number)}: it must be {bounds}")

@@ -8,14 +8,22 @@ from typing import Any
 
 
 def duration(seconds: float) -> str:
-    """2:05 or 1:02:05; a time that would be negative, by clocks that disagree or a poor estimate, is 0:00."""
+    """2:05 or 1:02:05; a time that would be negative, by clocks that disagree or a poor estimate, is 0:00.
+
+    >>> duration(125), duration(3725), duration(-1)
+    ('2:05', '1:02:05', '0:00')
+    """
     minutes, s = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{s:02}" if hours else f"{minutes}:{s:02}"
 
 
 def size(count: float) -> str:
-    """Bytes in decimal units: 950 B, 1.2 MB."""
+    """Bytes in decimal units.
+
+    >>> size(950), size(1_200_000)
+    ('950 B', '1.2 MB')
+    """
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}"
@@ -29,7 +37,11 @@ def run_name(run: Mapping[str, Any]) -> str:
 
 
 def two_digits(value: float) -> str:
-    """A figure with two digits that count: 0.034, 1.2, 250, 12,000."""
+    """A figure with two digits that count.
+
+    >>> [two_digits(value) for value in (0.0336, 1.2, 251, 12_345)]
+    ['0.034', '1.2', '250', '12,000']
+    """
     if value <= 0:
         return "0"
     places = 1 - math.floor(math.log10(value))
@@ -38,7 +50,11 @@ def two_digits(value: float) -> str:
 
 
 def roughly(seconds: float) -> str:
-    """A time to two digits in the unit that fits: 50 seconds, 12 minutes, 3.4 hours, 52 days."""
+    """A time to two digits in the unit that fits.
+
+    >>> roughly(50), roughly(720), roughly(12_240), roughly(4_500_000)
+    ('50 seconds', '12 minutes', '3.4 hours', '52 days')
+    """
     for unit, length, limit in (("seconds", 1, 90), ("minutes", 60, 5_400), ("hours", 3_600, 172_800)):
         if seconds < limit:
             return f"{two_digits(seconds / length)} {unit}"
@@ -46,7 +62,11 @@ def roughly(seconds: float) -> str:
 
 
 def operations(count: float) -> str:
-    """Floating-point operations to two digits: 48 GFLOP, 3.1 PFLOP."""
+    """Floating-point operations to two digits.
+
+    >>> operations(48e9), operations(3.1e15)
+    ('48 GFLOP', '3.1 PFLOP')
+    """
     for unit in ("GFLOP", "TFLOP", "PFLOP", "EFLOP"):
         count /= 1e9 if unit == "GFLOP" else 1e3
         if count < 1000:

@@ -43,7 +43,11 @@ def curve_table(results: Results, comparison: Comparison) -> pl.DataFrame:
 
 
 def milestones(last: int, most: int = 6) -> list[int]:
-    """At most `most` epochs from 1 to `last`, evenly spread, both ends included: the columns of a table."""
+    """At most `most` epochs from 1 to `last`, evenly spread, both ends included: the columns of a table.
+
+    >>> milestones(3), milestones(100)
+    ([1, 2, 3], [1, 21, 41, 60, 80, 100])
+    """
     count = min(most, last)
     return sorted({1 + round(index * (last - 1) / max(count - 1, 1)) for index in range(count)})
 

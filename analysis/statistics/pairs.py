@@ -185,6 +185,9 @@ def short_names(models: Sequence[str]) -> dict[str, str]:
     """Names without the parts that all share, cut at hyphens: hyenadna-tiny-1k-seqlen → tiny-1k.
 
     Whole names where a bare number would be left: nano-32 says more than 32.
+
+    >>> short_names(["hyenadna-tiny-1k-seqlen", "hyenadna-large-1m-seqlen"])
+    {'hyenadna-tiny-1k-seqlen': 'tiny-1k', 'hyenadna-large-1m-seqlen': 'large-1m'}
     """
     if len(models) < 2:
         return {name: name.removeprefix("hyenadna-").removesuffix("-seqlen") for name in models}

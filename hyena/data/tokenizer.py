@@ -62,6 +62,9 @@ class LetterError(InputError):
 def encode(sequence: bytes) -> NDArray[np.uint8]:
     """Tokens of a DNA sequence, one a letter, as uint8 [L]; upper and lower case alike.
 
+    >>> encode(b"ACGTNacgtnR").tolist()
+    [7, 8, 9, 10, 11, 7, 8, 9, 10, 11, 6]
+
     Raises:
         LetterError: a byte that is no IUPAC nucleotide letter (white space included), the first one.
     """
@@ -74,5 +77,9 @@ def encode(sequence: bytes) -> NDArray[np.uint8]:
 
 
 def decode(tokens: NDArray[np.uint8]) -> bytes:
-    """Upper-case letters of tokens; `.` for padding and `?` for any other special token, [UNK] included."""
+    """Upper-case letters of tokens; `.` for padding and `?` for any other special token, [UNK] included.
+
+    >>> decode(np.array([PAD, A, C, G, T, N, UNK]))
+    b'.ACGTN?'
+    """
     return _LETTER_OF_TOKEN[tokens].tobytes()

@@ -53,7 +53,11 @@ def confusion_matrix(labels: NDArray[np.integer], predicted: NDArray[np.integer]
 
 
 def matthews(counts: NDArray[np.int64]) -> float:
-    """Matthews correlation coefficient R_K of a confusion matrix (Gorodkin 2004); 0 where it is undefined."""
+    """Matthews correlation coefficient R_K of a confusion matrix (Gorodkin 2004); 0 where it is undefined.
+
+    >>> matthews(np.array([[3, 0], [0, 3]])), matthews(np.array([[0, 3], [3, 0]])), matthews(np.array([[3, 0], [3, 0]]))
+    (1.0, -1.0, 0.0)
+    """
     total, right = float(counts.sum()), float(np.trace(counts))
     true, predicted = counts.sum(axis=1).astype(float), counts.sum(axis=0).astype(float)
     spread = (total**2 - predicted @ predicted) * (total**2 - true @ true)
@@ -64,6 +68,9 @@ def auroc(probability: NDArray[np.floating], labels: NDArray[np.integer]) -> flo
     """Area under the ROC curve by ranks, ties counted half: of class 1 for two classes, else mean of one against rest.
 
     None where a class has no example or no counter-example.
+
+    >>> auroc(np.array([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3], [0.2, 0.8]]), np.array([0, 0, 1, 1]))
+    0.75
     """
     classes = [1] if probability.shape[1] == 2 else range(probability.shape[1])
     areas = []
