@@ -74,12 +74,27 @@ def test_every_document_is_linked_from_the_readme() -> None:
     assert len(DOCUMENTS) > 8
 
 
-def test_every_file_in_the_readmes_tree_exists() -> None:
+def paths_in_the_tree() -> set[str]:
+    """The folders (with a slash at the end) and files that the README's tree names, relative to the root."""
     tree = re.search(r"## What is where\n(.*?)\n## ", README, flags=re.DOTALL)
     assert tree is not None
-    package = ""
-    for line in tree[1].splitlines():
-        if match := re.match(r"    (\w+)/", line):
-            package = match[1]
-        for name in re.findall(r"\b\w+\.py\b", line):
-            assert (ROOT / package / name).exists(), f"{package}/{name}"
+    named, package = set(), ""
+    for line in re.findall(r"^ {4}(.+)", tree[1], flags=re.MULTILINE):
+        name, _, description = line.strip().partition(" ")
+        package = package if line[0] == " " else name
+        path = package + name if line[0] == " " else name
+        folder = path if path.endswith("/") else package
+        named |= {path, *(folder + word for word in re.findall(r"\b\w+(?:\.py\b|/)", description))}
+    return named
+
+
+def test_every_path_in_the_readmes_tree_exists() -> None:
+    assert [path for path in paths_in_the_tree() if not (ROOT / path).exists()] == []
+
+
+def test_every_room_is_in_the_readmes_tree() -> None:
+    top = {"analysis/", "benchmarks/", "docs/", "hyena/", "studies/", "sweep/", "tests/"}
+    rooms = {path.parent for package in ("hyena", "sweep", "analysis") for path in (ROOT / package).rglob("*.py")}
+    expected = top | {f"{room.relative_to(ROOT)}/" for room in rooms}
+    assert len(expected) > 15
+    assert expected - paths_in_the_tree() == set()
