@@ -1,8 +1,8 @@
 """`python -m hyena.pretrain FASTA…`: next-nucleotide pretraining of a size on any genome.
 
-Writes `model.safetensors` and `config.json` (the layout of the published -hf repositories), which a study takes with
-`--weights`. Killed and called again, it goes on from where it last saved (every few minutes). Next:
-`training/pretraining.py`, and `training/pretraining_folder.py` for what it writes and what it refuses to write over.
+Writes `model.safetensors` and `config.json` (the layout of the published -hf repositories), which a study can use with
+`--weights`. After an interruption, the same command resumes from the last checkpoint (saved every few minutes). Next:
+`training/pretraining.py`, and `training/pretraining_folder.py` for what it writes and never overwrites.
 """
 
 from __future__ import annotations
@@ -28,29 +28,35 @@ from hyena.errors import InputError
 from hyena.model.config import BESIDE_THE_SHAPE, PUBLISHED, HyenaConfig, published
 from hyena.system import terminal
 from hyena.training.loop import TrainingError
-from hyena.training.pretraining import Pretraining, PretrainingConfig, PretrainingPrecision, require_length
+from hyena.training.pretraining import (
+    Pretraining,
+    PretrainingConfig,
+    PretrainingPrecision,
+    PretrainingRecord,
+    require_length,
+)
 from hyena.training.pretraining_folder import PretrainingFolder
 
 SAVE_EVERY_S = 300.0
-#: Seconds between two attempts to write the finished weights, and for how long they are made.
+#: Seconds between two attempts to write the finished weights, and until the last attempt.
 RETRY_S, PATIENCE_S = 10.0, 3600.0
 SHAPE = ("d_model", "n_layer", "l_max")
-_MEMORY = "more memory is needed than there is: a smaller --batch-size or --length, or --checkpoint-activations, helps"
+_MEMORY = "out of memory; use a smaller --batch-size or --length, or --checkpoint-activations"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line. Exit code 0 when the weights are written, 1 when the loss ran away, 2 for a wrong request."""
+    """The command line. Exit code 0: the weights are written; 1: the training failed; 2: the request is wrong."""
     return terminal.command(
         lambda: _pretrain(_parser().parse_args(arguments)),
-        "interrupted; the same command goes on from where it last saved",
+        "interrupted; the same command resumes from the last checkpoint",
     )
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m hyena.pretrain", description="Pretrain a size on genomes.")
-    parser.add_argument("fasta", nargs="+", type=Path, metavar="FASTA", help="genomes, plain or gzipped")
+    parser = argparse.ArgumentParser(prog="python -m hyena.pretrain", description="Pretrain a model on genomes.")
+    parser.add_argument("fasta", nargs="+", type=Path, metavar="FASTA", help="genomes, plain or compressed")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the weights")
-    parser.add_argument("--model", metavar="NAME", help="a published size; or give a shape:")
+    parser.add_argument("--model", metavar="NAME", help="a published size; alternatively, give its shape:")
     for field in dataclasses.fields(HyenaConfig):
         _add_option(parser, field, None)
     for field in dataclasses.fields(PretrainingConfig):
@@ -59,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_option(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], default: Any) -> None:
-    """A dataclass's field as an option; without a default of its own it is required, unless `default` is None."""
+    """Add an option for a field of a dataclass; it is required if `default` is dataclasses.MISSING."""
     name, missing = f"--{field.name.replace('_', '-')}", default is dataclasses.MISSING
     shown = "required" if missing else f"default {field.default}" if field.default is not dataclasses.MISSING else None
     choices = get_args(PretrainingPrecision) if field.name == "precision" else None
@@ -80,7 +86,7 @@ def _pretrain(options: argparse.Namespace) -> int:
     size = _size(options)
     require_length(size, config)
     folder = PretrainingFolder(options.output, size, config)
-    folder.check()  # before the corpus is read, and again when it is known
+    folder.check()  # before the corpus is read, and again with its digest
     corpus = read_corpus(options.fasta)
     folder.corpus = corpus.digest
     folder.check()
@@ -94,16 +100,16 @@ def _pretrain(options: argparse.Namespace) -> int:
 
 
 def _run(folder: PretrainingFolder, corpus: Corpus) -> int:
-    """Train what is left of it, and write the weights."""
+    """Train the remaining steps and write the weights."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     run = Pretraining(folder.size, corpus, folder.config, device)
     digest = folder.finished()
     if digest is not None:
-        print(f"weights {digest[:16]} in {folder.path} are of this pretraining, and finished: nothing is left to do")
+        print(f"weights {digest[:16]} in {folder.path} are those of this pretraining, which is finished: nothing to do")
         return terminal.DONE
     print(f"{len(corpus.names)} records, {len(corpus.tokens):,} bases; {run.precision} on {device}", flush=True)
     if folder.resume(run):
-        print(f"goes on from step {run.history[-1].step}", flush=True)
+        print(f"resuming from step {run.history[-1].step}", flush=True)
     folder.begin()
     _train(run, folder)
     print(f"weights {_finish(run, folder)[:16]} in {folder.path}")
@@ -111,34 +117,34 @@ def _run(folder: PretrainingFolder, corpus: Corpus) -> int:
 
 
 def _train(run: Pretraining, folder: PretrainingFolder) -> None:
-    """To the end, with a line for each record, and all that the rest depends on saved now and then."""
+    """Train to the end; print a line for each record, and save a checkpoint every few minutes."""
     saved_at = time.monotonic()
     while not run.finished:
         record = run.advance()
-        print(_line(record.step, run.config.steps, record), flush=True)
+        print(_line(record, run.config.steps), flush=True)
         due = record.validation_bits_per_base is not None or time.monotonic() - saved_at >= SAVE_EVERY_S
         if due and not run.finished:
             try:
                 folder.save(run)
-            except OSError as error:  # a disk may be full for a while; what is trained is worth more than the save
-                terminal.say(f"not saved at step {record.step} ({terminal.os_fault(error)}); training goes on")
+            except OSError as error:  # a disk may be full for a while; training is worth more than the checkpoint
+                terminal.say(f"no checkpoint at step {record.step} ({terminal.os_fault(error)}); training continues")
             saved_at = time.monotonic()
 
 
 def _finish(run: Pretraining, folder: PretrainingFolder) -> str:
-    """Write the weights; where that fails, as on a full disk, try for an hour, for hours of training hang on it."""
+    """Write the weights. If that fails, as on a full disk, retry for an hour rather than lose hours of training."""
     give_up_at = time.monotonic() + PATIENCE_S
-    is_said = False
+    warned = False
     while True:
         try:
             return folder.finish(run)
         except OSError as error:
             if time.monotonic() >= give_up_at:
                 raise
-            if not is_said:
+            if not warned:
                 fault = terminal.os_fault(error)
-                terminal.say(f"the weights cannot be written ({fault}): make room; this is tried again for an hour")
-            is_said = True
+                terminal.say(f"the weights cannot be written ({fault}); free some space, retrying for an hour")
+            warned = True
         time.sleep(RETRY_S)
 
 
@@ -147,16 +153,16 @@ def _size(options: argparse.Namespace) -> HyenaConfig:
     given = {name: value for name, value in values.items() if value is not None}
     shape = [name for name in given if name not in BESIDE_THE_SHAPE]
     if (options.model is None) == (not shape):
-        raise InputError(f"give either --model (one of {', '.join(PUBLISHED)}) or --d-model, --n-layer and --l-max")
+        raise InputError(f"expected either --model (one of {', '.join(PUBLISHED)}) or --d-model, --n-layer and --l-max")
     if options.model is not None:
         return dataclasses.replace(published(options.model), **given)
     if any(name not in given for name in SHAPE):
-        raise InputError("a shape takes all three: --d-model, --n-layer and --l-max")
+        raise InputError("incomplete shape; expected --d-model, --n-layer and --l-max")
     return HyenaConfig(**given)
 
 
-def _line(step: int, steps: int, record: Any) -> str:
-    text = f"step {step}/{steps}  train {record.train_bits_per_base:.4f} bits/base"
+def _line(record: PretrainingRecord, steps: int) -> str:
+    text = f"step {record.step}/{steps}  train {record.train_bits_per_base:.4f} bits/base"
     if record.validation_bits_per_base is not None:
         text += f"  validation {record.validation_bits_per_base:.4f}"
     return f"{text}  {record.tokens / record.seconds:,.0f} tokens/s"

@@ -1,4 +1,4 @@
-"""From packed tokens to rectangles that a model reads, with nothing per sequence in Python. Next: `datasets.py`."""
+"""From packed tokens to the padded rectangles that a model reads, without a Python loop over sequences."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ _CHUNK_TOKENS = 1 << 24
 
 
 class Batch(NamedTuple):
-    """Tokens [B, L] (uint8), real lengths [B] and labels [B], on one device; with a seed axis [S, B, …] in a stack."""
+    """Tokens uint8 [B, L], lengths without padding [B] and labels [B] on one device; in a stack of seeds [S, B, …]."""
 
     tokens: torch.Tensor
     lengths: torch.Tensor
     labels: torch.Tensor
 
     def take(self, index: torch.Tensor | slice, width: int | None = None) -> Batch:
-        """The rows of `index`, of any shape, cut to `width` positions."""
+        """The rows of `index`, which may have any shape, cut to `width` positions."""
         return Batch(self.tokens[:, :width][index], self.lengths[index], self.labels[index])
 
 
 def padded(split: Split, length: int, side: Side) -> tuple[torch.Tensor, torch.Tensor]:
     """All sequences as one rectangle.
 
-    A longer sequence is cut to its first `length` letters, as the published tokenizer truncates, whichever the side.
+    A longer sequence is cut to its first `length` letters, as in the published tokenizer, on either side.
 
     Args:
         length: positions of each row, at least 1.
-        side: where the padding goes: "left" as published, or "right".
+        side: the side of the padding: "left" as published, or "right".
 
     Returns:
-        tokens uint8 [N, length], and real lengths int64 [N] (after the cut).
+        Tokens uint8 [N, length], and lengths int64 [N] without padding (after the cut).
     """
     if length < 1:
         raise InputError(f"length {length}: must be at least 1")
@@ -74,12 +74,12 @@ def _complement_on(device: torch.device) -> torch.Tensor:
 
 
 def reverse_complement(tokens: torch.Tensor, lengths: torch.Tensor, side: Side) -> torch.Tensor:
-    """The other strand of each sequence, read in its own direction; padding stays where it is.
+    """The reverse complement of each sequence; padding stays where it is.
 
     Args:
         tokens: uint8 [B, L], on any device.
-        lengths: int64 [B], real positions of each row, 0 … L, on the same device.
-        side: where the padding is.
+        lengths: int64 [B], positions of each row without padding, 0 … L, on the same device.
+        side: the side of the padding.
 
     Returns:
         uint8 [B, L], a new tensor.
@@ -101,52 +101,57 @@ def _check_side(side: str) -> None:
 
 
 def flip_rows(tokens: torch.Tensor, lengths: torch.Tensor, flipped: torch.Tensor, side: Side) -> None:
-    """Turn some sequences into their other strand, in place; no other row is touched.
+    """Replace some sequences by their reverse complement, in place.
 
     Args:
         tokens, lengths: [..., L] and [...], as for `reverse_complement`.
-        flipped: bool [...] on the CPU, so that which rows are turned is known without waiting for the device.
+        flipped: bool [...], which sequences; on the CPU, so that indexing does not wait for the device.
     """
     rows = sent(flipped.flatten().nonzero()[:, 0], tokens.device)
     flat, real = tokens.view(-1, tokens.shape[-1]), lengths.flatten()
     flat[rows] = reverse_complement(flat[rows], real[rows], side)
 
 
-#: Positions by which the widths of batches differ: few different widths occur, and matrix units like the number.
+#: Widths of batches are multiples of this: few different widths occur, and matrix units are efficient at multiples.
 WIDTH_MULTIPLE = 64
 
 
 def like_length_order(
-    lengths: torch.Tensor, order: torch.Tensor, batch_size: int, turn: torch.Generator, multiple: int = WIDTH_MULTIPLE
+    lengths: torch.Tensor,
+    order: torch.Tensor,
+    batch_size: int,
+    batch_order: torch.Generator,
+    multiple: int = WIDTH_MULTIPLE,
 ) -> torch.Tensor:
-    """A random order rearranged so that every `batch_size` in a row have like lengths, and little of them is padding.
+    """A random order rearranged so that the sequences of a batch have similar lengths and need little padding.
 
-    Sequences are sorted by their length in multiples, equals as `order` has them, and cut into batches, which follow
-    each other in a random turn; a shorter batch comes last. So batches are as random as they can be among sequences of
-    one width, and their widths depend on `lengths` and `turn` alone, not on `order`: the batches of other seeds, with
-    the same turn, are as wide step by step.
+    Sequences are sorted by their length in multiples (ties in the order of `order`) and cut into batches, which are
+    shuffled; a shorter batch comes last. Within one width, the composition of the batches is as random as `order`.
+    Their widths depend only on `lengths` and `batch_order`: with the same generator state, the batches of different
+    seeds have the same width at each step.
 
     Args:
-        lengths: int64 [N], real positions of each sequence.
-        order: int64 [M], numbers of sequences: a random order of an epoch.
+        lengths: int64 [N], positions of each sequence without padding.
+        order: int64 [M], indices of sequences: the random order of an epoch.
+        batch_order: generator of the order of the batches.
 
     Returns:
-        int64 [M], the numbers in `order`.
+        int64 [M], the indices of `order`, rearranged.
     """
     if batch_size < 1:
         raise InputError(f"batch_size {batch_size}: must be at least 1")
     by_width = order[torch.argsort(-(-lengths[order] // multiple), stable=True)]
     whole = len(order) // batch_size
     batches, rest = by_width[: whole * batch_size], by_width[whole * batch_size :]
-    turned = batches.view(whole, batch_size)[torch.randperm(whole, generator=turn)]
-    return torch.cat([turned.flatten(), rest])
+    shuffled = batches.view(whole, batch_size)[torch.randperm(whole, generator=batch_order)]
+    return torch.cat([shuffled.flatten(), rest])
 
 
 def batch_widths(lengths: torch.Tensor, batch_size: int, limit: int, multiple: int = WIDTH_MULTIPLE) -> list[int]:
-    """Positions to keep of each batch padded on the right: its longest, rounded up to a multiple, at most `limit`.
+    """Width of each batch padded on the right: its longest sequence, rounded up to a multiple, at most `limit`.
 
     Args:
-        lengths: int64 [..., N] on the CPU, real positions in the order of the batches.
+        lengths: int64 [..., N] on the CPU, positions without padding, in the order of the batches.
     """
     batches = lengths.split(batch_size, dim=-1) if lengths.numel() else ()
     return [min(limit, -(-int(batch.max()) // multiple) * multiple) for batch in batches]

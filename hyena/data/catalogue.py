@@ -1,7 +1,7 @@
-"""The nine GenomicBenchmarks data sets, as published. Next: `datasets.py`.
+"""The nine GenomicBenchmarks data sets as published: classes, counts and lengths. Next: `datasets.py`.
 
-Counted from the interval lists in the official repository, ML-Bioinfo-CEITEC/genomic_benchmarks, folder `datasets`
-(version 0 of each, the only one there is).
+The numbers come from the interval lists in the official repository, ML-Bioinfo-CEITEC/genomic_benchmarks, folder
+`datasets` (version 0 of each, the only version).
 """
 
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ from hyena.data.sequences import Dataset
 
 @dataclass(frozen=True)
 class OfficialDataset:
-    """What is published of one data set.
+    """The published facts of one data set.
 
     Attributes:
-        train, test: sequences of each class, by class name.
-        lengths_bp: the deciles of the lengths over both splits, in base pairs: the shortest, what a tenth of the
-            sequences do not exceed, … the median, … the longest.
+        train, test: number of sequences of each class, by class name.
+        lengths_bp: the deciles of the lengths over both splits, in base pairs: the shortest, the first decile, … the
+            median, … the longest.
     """
 
     train: Mapping[str, int]
@@ -41,7 +41,7 @@ class OfficialDataset:
         return tuple(sorted(self.train))
 
     def difference(self, dataset: Dataset) -> str:
-        """How a data set differs from this one in classes, counts and lengths: the first difference, or ""."""
+        """The first difference of a data set from this one in classes, counts and lengths; "" if there is none."""
         if dataset.classes != self.classes:
             return f"classes {', '.join(dataset.classes)} where {', '.join(self.classes)} are published"
         if dataset.validation is not None:
@@ -60,7 +60,7 @@ class OfficialDataset:
 
 
 def deciles(lengths: NDArray[np.int64]) -> tuple[int, ...]:
-    """The eleven numbers of `lengths_bp`, rounded down."""
+    """The eleven deciles from the shortest to the longest length, rounded down."""
     return tuple(int(value) for value in np.quantile(lengths, np.linspace(0, 1, 11)))
 
 
@@ -98,4 +98,4 @@ OFFICIAL: Mapping[str, OfficialDataset] = MappingProxyType(
         "human_ocr_ensembl": _entry(_halves(69_902, 17_476), (71, 189, 229, 262, 286, 315, 345, 380, 422, 483, 593)),
     }
 )
-"""By name, the official sequence counts and lengths."""
+"""The official data sets by name."""

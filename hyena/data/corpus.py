@@ -1,8 +1,8 @@
-"""A genome as pretraining reads it: FASTA files become one file of tokens, which is mapped and never held in memory.
+"""Genomes for pretraining: FASTA files become one memory-mapped file of tokens in the user's cache folder.
 
-The tokens of all records stand end to end, a byte each, in the user's cache folder; beside them lie the index of the
-records and of their stretches without gaps. Both are made once, in one pass over the files that holds a few megabytes,
-so a genome of 3 Gb costs 3 GB of disk and what its windows touch of memory. Next: `training/pretraining.py`.
+The file holds the tokens of all records end to end, one byte each; beside it are the offsets of the records and of
+their stretches without gaps. All are made in one pass over the FASTA files, a few megabytes at a time. So a genome of
+3 Gb takes 3 GB of disk, and only the pages that its windows touch take memory. Next: `training/pretraining.py`.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from hyena.system.paths import cache_folder
 from hyena.system.waiting import locked
 
 Tokens = NDArray[np.uint8]
-#: So many letters in a row that are no A, C, G or T are a gap between stretches; windows lie within a stretch.
+#: At least so many consecutive letters other than A, C, G and T are a gap between stretches; windows do not span gaps.
 GAP_BP = 50
-FORMAT_VERSION = 2  # raise it when the files below change meaning
+FORMAT_VERSION = 2  # increase when the format of the files below changes
 _log = logging.getLogger(__name__)
 
 
 class Corpus:
-    """Tokens of all records end to end, and where each record, and each stretch without gaps, begins and ends.
+    """Tokens of all records end to end, and the bounds of each record and of each stretch without gaps.
 
     Attributes:
         tokens: uint8 [total]; may be a memory map.
-        offsets: int64 [records + 1].
+        offsets: int64 [records + 1]: bounds of the records.
         names: of the records: the first word of each header.
-        stretches: what lies between gaps, within records.
+        stretches: the intervals between gaps, each within a record.
         digest: SHA-256 of tokens and offsets.
     """
 
@@ -54,7 +54,7 @@ class Corpus:
     digest: str
 
     def __init__(self, records: Iterable[Tokens], names: Iterable[str] = ()) -> None:
-        """In memory, from the tokens of each record, as `encode` gives them. Empty records are left out."""
+        """A corpus in memory, from the tokens of each record as `encode` returns them. Empty records are skipped."""
         given = list(records)
         labels = [*names] or [str(number) for number in range(1, len(given) + 1)]
         held = [(name, record) for name, record in zip(labels, given, strict=True) if len(record)]
@@ -67,11 +67,11 @@ class Corpus:
         self.digest = hashlib.sha256(self.tokens.tobytes() + self.offsets.tobytes()).hexdigest()
 
     def regions(self, validation_fraction: float, hold_out: Iterable[str] = ()) -> tuple[Intervals, Intervals]:
-        """Stretches to train on, and stretches held out.
+        """Stretches to train on, and stretches to hold out.
 
         Args:
-            validation_fraction: share of every record, at its end, that is held out where `hold_out` names nothing.
-            hold_out: records, or parts of them as RECORD:FIRST-LAST (counted from 1, both included), held out instead.
+            validation_fraction: share of every record, at its end, that is held out if `hold_out` is empty.
+            hold_out: records to hold out instead, or parts of them as RECORD:FIRST-LAST (from 1, both included).
 
         Raises InputError for a record or a part that does not exist.
         """
@@ -86,7 +86,7 @@ class Corpus:
         return intersection(self.stretches, bounds.reshape(-1, 2)), intersection(self.stretches, held)
 
     def _places(self, text: str) -> list[tuple[int, int]]:
-        """First and past-the-end positions of what `hold_out` calls `text`; a name may have a colon of its own."""
+        """First and past-the-end positions of an entry of `hold_out`; the name of a record may contain a colon."""
         part = re.fullmatch(r"(.+):(\d{1,18})-(\d{1,18})", text)
         name = text if part is None or text in self.names else part[1]
         records = [number for number, of_record in enumerate(self.names) if of_record == name]
@@ -97,16 +97,16 @@ class Corpus:
             return places
         if len(places) > 1:
             raise InputError(
-                f"hold_out: '{text}' is a part of which record? {len(places)} are called '{name}': "
+                f"hold_out: '{text}': {len(places)} records are called '{name}'; "
                 "hold out all of them by that name, or rename them"
             )
         (start, end), first, last = places[0], int(part[2]), int(part[3])
         if not 1 <= first <= last <= end - start:
-            raise InputError(f"hold_out: '{text}' does not lie in the {end - start} bases of that record")
+            raise InputError(f"hold_out: '{text}': must lie within 1-{end - start}, the bases of that record")
         return [(start + first - 1, start + last)]
 
     def _refuse_copies(self, held: Intervals) -> None:
-        """Raise InputError where a record that is held out whole stands in the training part under another name."""
+        """Raise InputError if a record that is held out as a whole is also in the training part under another name."""
         lengths = np.diff(self.offsets)
         around = np.maximum(np.searchsorted(held[:, 0], self.offsets[:-1], side="right") - 1, 0)
         is_held = (held[around, 0] <= self.offsets[:-1]) & (self.offsets[1:] <= held[around, 1])
@@ -116,8 +116,8 @@ class Corpus:
         for i in alike.tolist():
             if not is_held[i] and (name := name_of.get(self.digest_of(i, i + 1))):
                 raise InputError(
-                    f"hold_out: record '{self.names[i]}' has the same letters as '{name}', which is held out: "
-                    "hold out both, or leave one out of the corpus"
+                    f"hold_out: record '{self.names[i]}' has the same letters as '{name}', which is held out; "
+                    "hold out both, or remove one from the corpus"
                 )
 
     def digest_of(self, first: int, last: int) -> bytes:
@@ -126,7 +126,7 @@ class Corpus:
 
 
 class StoredCorpus(Corpus):
-    """A corpus whose tokens are mapped from a folder that `store` wrote."""
+    """A corpus whose tokens are memory-mapped from a folder that `store` wrote."""
 
     def __init__(self, folder: Path) -> None:
         about = json.loads((folder / "corpus.json").read_text())
@@ -134,26 +134,26 @@ class StoredCorpus(Corpus):
         self.offsets, self.stretches = (np.load(folder / f"{name}.npy") for name in ("offsets", "stretches"))
         self.tokens = np.memmap(folder / "tokens.bin", np.uint8, "r")
         if len(self.tokens) != self.offsets[-1]:
-            raise OSError(f"{folder}: {len(self.tokens)} tokens where {self.offsets[-1]} are expected")
+            raise OSError(f"{folder}: found {len(self.tokens)} tokens, expected {self.offsets[-1]}")
 
 
 def read_corpus(
     paths: Iterable[Path], cache_dir: Path | None = None, ambiguous_fraction: float = AMBIGUOUS_FRACTION
 ) -> Corpus:
-    """All records of FASTA files, plain or compressed, in order; stored in the cache once, and mapped from there.
+    """All records of FASTA files, plain or compressed, in order; stored in the cache once and memory-mapped from there.
 
-    Safe with many processes at once. A cache that cannot be written to costs memory and nothing else.
+    Safe with many processes at once. If the cache is not writable, the corpus is held in memory.
 
     Args:
-        ambiguous_fraction: most of a record, 0 … 1, that may be other letters than A, C, G, T and N.
+        ambiguous_fraction: largest share of a record that may be letters other than A, C, G, T and N, 0 … 1.
 
-    Raises InputError that names the file, and the record or line, where one is no FASTA of DNA, holds no sequence, or
-    is there twice.
+    Raises InputError that names the file, and the record or line: a file that is not FASTA of DNA, has no sequence, or
+    is given twice.
     """
     files = list(paths)
     for one, other in combinations(files, 2):
         if one.resolve() == other.resolve():
-            raise InputError(f"{other}: the corpus names this file twice, also as {one}; name it once")
+            raise InputError(f"{other}: the corpus names this file twice, also as {one}; expected each file once")
     folder = cache_dir if cache_dir is not None else cache_folder() / "corpora"
     try:
         entry = folder / _fingerprint(files, ambiguous_fraction)
@@ -161,7 +161,7 @@ def read_corpus(
         with locked(f"{entry}.lock", "storing the same corpus"):
             return _stored(files, entry, ambiguous_fraction)
     except (OSError, NotImplementedError) as error:
-        _log.warning("the corpus is held in memory: %s cannot be used (%s)", folder, error)
+        _log.warning("the corpus is held in memory: %s is not usable (%s)", folder, error)
     records: list[tuple[str, list[Tokens]]] = []
     ends: list[int] = []
     for file in files:
@@ -181,13 +181,13 @@ def _stored(files: list[Path], entry: Path, ambiguous_fraction: float) -> Corpus
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError) as error:
-        _log.warning("%s: a damaged corpus is stored anew (%s)", entry, error)
+        _log.warning("%s: the stored corpus is damaged and will be rebuilt (%s)", entry, error)
     store(files, entry, ambiguous_fraction)
     return StoredCorpus(entry)
 
 
 def store(files: Sequence[Path], folder: Path, ambiguous_fraction: float = AMBIGUOUS_FRACTION) -> None:
-    """Write tokens and index of FASTA files into `folder`, whole or not at all."""
+    """Write tokens and index of FASTA files to `folder`, atomically."""
     temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.writing-", dir=folder.parent))
     try:
         names: list[str] = []
@@ -220,7 +220,7 @@ def store(files: Sequence[Path], folder: Path, ambiguous_fraction: float = AMBIG
 
 
 def _fingerprint(files: list[Path], ambiguous_fraction: float) -> str:
-    """A name that changes whenever the tokens of these files may."""
+    """A name that changes whenever the tokens of these files may change."""
     try:
         facts = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     except OSError as error:
@@ -230,10 +230,10 @@ def _fingerprint(files: list[Path], ambiguous_fraction: float) -> str:
 
 
 def _refuse_same_content(corpus: Corpus, files: Sequence[Path], ends: Sequence[int]) -> None:
-    """Raise InputError where two files hold the same letters in the same records, whatever their names.
+    """Raise InputError if two files hold the same letters in the same records, whatever their names.
 
     Args:
-        ends: how many records there are up to the end of each file.
+        ends: number of records up to the end of each file.
     """
     lengths = np.diff(corpus.offsets)
     bounds = list(pairwise([0, *ends]))
@@ -241,11 +241,11 @@ def _refuse_same_content(corpus: Corpus, files: Sequence[Path], ends: Sequence[i
         alike = np.array_equal(lengths[first:last], lengths[other_first:other_last])
         if alike and corpus.digest_of(first, last) == corpus.digest_of(other_first, other_last):
             one, other = (files[bounds.index(place)] for place in ((first, last), (other_first, other_last)))
-            raise InputError(f"{other}: the same sequences as in {one}; name one of the two files")
+            raise InputError(f"{other}: the same sequences as in {one}; remove one of the two files")
 
 
 def stretches_of(tokens: Tokens, offsets: NDArray[np.int64]) -> Intervals:
-    """What of each record lies between gaps of GAP_BP or more letters that are no A, C, G or T."""
+    """The parts of each record between gaps: GAP_BP or more consecutive letters other than A, C, G and T."""
     gaps = np.concatenate([np.zeros((0, 2), np.int64), *_unknown_runs(tokens)])
     gaps = gaps[gaps[:, 1] - gaps[:, 0] >= GAP_BP]
     bounds = np.concatenate([[0], gaps.ravel(), [len(tokens)]]).reshape(-1, 2)
@@ -253,7 +253,7 @@ def stretches_of(tokens: Tokens, offsets: NDArray[np.int64]) -> Intervals:
 
 
 def _unknown_runs(tokens: Tokens) -> Iterator[Intervals]:
-    """Runs of letters that are no A, C, G or T, found chunk by chunk."""
+    """Runs of letters other than A, C, G and T, found chunk by chunk."""
     open_since: int | None = None
     for first in range(0, len(tokens), CHUNK_BYTES):
         chunk = tokens[first : first + CHUNK_BYTES]

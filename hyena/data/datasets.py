@@ -28,20 +28,20 @@ from hyena.system.paths import expanded, home
 
 @dataclass(frozen=True)
 class DatasetSource:
-    """Where a data set of the user's own lies: what a study file's `[datasets.NAME]` table holds.
+    """The location and format of a user's own data set, as a study file's `[datasets.NAME]` table gives them.
 
     Attributes:
         format: "genomic_benchmarks": a folder with `{train,test}/CLASS/ID.txt`, or a zip archive of one;
-            "csv", "tsv", "parquet": a folder with the tables train, test and, as validation split, dev (the layout
-            of GUE), or one table with a column that names the split; "fasta": the same with FASTA files, the label
+            "csv", "tsv", "parquet": a folder with the tables train, test and, for the validation split, dev (the layout
+            of GUE), or one table with a column that names the split; "fasta": the same with FASTA files and the label
             in the header (`>ID label=CLASS`), or a folder per split with a file per class.
-        path: the folder, archive or file; None: `NAME` (or `NAME_v0.zip`) in the data folder.
+        path: the folder, archive or file. None means `NAME` (or `NAME_v0.zip`) in the data folder.
         sequence_column, label_column, split_column, id_column: names in the header of tables.
-        where: rows to read, as values of columns: {"task": "promoter_all"} (FASTA: of KEY=VALUE words in headers). Held
-            as (column, value) pairs, sorted.
-        na_is_a_class: whether labels that say that they are missing (NA, NaN, None, null …) are classes.
-        ambiguous_fraction: most of a sequence, 0 … 1, that may be other letters than A, C, G, T and N: more are taken
-            for a protein, or for RNA.
+        where: the rows to read, by the values of columns: {"task": "promoter_all"} (FASTA: of KEY=VALUE words in
+            headers). Stored as sorted (column, value) pairs.
+        na_is_a_class: whether labels that mean "missing" (NA, NaN, None, null …) are classes.
+        ambiguous_fraction: largest share of a sequence, 0 … 1, that may be letters other than A, C, G, T and N. A
+            sequence with more is taken for a protein or RNA, which is an error.
     """
 
     format: Format
@@ -63,14 +63,16 @@ class DatasetSource:
         names = [self.sequence_column, self.label_column, self.split_column, self.id_column]
         for name in names:
             if names.count(name) > 1:
-                raise InputError(f"column {name!r} cannot play two parts (sequence, label, split, id)")
+                raise InputError(
+                    f"column {name!r}: named twice; sequence, label, split and id must be different columns"
+                )
         pairs = sorted(self.where.items() if isinstance(self.where, Mapping) else self.where)
         object.__setattr__(self, "where", tuple(pairs))
         if pairs and self.format == "genomic_benchmarks":
             raise InputError('where: format = "genomic_benchmarks" has no columns')
         for name in (self.sequence_column, self.id_column):
             if name in dict(pairs):
-                raise InputError(f"where: {name!r} is the sequence or id column; it must be another one")
+                raise InputError(f"where: {name!r} is the sequence or id column; expected another column")
 
     @property
     def columns(self) -> Columns:
@@ -95,27 +97,27 @@ def source_at(path: Path) -> DatasetSource:
 
 
 def default_data_dir() -> Path:
-    """Where the genomic_benchmarks package keeps its data sets."""
+    """The folder in which the genomic_benchmarks package keeps its data sets."""
     return home() / ".genomic_benchmarks"
 
 
 def load_dataset(
     name: str, source: DatasetSource | None = None, data_dir: Path | None = None, cache_dir: Path | None = None
 ) -> Dataset:
-    """Read a data set, from the token cache where it was read before.
+    """Read a data set, from the token cache if it has been read before.
 
     Args:
-        name: an official name (`OFFICIAL`) without `source`, any name with one.
-        source: None for an official data set, which is looked for in `data_dir` as folder `NAME` or archive
-            `NAME_v0.zip`, and else downloaded to it.
-        data_dir: default: the cache folder of the genomic_benchmarks package. It may be read-only. Official names
-            in a folder named here may hold other data (a part, another split): they are flagged, see
-            `Dataset.official`. In the default folder, where only downloads lie, a difference means a broken one and
-            is an error.
-        cache_dir: where tokens are cached; default: `default_cache_dir()`.
+        name: an official name (`OFFICIAL`) if `source` is None, else any name.
+        source: None for an official data set, which is the folder `NAME` or the archive `NAME_v0.zip` in `data_dir`,
+            and is downloaded there if neither exists.
+        data_dir: default: the cache folder of the genomic_benchmarks package. It may be read-only. In a folder named
+            here, an official name may hold other data (a part, another split), which is flagged: see
+            `Dataset.official`. In the default folder, which holds downloads only, a difference from the published
+            counts means a damaged download and is an error.
+        cache_dir: folder of cached tokens; default: `default_cache_dir()`.
 
     Raises:
-        InputError: an unknown name, or data that cannot be used; one line says what and where.
+        InputError: an unknown name, or data that cannot be used.
     """
     path = _locate(name, source, data_dir)
     if path is None:
@@ -125,14 +127,14 @@ def load_dataset(
     dataset = cached(cache_dir or default_cache_dir(), fingerprint, lambda: _read(name, path, reader))
     if source is None and data_dir is None and (difference := OFFICIAL[name].difference(dataset)):
         raise InputError(
-            f"{path}: not the whole official data set ({difference}); remove it to have it fetched again, "
-            f"or name it as data of your own in a [datasets.{name}] table"
+            f"{path}: not the whole official data set ({difference}); remove it to download it again, "
+            f"or declare it as your own data in a [datasets.{name}] table"
         )
     return _named(dataset, name)
 
 
 def _check_official(name: str, folder: Path) -> None:
-    """Refuse a folder whose classes, counts or lengths are not those published."""
+    """Raise InputError for a folder whose classes, counts or lengths differ from those published."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     dataset = _read(name, folder, DatasetSource("genomic_benchmarks"))
@@ -141,7 +143,7 @@ def _check_official(name: str, folder: Path) -> None:
 
 
 def _named(dataset: Dataset, name: str) -> Dataset:
-    """The data set under its name, flagged official or noted where it differs from the official one of that name."""
+    """The data set under its name: flagged as official, or with a note on how it differs from the official one."""
     if name not in OFFICIAL:
         return replace(dataset, name=name)
     difference = OFFICIAL[name].difference(dataset)
@@ -152,17 +154,17 @@ def _named(dataset: Dataset, name: str) -> Dataset:
 
 
 def is_present(name: str, source: DatasetSource | None = None, data_dir: Path | None = None) -> bool:
-    """Whether `load_dataset` could do without a download."""
+    """Whether `load_dataset` needs no download."""
     path = _locate(name, source, data_dir)
     return path is not None and path.exists()
 
 
 def _locate(name: str, source: DatasetSource | None, data_dir: Path | None) -> Path | None:
-    """Where the data lie; None: nowhere yet, to be downloaded."""
+    """The location of the data; None if they are to be downloaded."""
     if source is None and name not in OFFICIAL:
         raise InputError(
             f"data set {name!r}: no official data set; {nearest(name, list(OFFICIAL))} "
-            "(data of your own need a [datasets.NAME] table in the study file)"
+            "(your own data need a [datasets.NAME] table in the study file)"
         )
     if source is not None and source.path is not None:
         return _inside(source.path, name)
@@ -174,7 +176,7 @@ def _locate(name: str, source: DatasetSource | None, data_dir: Path | None) -> P
 
 
 def _inside(path: Path, name: str) -> Path:
-    """`path` itself, or `path/NAME` where the splits lie there, and none in `path`."""
+    """`path` itself, or `path/NAME` if the splits are there and none are in `path`."""
     return path / name if not holds_splits(path) and holds_splits(path / name) else path
 
 
@@ -195,7 +197,7 @@ def _read(name: str, path: Path, source: DatasetSource) -> Dataset:
     notes = dict.fromkeys(note for part in examples.values() for note in part.notes)
     dataset = replace(dataset, notes=(*dataset.notes, *notes))
     if files_fingerprint(path) != before:
-        raise InputError(f"{path}: changed while it was being read; start again when it is complete")
+        raise InputError(f"{path}: changed while it was being read; try again when it is complete")
     return dataset
 
 

@@ -1,9 +1,9 @@
-"""Fetching official data sets, through the genomic_benchmarks package made safe. Next: `datasets.py`.
+"""Downloads of official data sets, by the genomic_benchmarks package in a child process. Next: `datasets.py`.
 
-The package downloads straight into its cache folder, without a time limit, and takes any folder of the right name for
-a whole data set. Here it works in a child process on a temporary folder beside the data set's place; the result is
-checked and moved in place in one step. One process at a time fetches a data set, others wait and find it; a transfer
-that stands still is ended; what may pass is tried again.
+By itself the package downloads straight into its cache folder, without a time limit, and takes any folder of the right
+name for a whole data set. Here it downloads into a temporary folder beside the target; the result is checked and then
+renamed to the target. One process at a time downloads a data set, while others wait for it. A stalled transfer is
+ended, and transient failures are retried.
 """
 
 import os
@@ -19,13 +19,13 @@ from hyena.errors import InputError
 from hyena.system.waiting import locked
 
 MIRROR_VARIABLE = "GENOMIC_BENCHMARKS_URL"
-"""Environment variable: another place for the archives, read as URL/files/NAME_v0.zip."""
-WAITS_S = (2.0, 8.0, 32.0)
-STALL_S = 60.0
-START_S = 60.0  # more, for the start of the package and the first answer of the server
+"""Environment variable: the address of another server, which holds the archives as URL/files/NAME_v0.zip."""
+WAITS_S = (2.0, 8.0, 32.0)  # before each retry
+STALL_S = 60.0  # without new data
+START_S = 60.0  # in addition, for the import of the package and the first answer of the server
 _POLL_S = 0.2
 _SAY_S = {True: 1.0, False: 15.0}  # seconds between two lines of progress, on a terminal and elsewhere
-_FINAL = 3  # the child's exit code for what another attempt would not mend
+_FINAL = 3  # the child's exit code for a failure that a retry would not change
 
 _CHILD = f"""
 import sys, urllib.error, urllib.request
@@ -34,7 +34,7 @@ from genomic_benchmarks.loc2seq.cloud_caching import CLOUD_CACHE, download_from_
 name, folder, address = sys.argv[1:]
 
 retrieve = urllib.request.urlretrieve
-def with_size(url, target):  # the package asks for no progress; what it calls would tell the size
+def with_size(url, target):  # the package sets no progress callback, which is told the size
     return retrieve(url, target, lambda blocks, _, size: blocks or (Path(folder) / "size").write_text(str(size)))
 urllib.request.urlretrieve = with_size
 
@@ -50,33 +50,31 @@ except Exception as error:
 
 
 class DownloadError(InputError):
-    """A data set that could not be fetched; says how to bring it by hand."""
+    """A data set that could not be downloaded; the message says how to provide it by hand."""
 
 
 def download(name: str, data_dir: Path, check: Callable[[Path], None]) -> Path:
-    """Fetch an official data set into the folder `data_dir/name`, if no other process did so meanwhile.
+    """Download an official data set into the folder `data_dir/name`, unless another process has just done so.
 
     Args:
-        check: called with the folder before it is moved in place; raises InputError when it is not what it should be.
+        check: called with the folder before it is renamed to the target; raises InputError to reject it.
 
     Returns:
-        the folder.
+        The folder.
 
     Raises:
-        DownloadError: the folder cannot be written to, the attempts failed, or `check` refused the result.
+        DownloadError: the folder is not writable, the attempts failed, or `check` rejected the result.
     """
     target = data_dir / name
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        held = locked(data_dir / f".{name}.lock", f"fetching data set {name!r}")
+        held = locked(data_dir / f".{name}.lock", f"downloading data set {name!r}")
     except OSError as error:
-        raise DownloadError(
-            f"data set {name!r}: cannot be fetched, {data_dir} cannot be written to ({error})"
-        ) from None
+        raise DownloadError(f"data set {name!r}: cannot be downloaded, {data_dir} is not writable ({error})") from None
     with held:
         if target.exists():
             return target
-        for leftover in data_dir.glob(f".{name}.part-*"):  # of a process that was killed: we hold the lock
+        for leftover in data_dir.glob(f".{name}.part-*"):  # left by a killed process, since this one holds the lock
             shutil.rmtree(leftover, ignore_errors=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{name}.part-", dir=data_dir))
         try:
@@ -85,7 +83,7 @@ def download(name: str, data_dir: Path, check: Callable[[Path], None]) -> Path:
                 check(temporary / name)
             except InputError as error:
                 raise DownloadError(
-                    f"data set {name!r}: what was fetched is not the official one: "
+                    f"data set {name!r}: the download is not the official data set: "
                     + str(error).replace(f"{temporary}{os.sep}", "")
                 ) from None
             (temporary / name).rename(target)
@@ -95,7 +93,7 @@ def download(name: str, data_dir: Path, check: Callable[[Path], None]) -> Path:
 
 
 def _fetch(name: str, temporary: Path) -> None:
-    """Fill `temporary/name`, trying again after what may pass."""
+    """Download into `temporary/name`, with retries after transient failures."""
     reasons = []
     for attempt in range(len(WAITS_S) + 1):
         code, reason = _attempt(name, temporary)
@@ -105,16 +103,16 @@ def _fetch(name: str, temporary: Path) -> None:
         shutil.rmtree(temporary / name, ignore_errors=True)
         if code == _FINAL or attempt == len(WAITS_S):
             break
-        _say(f"{name}: {reason}; trying again in {WAITS_S[attempt]:g} s")
+        _say(f"{name}: {reason}; retrying in {WAITS_S[attempt]:g} s")
         time.sleep(WAITS_S[attempt])
     raise DownloadError(
-        f"data set {name!r}: not fetched after {len(reasons)} attempt{'s' * (len(reasons) > 1)} ({reasons[-1]}); "
+        f"data set {name!r}: not downloaded after {len(reasons)} attempt{'s' * (len(reasons) > 1)} ({reasons[-1]}); "
         f"check the connection, or put {name}_v0.zip into {temporary.parent} by hand"
     )
 
 
 def _attempt(name: str, temporary: Path) -> tuple[int, str]:
-    """Exit code and reason of one attempt by the package, watched from outside."""
+    """Exit code and reason of one attempt, by the package in a child process that this one watches."""
     archive, log = temporary / f"{name}.zip", temporary / "log"
     archive.unlink(missing_ok=True)
     command = [sys.executable, "-c", _CHILD, name, str(temporary), os.environ.get(MIRROR_VARIABLE, "").rstrip("/")]
@@ -131,7 +129,7 @@ def _attempt(name: str, temporary: Path) -> tuple[int, str]:
 
 
 def _watch(child: subprocess.Popen[bytes], name: str, archive: Path) -> bool:
-    """Wait for the child and tell how far it is; False when the archive stopped growing before it was whole."""
+    """Wait for the child and show its progress; False if the archive stopped growing before it was complete."""
     start = last_change = last_said = time.monotonic()
     size, unpacking = 0, False
     while child.poll() is None:
@@ -147,12 +145,12 @@ def _watch(child: subprocess.Popen[bytes], name: str, archive: Path) -> bool:
             last_said = now
             doing = "unpacking" if unpacking else _progress(size, _whole_size(archive), now - start)
             _say(f"{name}: {doing}", passing=True)
-    _say(f"{name}: fetched in {time.monotonic() - start:.0f} s" if child.returncode == 0 else "")
+    _say(f"{name}: downloaded in {time.monotonic() - start:.0f} s" if child.returncode == 0 else "")
     return True
 
 
 def _whole_size(archive: Path) -> int:
-    """Bytes that the server announced for the archive; 0 where it announced none (or not yet)."""
+    """Size of the archive in bytes as announced by the server; 0 if it has announced none (yet)."""
     try:
         return max(int((archive.parent / "size").read_text()), 0)
     except (OSError, ValueError):
@@ -160,7 +158,7 @@ def _whole_size(archive: Path) -> int:
 
 
 def _progress(size: int, whole: int, seconds: float) -> str:
-    """A bar with the share where the whole size is known, else the bytes alone; and the speed."""
+    """A progress bar if the size of the archive is known, else the bytes received; and the speed."""
     speed = f"{size / 1e6 / max(seconds, 1e-9):.1f} MB/s"
     if not whole:
         return f"{size / 1e6:.1f} MB, {speed}"
@@ -170,7 +168,7 @@ def _progress(size: int, whole: int, seconds: float) -> str:
 
 
 def _say(text: str, passing: bool = False) -> None:
-    """One line on standard error; on a terminal a passing one is overwritten by the next."""
+    """Write a line to standard error; on a terminal, the next line overwrites a passing one."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="" if passing or not text else "\n", file=sys.stderr, flush=True)
     elif text:

@@ -18,11 +18,12 @@ _MOST_DIGITS = 4_000  # Python refuses to read longer integers
 
 @dataclass
 class Examples:
-    """Sequences of one split in canonical order; `place(i)` names sequence i in an error.
+    """Sequences of one split in canonical order.
 
     Attributes:
-        source: the file or folder of the split, for errors.
-        notes: what a reader of results should know of how it was read, one sentence each.
+        place: the location of sequence i for error messages.
+        source: the file or folder of the split, for error messages.
+        notes: what a reader of the results should know about how the split was read, one sentence each.
     """
 
     place: Callable[[int], str]
@@ -33,13 +34,13 @@ class Examples:
 
 
 def in_order(splits: Mapping[str, T]) -> list[tuple[str, T]]:
-    """Train, validation, test: the order in which faults are looked for."""
+    """The splits in the order train, validation, test, in which they are checked."""
     return [(name, splits[name]) for name in SPLIT_NAMES if name in splits]
 
 
 def natural_key(text: str) -> tuple[list[str | int], str]:
-    """Sorts "x2" before "x10"; texts that differ only in leading zeros are told apart by the text itself."""
-    if text.isdecimal() and text.isascii():  # what the general rule gives, at a fifth of its time
+    """A sort key that puts "x2" before "x10"; the text itself orders texts that differ only in leading zeros."""
+    if text.isdecimal() and text.isascii():  # the result of the general rule in a fifth of its time
         return ["", whole_number(text), ""], text
     parts: list[str | int] = [
         whole_number(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", text))
@@ -48,9 +49,9 @@ def natural_key(text: str) -> tuple[list[str | int], str]:
 
 
 def whole_number(digits: str) -> int:
-    """A number that sorts as these decimal digits (and their sign) do, however many there are."""
+    """An integer that sorts like these decimal digits with their sign, however many there are."""
     if len(digits) <= _MOST_DIGITS:
         return int(digits)
     sign, plain = (-1 if digits[0] == "-" else 1), digits.lstrip("+-").lstrip("0") or "0"
-    # Read as hexadecimal, long numbers keep their order, and stay beyond the short ones.
+    # Read as hexadecimal, long numbers keep their order and stay larger than the short ones.
     return sign * int(plain, 10 if len(plain) <= _MOST_DIGITS else 16)

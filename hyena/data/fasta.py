@@ -1,6 +1,6 @@
-"""The one reader of FASTA files, for corpora and data sets alike: records in pieces, within a few megabytes.
+"""The parser of FASTA files, for corpora and data sets alike: records in pieces of at most a few megabytes.
 
-What one of them accepts, the other does. Next: `corpus.py` and `tables.py`, which tokenise the letters.
+Next: `fasta_tokens.py` for corpora, `fasta_datasets.py` for labelled sequences.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from hyena.errors import InputError
 from hyena.system.text import not_utf8, opened, refuse_nul
 
 CHUNK_BYTES = 2**20
-HEADER_BYTES = 2**20  # a longer header is none
+HEADER_BYTES = 2**20  # a file with a longer header is not FASTA
 _WHITE = b" \t\x0b\x0c"
 _QUOTED = re.compile(r"""(?<!\S)[^\s=]+=("[^"]*"|'[^']*')(?!\S)""")
 
 
 class Piece(NamedTuple):
-    """Letters of a record; the pieces of a long record follow each other.
+    """Some or all letters of a record; the pieces of a long record follow each other.
 
     Attributes:
-        line: number of the header's line, as an editor counts.
-        header: what follows its ">".
+        line: line number of the header, counted from 1 as in an editor.
+        header: the text after its ">".
         begins: whether this is the first piece of the record. A record without letters is one piece without letters.
-        letters: white space at the beginnings and ends of lines is left out.
+        letters: without white space at the beginnings and ends of lines.
     """
 
     line: int
@@ -38,9 +38,9 @@ class Piece(NamedTuple):
 def fasta_pieces(path: Path, chunk_bytes: int = CHUNK_BYTES) -> Iterator[Piece]:
     """The records of a FASTA file, plain or compressed, a long one in pieces of about `chunk_bytes` letters.
 
-    Lines may end in LF, CRLF or CR, and blank lines may stand anywhere.
+    Lines may end in LF, CRLF or CR; blank lines are ignored.
 
-    Raises InputError that names file and line: letters before the first header, a NUL byte, a file that is no text.
+    Raises InputError that names file and line: letters before the first header, a NUL byte, a file that is not text.
     """
     with opened(path) as stream:
         record: tuple[int, bytes] | None = None
@@ -68,7 +68,7 @@ def _no_header(path: Path, line: int, text: bytes) -> InputError:
 
 
 def _letters(lines: bytes, within_line: bool = False) -> bytes:
-    """Lines joined, without the white space around each; the first may be the rest of a line, whose start stays."""
+    """Lines joined without the white space around each; with `within_line`, the first one begins within a line."""
     joined = lines.replace(b"\n", b"")
     if len(joined.translate(None, _WHITE)) == len(joined):  # the usual case, several times faster
         return joined
@@ -77,10 +77,10 @@ def _letters(lines: bytes, within_line: bool = False) -> bytes:
 
 
 def _whole_lines(stream: BinaryIO, path: Path, chunk_bytes: int) -> Iterator[tuple[int, bytes, bool]]:
-    """A text in blocks that end with a line, or within one that is very long and no header; lines end in LF.
+    """A text in blocks of whole lines, or of parts of a very long line that is not a header; lines end in LF.
 
     Yields the number of a block's first line, the block, and whether it begins within a line. A block that ends within
-    a line never ends in white space, so that what stands between letters is told from what stands at a line's end.
+    a line never ends in white space, which distinguishes white space between letters from that at the end of a line.
     """
     number, within_line, held = 1, False, b""
     while True:
@@ -90,7 +90,9 @@ def _whole_lines(stream: BinaryIO, path: Path, chunk_bytes: int) -> Iterator[tup
         if block and not end and (within_line or not text.startswith(b">")):
             end = len(text.rstrip(_WHITE))
         if not end and len(text) > HEADER_BYTES and text.startswith(b">"):
-            raise InputError(f"{path}, line {number}: a header of more than {HEADER_BYTES:,} bytes; is this FASTA?")
+            raise InputError(
+                f"{path}, line {number}: the header has more than {HEADER_BYTES:,} bytes; expected a FASTA file"
+            )
         if end:
             yield number, text[:end], within_line
             number += text.count(b"\n", 0, end)
@@ -101,7 +103,7 @@ def _whole_lines(stream: BinaryIO, path: Path, chunk_bytes: int) -> Iterator[tup
 
 
 def _read_block(stream: BinaryIO, chunk_bytes: int) -> bytes:
-    """The next bytes, each line end an LF; a CR at the end is read on, for an LF may follow."""
+    """The next bytes with line ends as LF; after a final CR one more byte is read, which may be its LF."""
     block = stream.read(chunk_bytes)
     while block.endswith(b"\r") and (more := stream.read(1)):
         block += more
@@ -109,12 +111,12 @@ def _read_block(stream: BinaryIO, chunk_bytes: int) -> bytes:
 
 
 class Record(NamedTuple):
-    """A record of a data set: its header read as text.
+    """A record of a data set, with its header decoded.
 
     Attributes:
-        place: "FILE, line N" of the header.
+        place: "FILE, line N" of the header, for error messages.
         line: N.
-        words: of the header, the id first. A word KEY="VALUE" may hold white space.
+        words: the words of the header, the id first. A word KEY="VALUE" may hold white space.
     """
 
     place: str
@@ -123,12 +125,12 @@ class Record(NamedTuple):
     letters: bytes
 
     def value(self, key: str, free: bool = True) -> str | None:
-        """VALUE of the word KEY=VALUE, quotes around it left out; None where there is none.
+        """The VALUE of the word KEY=VALUE, without quotes around it; None if there is no such word.
 
         Args:
-            free: whether any text may be a value, so that it must be clear where it ends.
+            free: whether any text may be a value, so that its end must be unambiguous.
 
-        Raises InputError where that is not clear, or where KEY= is there twice.
+        Raises InputError if the end is ambiguous, or if KEY= occurs twice.
         """
         prefix = f"{key}="
         if sum(word.count(prefix) for word in self.words) > 1:
@@ -146,20 +148,20 @@ class Record(NamedTuple):
             elif value[:1] not in ("'", '"') and not any(mark in value for mark in ";,|"):
                 return value
             raise InputError(
-                f"{self.place}: {word!r} can be read in two ways; a value of several words, "
-                f'or with one of ; , | in it, is quoted: {key}="type 1"'
+                f"{self.place}: {word!r} is ambiguous; expected quotes around a value of several "
+                f'words or with one of ; , | in it: {key}="type 1"'
             )
         return value
 
     def _refuse_second(self, prefix: str) -> None:
-        """Raise InputError where several words, or parts of words, begin with `prefix`; what is quoted is one value."""
+        """Raise InputError if several words, or parts of words, begin with `prefix`; a quoted value counts as one."""
         plain = (word[: len(prefix)] if _QUOTED.fullmatch(word) else word for word in self.words)
         if sum(len(re.findall(rf"(?<![^;,|]){re.escape(prefix)}", word)) for word in plain) > 1:
-            raise InputError(f"{self.place}: '{prefix}' is there twice in the header; keep one")
+            raise InputError(f"{self.place}: '{prefix}' occurs twice in the header; keep one")
 
 
 def fasta_records(path: Path) -> Iterator[Record]:
-    """The records of a FASTA file, whole.
+    """The records of a FASTA file, each as a whole.
 
     Raises InputError as `fasta_pieces` does, and for a header that is not UTF-8 or has no id.
     """

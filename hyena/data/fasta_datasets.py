@@ -15,21 +15,21 @@ from hyena.errors import InputError
 
 
 def read_fasta(path: Path, columns: Columns) -> dict[str, Examples]:
-    """Splits of one FASTA file, of a folder with one file a split, or of a folder with one file a class a split."""
+    """Splits of one FASTA file, of a folder with a file per split, or of a folder with a file per split and class."""
     if path.is_file():
         return collect([_fasta(path, columns, "")], columns, "", path)
     found: dict[str, Examples] = {}
     for split, files in in_order(find_splits(path, "fasta")):
         if files[0].is_dir():
             rows = [_class_file(label, file, columns, split) for label, file in _class_files(files[0], split)]
-            found |= collect(rows, replace(columns, na_is_a_class=True), split, files[0])  # a file's name is meant
+            found |= collect(rows, replace(columns, na_is_a_class=True), split, files[0])  # the class is a file's name
         else:
             found |= collect([_fasta(file, columns, split) for file in files], columns, split, files[0])
     return found
 
 
 def _class_files(folder: Path, split: str) -> list[tuple[str, Path]]:
-    """The `CLASS.fa` files of a split, in the order of the classes' names."""
+    """The `CLASS.fa` files of a split, sorted by the names of the classes."""
     found: dict[str, Path] = {}
     for entry in sorted_entries(folder):
         name = Name.of(entry.name)
@@ -42,12 +42,12 @@ def _class_files(folder: Path, split: str) -> list[tuple[str, Path]]:
             raise InputError(f"{entry.path}: a second file for class {label!r} of {split}, beside {found[label].name}")
         found[label] = Path(entry.path)
     if not found:
-        raise InputError(f"{folder}: no file in this folder; expected CLASS.fa (or .fasta, .fna; or compressed)")
+        raise InputError(f"{folder}: no files in this folder; expected CLASS.fa (or .fasta, .fna; or compressed)")
     return sorted(found.items(), key=lambda item: (item[1].name.split(".")[0], item[0]))
 
 
 def _class_file(label: str, path: Path, columns: Columns, split: str) -> Rows:
-    """The records of a file of one class, whose ids need not differ from those of another class."""
+    """The records of a file of one class, whose ids may occur in other classes."""
     rows = _fasta(path, columns, split, label)
     refuse_empty([rows], path)
     refuse_second_ids(rows.cells.pop(columns.id), rows.place)
@@ -55,7 +55,7 @@ def _class_file(label: str, path: Path, columns: Columns, split: str) -> Rows:
 
 
 def _fasta(path: Path, columns: Columns, split: str, label: str = "") -> Rows:
-    """Records of a FASTA file; `label` is that of all records, where it is not read from the headers."""
+    """Records of a FASTA file; a `label` is that of all records and is not read from the headers."""
     required = [
         name for name in columns.required(split) if name != columns.sequence and not (label and name == columns.label)
     ]

@@ -1,4 +1,4 @@
-"""A FASTA file as tokens: its records in pieces of a few megabytes, checked to be DNA. Next: `corpus.py`."""
+"""The records of a FASTA file as tokens, in pieces of a few megabytes, checked to be DNA. Next: `corpus.py`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hyena.errors import InputError
 
 
 class TokenPiece(NamedTuple):
-    """A few megabytes of a record: its name, whether it begins here, and the tokens."""
+    """At most a few megabytes of a record: its name, whether it begins here, and the tokens."""
 
     name: str
     begins: bool
@@ -25,9 +25,9 @@ class TokenPiece(NamedTuple):
 
 
 def token_pieces(path: Path, ambiguous_fraction: float = AMBIGUOUS_FRACTION) -> Iterator[TokenPiece]:
-    """The records of a FASTA file in pieces; records without a letter are left out.
+    """The records of a FASTA file in pieces; records without letters are skipped.
 
-    Raises InputError that names the file, and the record or line: what is no FASTA of DNA, and a file without letters.
+    Raises InputError that names the file, and the record or line: a file that is not FASTA of DNA or has no letters.
     """
     record = _Record("", 0)
     begun = False
@@ -45,13 +45,13 @@ def token_pieces(path: Path, ambiguous_fraction: float = AMBIGUOUS_FRACTION) -> 
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     if not begun:
-        what = "the file is empty; a FASTA file was expected" if not record.line else "the file holds no sequence"
+        what = "the file is empty; expected a FASTA file" if not record.line else "the file holds no sequence"
         raise InputError(f"{path}: {what}")
 
 
 @dataclass
 class _Record:
-    """What was read of a record so far; `line` is 0 before the first one."""
+    """What has been read of a record so far; `line` is 0 before the first record."""
 
     name: str
     line: int
@@ -60,7 +60,7 @@ class _Record:
     uracils: int = 0
 
     def encoded(self, letters: bytes, path: Path) -> NDArray[np.uint8]:
-        """Tokens of the next letters, counted."""
+        """Tokens of the next letters, which are counted."""
         try:
             tokens = encode(letters)
         except LetterError as error:

@@ -1,4 +1,4 @@
-"""Text that changes when the files of a data set change, without reading them. Next: `token_cache.py`."""
+"""A fingerprint of files that changes when they do, without reading them. Next: `token_cache.py`."""
 
 import os
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ _STAT_LIMIT = 50_000
 
 
 def files_fingerprint(path: Path) -> str:
-    """Text that changes when the file, or the folder's files, change: paths, sizes, times of change.
+    """Paths, sizes and modification times of a file, or of all files that may be read in a folder, as text.
 
-    In a folder of more than 50,000 files only the folders' own times are looked at (which change with every file
-    that comes, goes or is replaced, though not with one that is overwritten in place): looking at each of 289,061
-    files takes a second, every time.
+    In a folder of more than 50,000 files, only the modification times of the folders count: they change when a file
+    is added, removed or replaced, but not when one is overwritten in place. To examine each of 289,061 files would
+    take a second at every load.
     """
     try:
         state = path.stat()
@@ -37,7 +37,7 @@ def files_fingerprint(path: Path) -> str:
 
 
 def _state(entry: os.DirEntry[str]) -> os.stat_result:
-    """Of what a link leads to; of the link itself where it leads nowhere, which matters only if it is to be read."""
+    """The state of a link's target, or of the link itself if it is broken (an error only if the file is to be read)."""
     try:
         return entry.stat()
     except OSError:
@@ -47,12 +47,12 @@ def _state(entry: os.DirEntry[str]) -> os.stat_result:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself
+    except OSError:  # a link to itself
         return False
 
 
 def _walk(folder: Path | str) -> Iterator[os.DirEntry[str]]:
-    """What may be read in a folder and up to two levels below it: the depth of `SPLIT/CLASS/ID.txt`."""
+    """Entries that may be data in a folder and up to two levels below it, the depth of `SPLIT/CLASS/ID.txt`."""
     pending = [(folder, 0)]
     while pending:
         current, depth = pending.pop()

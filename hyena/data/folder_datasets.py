@@ -53,15 +53,15 @@ def read_folder(folder: Path) -> dict[str, Examples]:
                 raise InputError(f"{class_folder.path}: expected a folder of sequences per class, found a file")
             of_class = [_Member(class_folder.name, file.name, file.path) for file in visible(class_folder)]
             if not of_class:
-                raise InputError(f"{class_folder.path}: no sequence in this folder of a class")
+                raise InputError(f"{class_folder.path}: no sequence in this class folder; expected ID.txt files")
             members += of_class
         found[split] = str(split_folder), members
     return {split: _read_members(members, _read_file, source) for split, (source, members) in in_order(found)}
 
 
 def _read_file(path: str) -> bytes:
-    # Bare system calls: a data set has up to 289,061 files, and a file object takes three times as long for each.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe that nobody writes to is empty, and no wait
+    # System calls, because a data set has up to 289,061 files and a file object takes three times as long for each.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe without a writer is empty and does not block
     try:
         blocks = [os.read(descriptor, 1 << 16)]
         while len(blocks[-1]) == 1 << 16:
@@ -74,7 +74,7 @@ def _read_file(path: str) -> bytes:
 
 
 def read_archive(path: Path) -> dict[str, Examples]:
-    """Splits of a zip archive in the GenomicBenchmarks layout. Members are read in place; nothing is extracted."""
+    """Splits of a zip archive in the GenomicBenchmarks layout, read in place: nothing is extracted to disk."""
     try:
         with zipfile.ZipFile(path) as archive, path.open("rb") as file:
             members = _archive_members(path, archive)
@@ -92,35 +92,35 @@ def read_archive(path: Path) -> dict[str, Examples]:
     except (zipfile.BadZipFile, zlib.error, struct.error, OSError, ValueError) as error:
         with path.open("rb") as file:
             other = what_it_is(file.read(512))
-        fault = f", but {other}" if other else f" ({error}); copy or fetch it again"
+        fault = f"; it is {other}" if other else f" ({error}); copy or download it again"
         raise InputError(f"{path}: not a whole zip archive{fault}") from None
 
 
 def _read_archive_member(content: mmap.mmap, info: zipfile.ZipInfo) -> bytes:
-    """What `ZipFile.read` gives, in a seventh of its time, which counts for 289,061 members.
+    """The result of `ZipFile.read` in a seventh of its time, which matters for 289,061 members.
 
     Raises:
-        BadZipFile: the member is damaged, encrypted, or compressed in another way than the usual one.
+        BadZipFile: the member is damaged, encrypted, or compressed by a method other than deflate.
     """
     start = info.header_offset
     signature, flags, method, name_length, extra_length = struct.unpack_from("<4s2xHH16xHH", content, start)
     if signature != b"PK\x03\x04" or flags & 1 or method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise zipfile.BadZipFile(f"member {info.filename!r} is damaged, encrypted or of a rare compression")
+        raise zipfile.BadZipFile(f"member {info.filename!r} is damaged, encrypted, or not compressed with deflate")
     start += 30 + name_length + extra_length
     data = content[start : start + info.compress_size]
     if method == zipfile.ZIP_DEFLATED:
         data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, info.file_size + 1)  # no more than it declares
     if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
-        raise zipfile.BadZipFile(f"member {info.filename!r} is damaged: its checksum is wrong")
+        raise zipfile.BadZipFile(f"member {info.filename!r} is damaged: wrong checksum")
     return data
 
 
 def _archive_members(path: Path, archive: zipfile.ZipFile) -> dict[str, list[_Member]]:
-    """The files of each split; raises InputError for what would be left out, as `find_splits` does for a folder."""
+    """The files of each split. Raises InputError for data that would be ignored, as `find_splits` does for a folder."""
     infos = [info for info in archive.infolist() if _is_safe(path, info)]
     files = [info.filename.split("/") for info in infos if not info.is_dir()]
     folders = [info.filename.split("/")[:-1] for info in infos if info.is_dir()]
-    # SPLIT/CLASS/ID.txt stands at the top or below one folder; the folder itself may be called as a split is.
+    # SPLIT/CLASS/ID.txt is at the top or below one folder, whose own name may be that of a split.
     roots = {tuple(parts[:-3]) for parts in files if len(parts) in (3, 4) and split_of(parts[-3])}
     roots = roots or {tuple(parts[:i]) for parts in files for i in (0, 1) if len(parts) > i + 1 and split_of(parts[i])}
     if len(roots) > 1:
@@ -149,7 +149,7 @@ def _archive_members(path: Path, archive: zipfile.ZipFile) -> dict[str, list[_Me
 
 
 def _is_safe(path: Path, info: zipfile.ZipInfo) -> bool:
-    """Whether a member may be data; raises InputError for a name that leads out of the archive."""
+    """Whether a member may be data. Raises InputError for a name that leads out of the archive."""
     parts = info.filename.split("/")
     if parts[0] == "" or ".." in parts or "\\" in info.filename or ":" in info.filename:
         raise InputError(f"{path}: unsafe member name {info.filename!r}; expected NAME/SPLIT/CLASS/ID.txt")
@@ -159,17 +159,17 @@ def _is_safe(path: Path, info: zipfile.ZipInfo) -> bool:
 def _refuse_empty_classes(
     path: Path, folders: Iterable[list[str]], root: tuple[str, ...], found: Mapping[str, list[_Member]]
 ) -> None:
-    """Raise InputError for a folder of a class that holds no file."""
+    """Raise InputError for a class folder without files."""
     held = {member.path.rpartition("/")[0] for members in found.values() for member in members}
     for parts in folders:
         below = parts[len(root) :]
         is_class = tuple(parts[: len(root)]) == root and len(below) == 2 and split_of(below[0]) in found
         if is_class and "/".join(parts) not in held:
-            raise InputError(f"{path}: {'/'.join(parts)}: no sequence in this folder of a class")
+            raise InputError(f"{path}: {'/'.join(parts)}: no sequence in this class folder; expected ID.txt files")
 
 
 def _read_members(members: list[_Member], read: Callable[[str], bytes], source: str, prefix: str = "") -> Examples:
-    """Examples of one split, in canonical order; `prefix` is put before the paths of members in errors."""
+    """Examples of one split in canonical order; errors put `prefix` before the path of a member."""
     keyed = []
     for label, name, path in members:
         id = name[:-4] if name.endswith(".txt") and len(name) > 4 else _id_of(name, prefix + path)
@@ -177,7 +177,7 @@ def _read_members(members: list[_Member], read: Callable[[str], bytes], source: 
     keyed.sort()
     for (label, key, path), (next_label, next_key, next_path) in itertools.pairwise(keyed):
         if label == next_label and key[1] == next_key[1]:
-            raise InputError(f"{prefix}{next_path}: id {key[1]!r} is there twice in its class (also {path})")
+            raise InputError(f"{prefix}{next_path}: duplicate id {key[1]!r} in this class (also {path})")
     examples = Examples(lambda i: prefix + keyed[i][2], source)
     for label, _, path in keyed:
         content = read(path)
@@ -189,11 +189,11 @@ def _read_members(members: list[_Member], read: Callable[[str], bytes], source: 
 
 
 _USUAL = frozenset((b"A", b"C", b"G", b"T", b"N", b"a", b"c", b"g", b"t", b"n", b""))
-"""First bytes of a content that is neither compressed nor anything but a sequence."""
+"""First bytes of a file that needs no decompression and no check for other kinds of content."""
 
 
 def _id_of(name: str, place: str) -> str:
     found = _SEQUENCE_FILE.fullmatch(name)
     if found is None:
-        raise InputError(f"{place}: unexpected file; sequences are named ID.txt or ID.txt.gz")
+        raise InputError(f"{place}: unexpected file; expected ID.txt or ID.txt.gz")
     return found["id"]

@@ -4,11 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Intervals = NDArray[np.int64]
-"""int64 [N, 2]: first and past-the-end position of each, sorted and apart."""
+"""int64 [N, 2]: first and past-the-end position of each interval, sorted and disjoint."""
 
 
 def union(intervals: Intervals) -> Intervals:
-    """Sorted, with what overlaps or touches joined."""
+    """The union of at least one interval, which may be unsorted and overlap; intervals that touch are joined."""
     ordered = intervals[np.argsort(intervals[:, 0], kind="stable")]
     reach = np.maximum.accumulate(ordered[:, 1])
     opens = np.concatenate([[True], ordered[1:, 0] > reach[:-1]])

@@ -24,14 +24,14 @@ TASK = "task"
 
 @dataclass(frozen=True)
 class Columns:
-    """Names in the header of a table, or the KEY of KEY=VALUE words in FASTA headers, and which rows are read.
+    """Names of columns, or of the KEY=VALUE words in FASTA headers, and which rows are read.
 
     Attributes:
-        sequence, label: must be there (FASTA has no name for its sequences).
-        split: must be there in a file that holds all splits: train, validation (or a word for it) or test.
-        id: where a table has it, no two rows of a split may share a value.
-        where: (column, value) pairs; rows with another value are left out.
-        na_is_a_class: whether labels such as NA and None are classes; else they are missing, which is an error.
+        sequence, label: required (in FASTA files, sequences have no name).
+        split: required in a file that holds all splits; its values are words for train, validation and test.
+        id: optional; no two rows of a split may share a value.
+        where: (column, value) pairs; rows with another value are skipped.
+        na_is_a_class: whether labels such as NA and None are classes; otherwise they are missing labels, an error.
     """
 
     sequence: str = "sequence"
@@ -42,23 +42,23 @@ class Columns:
     na_is_a_class: bool = False
 
     def required(self, split: str) -> list[str]:
-        """The columns that a file must have; `split` is the file's own, where it has one."""
+        """The columns that a file must have; `split` is the split of the whole file, if it has one."""
         names = [self.sequence, self.label, *([] if split else [self.split]), *(name for name, _ in self.where)]
         return list(dict.fromkeys(names))
 
     def optional(self, split: str) -> list[str]:
-        """The columns that are read where they are there."""
+        """The columns that are read if the file has them."""
         return [name for name in dict.fromkeys((self.split, self.id, TASK)) if name not in self.required(split)]
 
 
 @dataclass
 class Rows:
-    """What was read of one file.
+    """The rows of one file.
 
     Attributes:
         unit: what `numbers` count, "line" or "row".
-        numbers: where each record begins.
-        cells: the other columns, as text without white space around it.
+        numbers: the line or row at which each record begins.
+        cells: the other columns, as text without surrounding white space.
     """
 
     path: Path
@@ -100,11 +100,11 @@ def collect(files: list[Rows], columns: Columns, split: str, source: Path) -> di
 
 def refuse_empty(files: list[Rows], source: Path) -> None:
     if not any(rows.numbers for rows in files):
-        raise InputError(f"{source}: no sequences in it; at least one of each class is needed")
+        raise InputError(f"{source}: no sequences; expected at least one of each class")
 
 
 def _check_splits(rows: Rows, columns: Columns, split: str) -> None:
-    """Raise InputError for a row whose split is unknown, or another than the file's."""
+    """Raise InputError for a row whose split is unknown, or differs from that of its file."""
     stated = rows.cells.get(columns.split, [])
     for word in dict.fromkeys(stated):
         of_word = split_of_word(word)
@@ -114,16 +114,16 @@ def _check_splits(rows: Rows, columns: Columns, split: str) -> None:
         if split and of_word not in (None, split):
             raise InputError(
                 f"{rows.place(stated.index(word))}: {columns.split} is {word!r} in the file of the {split} split; "
-                "where the column means another thing, name another split_column"
+                "if this column does not name splits, set another split_column"
             )
 
 
 def _kept(files: list[Rows], column: str, value: str, source: Path) -> list[Rows]:
-    """The rows with a value. Raises InputError where none has it."""
+    """The rows that have a value in a column. Raises InputError if there are none."""
     kept = [rows.where(column, {value}) for rows in files]
     if not any(rows.numbers for rows in kept):
         there = sorted(set(chain.from_iterable(rows.cells[column] for rows in files)))
-        raise InputError(f"{source}: where: no row has {column} = {value!r}; there are {shown_names(there)}")
+        raise InputError(f"{source}: where: no row has {column} = {value!r}; found {shown_names(there)}")
     return kept
 
 
@@ -136,24 +136,24 @@ def _examples(files: list[Rows], columns: Columns, source: str) -> Examples:
         return files[at].place(i - starts[at])
 
     def column(name: str) -> list[str]:
-        """Empty texts for a file that lacks it."""
+        """A column of all files; empty texts for a file without it."""
         return list(chain.from_iterable(rows.cells.get(name) or [""] * len(rows.numbers) for rows in files))
 
     labels = column(columns.label)
     for label in set(labels):
         if not label or (label in MISSING and not columns.na_is_a_class):
-            fault = f"label {label!r} means that it is missing (a class of that name needs na_is_a_class = true)"
+            fault = f"label {label!r} means a missing label (for a class of that name, set na_is_a_class = true)"
             raise InputError(f"{place(labels.index(label))}: {fault if label else 'the label is empty'}")
     refuse_second_ids(column(columns.id), place)
     examples = Examples(place, source, list(chain.from_iterable(rows.sequences for rows in files)), labels)
     for i, sequence in enumerate(examples.sequences):
         if len(sequence) < 4 and sequence in _MISSING_SEQUENCES:
-            raise InputError(f"{place(i)}: sequence {sequence.decode()!r} means that it is missing; leave the row out")
+            raise InputError(f"{place(i)}: sequence {sequence.decode()!r} means a missing sequence; remove the row")
     if TASK in columns.optional("train"):
         tasks = sorted(set(column(TASK)))
         if len(tasks) > 1:
             examples.notes.append(
-                f"{len(tasks)} tasks are read as one ({shown_names(tasks)}); where = {{ {TASK} = … }} keeps one"
+                f"{len(tasks)} tasks are read as one ({shown_names(tasks)}); where = {{ {TASK} = … }} selects one"
             )
     return examples
 
@@ -166,22 +166,22 @@ def refuse_second_ids(ids: list[str], place: Callable[[int], str]) -> None:
         if id and (first := seen.setdefault(id, i)) != i:
             file, _, also = place(first).rpartition(", ")
             also = also if place(i).startswith(f"{file}, ") else place(first)
-            raise InputError(f"{place(i)}: id {id!r} is there twice (also {also})")
+            raise InputError(f"{place(i)}: duplicate id {id!r} (also {also})")
 
 
 def shown_names(names: list[str]) -> str:
-    """Names for an error; what is no header (a sequence, binary data) must not fill the screen."""
+    """Names for an error message, shortened: a file without a header may begin with a sequence or binary data."""
     short = [name if name.isprintable() else ascii(name)[1:-1] for name in names[:8]]
     short = [name if len(name) <= 40 else f"{name[:36]}…" for name in short]
     return (", ".join(short) or "none") + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def chosen_columns(header: list[str], columns: Columns, split: str, place: str) -> list[str]:
-    """The columns to read. Raises InputError where one that is needed is missing or is there twice."""
+    """The columns to read. Raises InputError if a required one is missing, or one exists twice."""
     names = columns.required(split) + [name for name in columns.optional(split) if name in header]
     for name in names:
         if name not in header:
-            raise InputError(f"{place}: no column {name!r}; the columns are {shown_names(header)}")
+            raise InputError(f"{place}: no column {name!r}; found {shown_names(header)}")
         if header.count(name) > 1:
-            raise InputError(f"{place}: column {name!r} is there twice")
+            raise InputError(f"{place}: column {name!r} exists twice; keep one")
     return names

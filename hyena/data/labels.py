@@ -1,8 +1,8 @@
-"""What counts as a label, which labels are one class, and which only look like it. Next: `datasets.py`.
+"""From the labels of all splits to classes: missing, fractional and confusable labels are errors. Next: `datasets.py`.
 
-Labels are kept as they are written, but for whole numbers written as floats (`1.0`, as pandas writes a column of
-integers that once had a gap), which are those integers where all labels of a data set are numbers. Two labels that
-nobody can tell apart are an error, and so is a label that stands in one split only; how near another one is, is said.
+Labels are kept as written, with one exception: if all labels of a data set are numbers, whole numbers written as floats
+(`1.0`, as pandas writes integers in a column that had a missing value) become integers. Two labels that look the same
+are an error. So is a label that occurs in one split only; the error names the most similar label of the other split.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from decimal import Decimal
 from hyena.data.examples import Examples, in_order, whole_number
 from hyena.errors import InputError
 
-#: Texts that pandas reads as a missing value, too, other spellings of them, and Excel's errors.
+#: Texts that pandas reads as a missing value, other spellings of them, and Excel's errors.
 MISSING = frozenset(
     (
         *("", "#N/A", "#N/A N/A", "#NA", "-NaN", "-nan", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan"),
@@ -26,18 +26,18 @@ MISSING = frozenset(
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _WHOLE_FLOAT = re.compile(r"([+-]?)0*([0-9]+)\.0*")
-#: As NumPy's `savetxt` writes numbers.
+#: Numbers as NumPy's `savetxt` writes them.
 _SCIENTIFIC = re.compile(r"[+-]?[0-9]\.[0-9]*[eE][+-][0-9]{2}")
 _FRACTION = re.compile(r"[+-]?([0-9]*\.0*[1-9]|0*[1-9][0-9]*(\.0*)?[eE]-)")
 
 
 def settle_labels(splits: Mapping[str, Examples]) -> tuple[str, ...]:
-    """The classes of a data set in their order; whole-number floats become integers in `splits`.
+    """The classes of a data set in their order; whole-number floats in `splits` are replaced by integers.
 
-    Classes are sorted as numbers where all of them are integers, as text otherwise.
+    Classes are sorted as numbers if all of them are integers, and as text otherwise.
 
-    Raises InputError, with a place: a control character, numbers with a fraction, labels that look the same, a label
-    that train or test lacks.
+    Raises InputError that names the location of a label: with a control character, a number with a fraction, one that
+    looks like another label, or one that is missing in train or test.
     """
     labels = {label for examples in splits.values() for label in examples.labels}
     for label in sorted(labels):
@@ -55,13 +55,13 @@ def settle_labels(splits: Mapping[str, Examples]) -> tuple[str, ...]:
 
 
 def _shown(label: str) -> str:
-    """A label for an error, what cannot be seen in it as an escape, and not so long that it fills the screen."""
+    """A label for an error message: invisible characters as escapes, and shortened if it is long."""
     text = repr(label) if label.isprintable() and label == _seen(label) else ascii(label)
     return text if len(text) <= 80 else f"{text[:60]}…{text[-1]} ({len(label):,} letters)"
 
 
 def _place_of(label: str, splits: Mapping[str, Examples]) -> str:
-    """Where a label stands first."""
+    """The location of the first occurrence of a label."""
     for _, examples in in_order(splits):
         if label in examples.labels:
             return examples.place(examples.labels.index(label))
@@ -73,24 +73,24 @@ def _refuse_unprintable(label: str, splits: Mapping[str, Examples]) -> None:
     if bad is not None:
         what = "bytes that are not UTF-8" if unicodedata.category(bad) == "Cs" else "a control character"
         raise InputError(
-            f"{_place_of(label, splits)}: the class name {_shown(label)} holds {what}; give it another name"
+            f"{_place_of(label, splits)}: the class name {_shown(label)} contains {what}; rename the class"
         )
 
 
 def _refuse_fractions(examples: Examples) -> None:
-    """Raise InputError where the labels of a split are numbers, and not all of them whole."""
+    """Raise InputError if the labels of a split are numbers, and some of them are not whole."""
     labels = set(examples.labels)
     fractions = sorted(label for label in labels if _FRACTION.match(_integer_of(label)))
     if fractions and all(_NUMBER.fullmatch(label) for label in labels):
         place = examples.place(examples.labels.index(fractions[0]))
         raise InputError(
-            f"{place}: label {_shown(fractions[0])} is a number with a fraction; regression? "
-            "Classes are names or whole numbers"
+            f"{place}: label {_shown(fractions[0])} is a number with a fraction; "
+            "expected names or whole numbers (regression is not supported)"
         )
 
 
 def _with_integers(labels: set[str], splits: Mapping[str, Examples]) -> set[str]:
-    """Labels that are numbers, those of the form 1.0 written as integers, in `splits` too."""
+    """Labels that are numbers, with those of the form 1.0 replaced by integers, also in `splits`."""
     integer = {label: _integer_of(label) for label in labels}
     if any(label != whole for label, whole in integer.items()):
         for examples in splits.values():
@@ -99,7 +99,7 @@ def _with_integers(labels: set[str], splits: Mapping[str, Examples]) -> set[str]
 
 
 def _integer_of(label: str) -> str:
-    """ "1" of "1.0", "-3" of "-3.", "0" of "-0.0", "15" of "1.5e+01"; any other label as it is."""
+    """ "1" of "1.0", "-3" of "-3.", "0" of "-0.0", "15" of "1.5e+01"; any other label unchanged."""
     if _SCIENTIFIC.fullmatch(label):
         number = Decimal(label)
         return f"{number + 0:.0f}" if number == number.to_integral_value() else label
@@ -111,44 +111,44 @@ def _integer_of(label: str) -> str:
 
 
 def _seen(label: str) -> str:
-    """What a reader sees of a label: composed letters, no invisible ones, one blank for any white space."""
+    """A label as it appears: letters composed, invisible characters removed, one blank for any white space."""
     text = "".join(letter for letter in unicodedata.normalize("NFC", label) if unicodedata.category(letter) != "Cf")
     return " ".join(text.split())
 
 
 def _plain_number(label: str) -> str:
-    """A number without its plus sign, and without zeros after the point; any other label as it is."""
+    """A number without plus sign and without zeros after the point; any other label unchanged."""
     return _integer_of(label).removeprefix("+") if _NUMBER.fullmatch(label) else label
 
 
 def _refuse_lookalikes(labels: Iterable[str], splits: Mapping[str, Examples], key: Callable[[str], str]) -> None:
-    """Raise InputError for two labels that look the same, or are the same number."""
+    """Raise InputError for two labels with the same key, which look the same or are the same number."""
     first: dict[str, str] = {}
     for label in sorted(labels):
         other = first.setdefault(key(label), label)
         if other != label:
             raise InputError(
                 f"{_place_of(label, splits)}: label {_shown(label)} looks like {_shown(other)} "
-                f"({_place_of(other, splits)}); write them alike"
+                f"({_place_of(other, splits)}); use one spelling"
             )
 
 
 def _refuse_one_sided(labels: Iterable[str], splits: Mapping[str, Examples]) -> None:
-    """Raise InputError for a label that train or test lacks, with the label there that is nearest to it."""
+    """Raise InputError for a label that is missing in train or test; it names the most similar label there."""
     for name in ("train", "test"):
         examples = splits[name]
         there = set(examples.labels)
         for label in sorted(set(labels) - there):
             near = _nearest(label, there)
-            hint = f", which has {_shown(near[0])} (it differs in {near[1]})" if near else ""
+            hint = f", which has {_shown(near[0])} (different in {near[1]})" if near else ""
             raise InputError(
                 f"{examples.source}: class {_shown(label)} has no sequences in the {name} split{hint}; "
-                f"it is at {_place_of(label, splits)}; every class needs some in train and in test"
+                f"it occurs at {_place_of(label, splits)}; expected sequences of every class in train and in test"
             )
 
 
 def _nearest(label: str, others: Iterable[str]) -> tuple[str, str] | None:
-    """A label that means the same to a reader, and what tells them apart."""
+    """A label that means the same to a reader, and in what the two differ."""
     for what, key in (
         ("letter case only", lambda text: _seen(text).casefold()),
         ("how the number is written", _number_of),

@@ -1,4 +1,4 @@
-"""Columns of a Parquet table as text, of whatever type tools write them in. Next: `tables.py`."""
+"""Columns of a Parquet table as text, whatever type a tool wrote them in. Next: `table_datasets.py`."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def parquet_columns(
     """Sequences and other columns of a table.
 
     Args:
-        choose: from the names of all columns, those to read; it raises InputError where one is missing.
-        sequence: the column that is given as bytes.
-        optional: columns in which a missing value, or a type that is no text, is an empty text.
+        choose: selects the columns to read from the names of all columns; raises InputError if one is missing.
+        sequence: the column that is returned as bytes.
+        optional: columns in which a missing value, or a type other than text, becomes an empty text.
 
     Returns:
-        The number of rows, the sequences, and the other columns as text without white space around it.
+        The number of rows, the sequences, and the other columns as text without surrounding white space.
 
-    Raises InputError with file, column and row (from 1): a missing value, text that is not UTF-8, another type.
+    Raises InputError for a missing value, text that is not UTF-8, or another type; it names file, column and row.
     """
     refuse_unreadable_kind(path)
     try:
         with path.open("rb") as file:
             source: Any = file
             if file.read(4) != b"PAR1":
-                # compressed as a whole, or what is no table; the latter is named
+                # a Parquet file that was compressed as a whole, or not a table, for which `opened` raises
                 with opened(path, binary=b"PAR1") as content:
                     source = pa.BufferReader(content.read())
             file.seek(0)
@@ -55,15 +55,15 @@ def parquet_columns(
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise InputError(f"{path}: not a Parquet table that can be read ({one_line(error)})") from None
+        raise InputError(f"{path}: not a readable Parquet table ({one_line(error)})") from None
     sequences: list[bytes] = []
     cells = {}
     for name in names:
         place = f"{path}, column {name!r}"
         try:
             values = _values(columns.column(name), place, name in optional)
-        except pa.ArrowException as error:  # of types that Arrow cannot convert
-            raise InputError(f"{place}: type {columns.column(name).type} ({one_line(error)}); write text") from None
+        except pa.ArrowException as error:  # a type that Arrow cannot convert
+            raise InputError(f"{place}: type {columns.column(name).type} ({one_line(error)}); expected text") from None
         if name == sequence:
             sequences = [value.encode() if isinstance(value, str) else value.strip() for value in values]
         else:
@@ -74,7 +74,7 @@ def parquet_columns(
 
 
 def _values(column: pa.ChunkedArray, place: str, optional: bool) -> list[Any]:
-    """Text of a column as bytes, numbers as they are written in text."""
+    """The values of a column: text as bytes, numbers as text."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     is_text, is_number = (any(is_kind(kind) for is_kind in kinds) for kinds in (_TEXT, _NUMBER))
     if not is_text and not is_number and not pa.types.is_null(kind):
@@ -89,7 +89,7 @@ def _values(column: pa.ChunkedArray, place: str, optional: bool) -> list[Any]:
         values = column.cast(pa.large_string()).to_pylist()
     if None in values:
         if not optional:
-            raise InputError(f"{place}, row {values.index(None) + 1}: the value is missing")
+            raise InputError(f"{place}, row {values.index(None) + 1}: missing value")
         values = ["" if value is None else value for value in values]
     return values
 
@@ -99,4 +99,6 @@ def _text(value: bytes, place: str, i: int) -> str:
         return value.decode().strip()
     except UnicodeDecodeError as error:
         byte = value[error.start]
-        raise InputError(f"{place}, row {i + 1}: not UTF-8 text (byte 0x{byte:02X}); write the table anew") from None
+        raise InputError(
+            f"{place}, row {i + 1}: not UTF-8 text (byte 0x{byte:02X}); convert the column to UTF-8"
+        ) from None

@@ -1,7 +1,7 @@
-"""Labelled sequences in memory: packed tokens, classes and splits. Next: `folders.py`, then `datasets.py`.
+"""Labelled sequences in memory: packed tokens, classes and splits. Next: `subsets.py`, then `batches.py`.
 
-A split holds all its sequences end to end in one uint8 array, sequence i at `tokens[offsets[i]:offsets[i + 1]]`, so
-that it can be memory-mapped, shared by all processes of a machine, and indexed without a Python loop.
+A split holds all its sequences end to end in one uint8 array, sequence i at `tokens[offsets[i]:offsets[i + 1]]`. It can
+therefore be memory-mapped, shared by all processes of a machine, and indexed without a Python loop.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from hyena.errors import InputError
 
 Integers = NDArray[np.int64]
 SPLIT_NAMES = ("train", "validation", "test")
-#: Most of a sequence that may be ambiguous letters other than N; more are a protein, or RNA.
+#: Largest share of a sequence that may be ambiguous letters other than N; above it, the sequence is a protein or RNA.
 AMBIGUOUS_FRACTION = 0.1
 
 
@@ -26,7 +26,7 @@ AMBIGUOUS_FRACTION = 0.1
 class Split:
     """Sequences and their class numbers.
 
-    tokens: uint8 [total], offsets: int64 [N + 1] from 0 to total, labels: int64 [N]. May be read-only memory maps.
+    tokens: uint8 [total]; offsets: int64 [N + 1], from 0 to total; labels: int64 [N]. May be read-only memory maps.
     """
 
     tokens: NDArray[np.uint8]
@@ -38,7 +38,7 @@ class Split:
 
     @property
     def lengths(self) -> Integers:
-        """int64 [N]: letters of each sequence, in base pairs."""
+        """int64 [N]: length of each sequence in base pairs."""
         return np.diff(self.offsets)
 
     def take(self, indices: Integers) -> "Split":
@@ -62,16 +62,16 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A classification task: what to learn from, what to choose by, what to score on.
+    """A classification task: sequences to train on, to select by, and to score on.
 
     Attributes:
         classes: names; a label is an index into them.
-        validation: None when the data set brings none and none was cut (`with_validation`).
-        digest: SHA-256 of classes, tokens, offsets and labels of all splits as loaded, independent of where and in
-            which container they lay. `with_validation` and `training_subset` keep it: it says which data, and their
-            arguments say which part of it.
-        official: the sequence counts are those published for a data set of this name.
-        notes: what a reader of results should know, one sentence each.
+        validation: None if the data set has none and none was cut (`with_validation`).
+        digest: SHA-256 of classes, tokens, offsets and labels of all splits as loaded, independent of the location
+            and the container of the files. `with_validation` and `training_subset` keep it: the digest identifies the
+            data, their arguments identify the part of it.
+        official: whether the sequence counts are those published for a data set of this name.
+        notes: what a reader of the results should know, one sentence each.
     """
 
     name: str
@@ -91,7 +91,7 @@ class Dataset:
 
     @property
     def longest(self) -> int:
-        """Letters of the longest sequence of any split, in base pairs."""
+        """Length of the longest sequence of any split, in base pairs."""
         return max(int(split.lengths.max()) for split in self.splits.values())
 
 
@@ -101,15 +101,15 @@ def pack(
     """Tokenise sequences into one split.
 
     Args:
-        place: names sequence i in an error, as "FILE" or "FILE, line 12".
-        ambiguous_fraction: most of a sequence that may be other letters than A, C, G, T and N.
+        place: the location of sequence i for error messages, such as "FILE" or "FILE, line 12".
+        ambiguous_fraction: largest share of a sequence that may be letters other than A, C, G, T and N, 0 … 1.
 
     Raises:
-        InputError: an empty sequence, a letter that is no nucleotide, or too many ambiguous ones.
+        InputError: an empty sequence, a letter that is not a nucleotide, or too many ambiguous letters.
     """
     lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
     if len(lengths) and not lengths.all():
-        raise InputError(f"{place(int(np.argmin(lengths)))}: the sequence is empty; at least one letter is needed")
+        raise InputError(f"{place(int(np.argmin(lengths)))}: the sequence is empty; expected at least one letter")
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     try:
         tokens = encode(b"".join(sequences))
@@ -124,43 +124,45 @@ def pack(
         if len(over):
             index = int(over[0])
             fault = ambiguity(int(counts[index]), sequences[index].upper().count(b"U"), int(lengths[index]))
-            raise InputError(f"{place(index)}: {fault}, or set ambiguous_fraction")
+            raise InputError(f"{place(index)}: {fault}; or raise ambiguous_fraction")
     return Split(tokens, offsets, np.fromiter(labels, np.int64, len(sequences)))
 
 
 def ambiguity(unknown: int, uracils: int, letters: int) -> str:
-    """What a sequence seems to be of which so many letters are unknown, and what to do about it.
+    """The error for a sequence with too many ambiguous letters: what it seems to be, and what to change.
 
     Args:
-        unknown: letters other than A, C, G, T and N; `uracils` of them are U.
+        unknown: number of letters other than A, C, G, T and N; `uracils` of them are U.
     """
     share = 100 * unknown / letters
     percent = f"{share:.0f} %" if share >= 1 else f"{share:.2g} %"
     if 2 * uracils > unknown:
-        return f"{percent} of the letters are U or ambiguous: RNA? Write T for U"
-    return f"{percent} of the letters are no A, C, G, T or N: a protein? In DNA, write N for what is unknown"
+        return f"{percent} of the letters are U or ambiguous; is this RNA? Expected DNA, with T for U"
+    return (
+        f"{percent} of the letters are not A, C, G, T or N; is this a protein? Expected DNA, with N for unknown letters"
+    )
 
 
 def assemble(name: str, classes: tuple[str, ...], splits: dict[str, Split], place: str = "") -> Dataset:
-    """A checked data set from its splits ("train", "test", and "validation" where there is one).
+    """A checked data set from its splits: "train", "test" and, optionally, "validation".
 
     Raises:
-        InputError: fewer than two classes, a class missing in train or test, an empty validation split. `place` (a
-            path) leads the message; without it, the name of the data set does.
+        InputError: fewer than two classes, a class missing in train or test, an empty validation split. The message
+            begins with `place` (a path), or else with the name of the data set.
     """
     place = place or f"data set {name!r}"
     if len(classes) < 2:
         found = f"only one class ({classes[0]})" if classes else "no sequences"
-        raise InputError(f"{place}: {found}; at least two classes are needed")
+        raise InputError(f"{place}: {found}; expected at least two classes")
     for split_name, split in ((key, splits[key]) for key in SPLIT_NAMES if key in splits):
         if len(split) == 0:
-            raise InputError(f"{place}: no sequences in the {split_name} split; each class needs at least one")
+            raise InputError(f"{place}: no sequences in the {split_name} split; expected at least one of each class")
         counts = np.bincount(split.labels, minlength=len(classes))
         if split_name != "validation" and not counts.all():
             absent = classes[int(np.argmin(counts))]
             raise InputError(
                 f"{place}: class {absent!r} has no sequences in the {split_name} split; "
-                "every class needs some in train and in test"
+                "expected sequences of every class in train and in test"
             )
     digest = content_digest(classes, splits)
     validation = splits.get("validation")
@@ -174,7 +176,7 @@ def dataset_from_sequences(
     test: Iterable[tuple[bytes, int]],
     validation: Iterable[tuple[bytes, int]] | None = None,
 ) -> Dataset:
-    """A data set made in memory, from (sequence, class number) pairs; the order of the pairs is kept."""
+    """A data set in memory from (sequence, class number) pairs, whose order is kept."""
     classes = tuple(classes)
     splits = {}
     for split_name, pairs in (("train", train), ("validation", validation), ("test", test)):
@@ -183,7 +185,7 @@ def dataset_from_sequences(
         examples = list(pairs)
         labels = [label for _, label in examples]
         if labels and not 0 <= min(labels) <= max(labels) < len(classes):
-            raise InputError(f"data set {name!r}: class numbers must lie in 0 … {len(classes) - 1}")
+            raise InputError(f"data set {name!r}: class numbers must be from 0 to {len(classes) - 1}")
         where = f"data set {name!r}, {split_name} sequence "
         splits[split_name] = pack([sequence for sequence, _ in examples], labels, partial(_numbered, where))
     return assemble(name, classes, splits)

@@ -1,12 +1,12 @@
-"""Which entries of a data folder are which split, and that none is left out in silence. Next: `folders.py`.
+"""Which files of a data folder belong to which split; data that would be ignored is an error. Next: `datasets.py`.
 
-A split is named by one of the words below, in any letter case. Its table or FASTA file is `WORD.ENDING`, or shards
-`WORD-00000-of-00002.ENDING`, or a folder of parts `WORD.ENDING/`; its folder is `WORD/`. Beside the splits may lie
-what is no data: read-mes, licences, scripts, checksums, indexes, hidden files, other folders. An entry is refused where
-it would be left out and
+A split is named by one of the words below, in any letter case. It is a table or FASTA file `WORD.ENDING`, or shards
+`WORD-00000-of-00002.ENDING`, or a folder of parts `WORD.ENDING/`, or a folder `WORD/`. The folder may also hold entries
+that are not data: read-mes, licences, scripts, checksums, indexes, hidden files, other folders. An entry that would not
+be read is an error if
 
-- its name begins with a split's word, as in `val2`, `test_old.csv`, `train (1).csv`, `train.npz`, or
-- its ending is that of a table or of FASTA, as in `more.csv` or `dev.tsv` beside `train.csv`.
+- its name begins with the word of a split, as in `val2`, `test_old.csv`, `train (1).csv`, `train.npz`, or
+- it has the ending of a table or FASTA file, as `more.csv` does, or `dev.tsv` beside `train.csv`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SPLIT_OF_WORD = {
     "test": "test",
     "testing": "test",
 }
-#: Endings of the files of each format, without that of a compression.
+#: Endings of the files of each format, without the ending of a compression.
 ENDINGS: dict[Format, tuple[str, ...]] = {
     "csv": ("csv",),
     "tsv": ("tsv", "tab"),
@@ -43,9 +43,9 @@ ENDINGS: dict[Format, tuple[str, ...]] = {
     "fasta": ("fa", "fasta", "fna", "ffn", "frn", "fas", "fsa"),
 }
 FORMAT_OF_ENDING = {ending: format for format, endings in ENDINGS.items() for ending in endings}
-#: Endings of compressed files. What is compressed, and how, is told by the files' first bytes.
+#: Endings of compressed files. The first bytes, not the ending, decide how a file is decompressed.
 COMPRESSIONS = ("gz", "bgz", "bgzf", "gzip", "bz2", "xz", "lzma", "zst", "zstd", "lz4", "z", "zip")
-#: Endings of what may be called `train.…` and is no data: documents, code, checksums, indexes of FASTA files.
+#: Endings of files that are not data, whatever their stem: documents, code, checksums, indexes of FASTA files.
 _BESIDE = frozenset(
     (
         *("md", "rst", "pdf", "html", "htm", "tex", "doc", "docx", "log", "png", "jpg", "jpeg", "svg"),
@@ -54,10 +54,10 @@ _BESIDE = frozenset(
         *("fai", "gzi", "dict", "tbi"),
     )
 )
-#: What operating systems, Spark and Dask leave in folders, besides names that begin with a dot.
+#: Files of operating systems, Spark and Dask, which are ignored like names that begin with a dot.
 _LITTER = frozenset(("__MACOSX", "_SUCCESS", "_metadata", "_common_metadata", "Thumbs.db", "desktop.ini", "Icon\r"))
-#: What editors, version control, downloads and Windows keep beside a file that is there: copies and facts about it.
-#: Without that file it counts: `dev.csv.dvc` alone says that `dev.csv` was not fetched.
+#: Copies and metadata that editors, version control, download tools and Windows keep beside a file. They are ignored
+#: only if that file exists: `dev.csv.dvc` alone means that `dev.csv` was not downloaded.
 _COMPANION = re.compile(
     r"(?P<of>.+?)(~|\.~\d+~|\.(dvc|license|licence|lock|swp|swo|meta|torrent|url)|:Zone\.Identifier)",
     re.IGNORECASE | re.DOTALL,
@@ -67,12 +67,12 @@ _SHARD = re.compile(r"(?P<word>[a-z]+)[-_.](?P<number>\d{1,9})[-_]of[-_](?P<coun
 
 
 def split_of_word(word: str) -> str | None:
-    """The split that a word names, in any letter case."""
+    """The split that a word names, in any letter case; None if it names none."""
     return SPLIT_OF_WORD.get(word.lower())
 
 
 class Name(NamedTuple):
-    """What a name says: `stem` and `ending` in lower case, the ending of a compression left out of both."""
+    """The `stem` and the `ending` of a file name, in lower case and without the ending of a compression."""
 
     stem: str
     ending: str
@@ -90,34 +90,34 @@ class Name(NamedTuple):
 
     @property
     def split(self) -> str | None:
-        """The split of a file or folder of this stem, shards included."""
+        """The split that the stem names, also as one of several shards."""
         shard = _SHARD.fullmatch(self.stem)
         return split_of_word(shard["word"] if shard else self.stem)
 
     @property
     def is_beside(self) -> bool:
-        """Whether the name says that this is no data: its ending, or that it is a lock of Office."""
+        """Whether this is not data: by its ending, or as a lock file of Microsoft Office."""
         return self.ending in _BESIDE or self.stem.startswith("~$")
 
     @property
     def is_left_out(self) -> bool:
-        """Whether an entry of this name that is not read is a loss."""
+        """Whether an entry of this name looks like data, so that it must not be ignored."""
         return not self.is_beside and (self.format is not None or _LIKE_A_SPLIT.match(self.stem) is not None)
 
 
 @lru_cache(maxsize=1024)
 def split_of(name: str) -> str | None:
-    """The split of a file or folder of this name; remembered, for an archive asks 289,061 times."""
+    """The split of a file or folder of this name; cached, because an archive has up to 289,061 members."""
     return Name.of(name).split
 
 
 def is_litter(name: str) -> bool:
-    """Whether a name is that of what no data set ever holds."""
+    """Whether an entry of this name is ignored in every data set."""
     return name.startswith(".") or name in _LITTER
 
 
 def visible(folder: os.PathLike[str] | str) -> Iterator[os.DirEntry[str]]:
-    """The entries of a folder that may be data, in no order."""
+    """The entries of a folder that are not ignored, in no particular order."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if not is_litter(entry.name):
@@ -129,29 +129,30 @@ def sorted_entries(folder: os.PathLike[str] | str) -> list[os.DirEntry[str]]:
 
 
 def holds_splits(folder: Path) -> bool:
-    """Whether anything in a folder is called as a split is; False where there is no folder."""
+    """Whether a folder exists and an entry in it has the name of a split."""
     return folder.is_dir() and any(split_of(entry.name) for entry in visible(folder))
 
 
 @dataclass
 class _Scan:
-    """What a folder holds: the entries of each split, and those that would be left out."""
+    """The contents of a folder: the entries of each split, and the data that would be ignored."""
 
     found: dict[str, list[Path]] = field(default_factory=dict)
     left_out: list[Path] = field(default_factory=list)
 
 
 def find_splits(folder: Path, format: Format) -> dict[str, list[Path]]:
-    """The files of each split in a folder, or its folder, in the order in which they are read.
+    """The files, or the folder, of each split in a folder, in the order in which they are read.
+
+    A folder without splits is searched in its `data/`, the layout of repositories on the Hugging Face hub.
 
     Args:
-        format: of `DatasetSource`. Splits of "genomic_benchmarks" are folders, those of the others may be; where the
-            folder itself holds no split, they are looked for in its `data/`, as repositories of the Hub have them.
+        format: of `DatasetSource`. Splits of "genomic_benchmarks" are folders; those of other formats may be.
 
     Returns:
         By split: one file, or shards in order, or one folder.
 
-    Raises InputError where train or test is missing, a split is there twice, or anything would be left out.
+    Raises InputError if train or test is missing, a split exists twice, or data would be ignored.
     """
     scan = _scan(folder, format)
     inner = folder / "data"
@@ -187,7 +188,7 @@ def _scan(folder: Path, format: Format) -> _Scan:
 
 
 def _is_read(name: Name, is_folder: bool, format: Format) -> bool:
-    """Whether an entry that is called as a split is one in this format."""
+    """Whether an entry that has the name of a split is one in this format."""
     if not is_folder:
         return name.format == format
     return not name.ending or (name.format == format and format != "fasta")
@@ -196,11 +197,11 @@ def _is_read(name: Name, is_folder: bool, format: Format) -> bool:
 def require_train_and_test(
     found: Collection[str], place: Path, what: str, ending: str = "", others: Iterable[str] = ()
 ) -> None:
-    """Raise InputError unless both of them were found.
+    """Raise InputError unless both train and test were found.
 
     Args:
-        what: what they are: "folders", "files" or "splits".
-        others: names of what lies there and might have been meant.
+        what: the kind of entry that was expected: "folders", "files" or "splits".
+        others: names of entries that may have been meant.
     """
     missing = [f"{split}{ending}" for split in ("train", "test") if split not in found]
     if missing:
@@ -211,7 +212,7 @@ def require_train_and_test(
 
 
 def refuse_left_out(paths: list[str], read: Iterable[str]) -> None:
-    """Raise InputError for the first of the entries that would be left out, which names those that are read."""
+    """Raise InputError for the first of these entries, which would be ignored; it names those that are read."""
     if paths:
         more = f" (nor are {len(paths) - 1} more)" if len(paths) > 1 else ""
         raise InputError(
@@ -226,7 +227,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def second_of(split: str, one: str, other: str, what: str = "file") -> InputError:
-    """The error for a split that is there under two names."""
+    """The error for a split that exists under two names."""
     return InputError(f"{other}: a second {what} for the {split} split, beside {one}; keep one")
 
 
@@ -239,12 +240,12 @@ def _one_or_shards(split: str, paths: list[Path]) -> list[Path]:
 
 
 def in_shard_order(paths: list[Path], of: str) -> list[Path] | None:
-    """Shards as their names number them, from 0; None where not all of the names are those of shards.
+    """Shards in the order of their numbers, which start at 0; None unless all of the names are those of shards.
 
     Args:
-        of: what they are shards of, for errors.
+        of: what they are shards of, for error messages.
 
-    Raises InputError where one is missing, or is there twice.
+    Raises InputError if a shard is missing or duplicated.
     """
     shards = [_SHARD.fullmatch(Name.of(path.name).stem) for path in paths]
     numbered: dict[int, Path] = {}
@@ -252,20 +253,20 @@ def in_shard_order(paths: list[Path], of: str) -> list[Path] | None:
         if shard is None:
             return None
         if (one := numbered.setdefault(int(shard["number"]), path)) != path:
-            raise InputError(f"{path}: a second time shard {shard['number']}{of}, beside {one.name}; keep one")
+            raise InputError(f"{path}: duplicate shard {shard['number']}{of}, beside {one.name}; keep one")
     counts = {int(shard["count"]) for shard in shards if shard}
     missing = next((number for number in range(max(counts)) if number not in numbered), None)
     if missing is not None or counts != {len(paths)}:
-        there = f"{_listed(path.name for path in paths)}; they count from 0"
-        what = f"number {missing}{of} is missing" if missing is not None else f"they are{of} of different numbers"
-        raise InputError(f"{paths[0].parent}: shards: {what}; there are {there}")
+        fault = f"number {missing}{of} is missing" if missing is not None else f"the names{of} state different counts"
+        found = _listed(path.name for path in paths)
+        raise InputError(f"{paths[0].parent}: shards: {fault}; found {found}, expected all numbers from 0")
     return [numbered[number] for number in range(len(paths))]
 
 
 def format_of(path: Path) -> Format | None:
-    """The format of a data set of one's own by the names at its place; None where they say nothing.
+    """The format of a user's own data set, from the names of its files; None if they have no known ending.
 
-    Raises InputError where they say two things.
+    Raises InputError if the splits have several formats.
     """
     if not path.is_dir():
         return Name.of(path.name).format or ("genomic_benchmarks" if path.suffix.lower() == ".zip" else None)

@@ -1,4 +1,4 @@
-"""Parts of a data set: a validation split cut from train, and a subset of train to learn from. Next: `batches.py`.
+"""Parts of a training split: a validation split cut from it, and a smaller training split. Next: `batches.py`.
 
 Which examples are chosen depends on a seed and on their positions in train, and on nothing else.
 """
@@ -15,17 +15,17 @@ from hyena.errors import InputError
 
 
 def with_validation(dataset: Dataset, fraction: float, split_seed: int) -> Dataset:
-    """Cut a validation split out of train: `fraction` of each class, rounded, at least one a class.
+    """Cut a validation split out of train: `fraction` of each class, rounded, at least one per class.
 
-    A data set that brings its own validation split, or `fraction` 0, is returned as it is. Which examples are taken
-    depends on `split_seed` and their place in train only, and the order of the rest is kept. A larger fraction takes
-    a superset of a smaller one's.
+    A data set that has its own validation split is returned unchanged, and so is any data set if `fraction` is 0.
+    Which examples are taken depends only on `split_seed` and on their positions in train; the order of the rest is
+    kept. The examples of a smaller fraction are among those of a larger one.
 
     Raises:
-        InputError: `fraction` outside [0, 1), or a class too small to leave a training sequence.
+        InputError: `fraction` outside [0, 1), or a class so small that no training sequence of it would be left.
     """
     if not 0 <= fraction < 1:
-        raise InputError(f"validation fraction {fraction}: must lie in 0 ≤ fraction < 1")
+        raise InputError(f"validation fraction {fraction}: must be at least 0 and less than 1")
     if dataset.validation is not None or fraction == 0:
         return dataset
     counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
@@ -37,14 +37,14 @@ def with_validation(dataset: Dataset, fraction: float, split_seed: int) -> Datas
 
 
 def too_rare(classes: Sequence[str], counts: Sequence[int], fraction: float) -> str | None:
-    """Why no validation split can be cut: a class of which nothing would be left to learn from; None where it can.
+    """Why no validation split can be cut: the class of which no training sequence would be left. None if it can be cut.
 
     Args:
         counts: training sequences of each class.
-        fraction: as in `with_validation`; 0 cuts nothing.
+        fraction: as in `with_validation`.
 
     Returns:
-        The end of an error message: the class, its count, and what to set.
+        The end of an error message: the class, its count, and what to change.
     """
     if fraction == 0:
         return None
@@ -52,22 +52,22 @@ def too_rare(classes: Sequence[str], counts: Sequence[int], fraction: float) -> 
         if count <= cut:
             return (
                 f"class {name!r} has {count:,} training sequence{'s' * (count != 1)}, and a validation fraction of "
-                f"{fraction} leaves none: set training.validation_fraction = 0 or bring a validation split"
+                f"{fraction} leaves none: set training.validation_fraction = 0 or provide a validation split"
             )
     return None
 
 
 def training_subset(dataset: Dataset, fraction: float, split_seed: int) -> Dataset:
-    """Learn from `fraction` of each class of train only (rounded, at least one a class); all else stays.
+    """Reduce train to `fraction` of each class (rounded, at least one per class); the other splits stay.
 
-    Nested: with the same `split_seed`, a smaller fraction's examples are among a larger one's. Apply it after
+    With the same `split_seed`, the examples of a smaller fraction are among those of a larger one. Apply this after
     `with_validation`, so that the validation split is the same for all fractions.
 
     Raises:
         InputError: `fraction` outside (0, 1].
     """
     if not 0 < fraction <= 1:
-        raise InputError(f"train fraction {fraction}: must lie in 0 < fraction ≤ 1")
+        raise InputError(f"train fraction {fraction}: must be more than 0 and at most 1")
     if fraction == 1:
         return dataset
     chosen = _choose(dataset, fraction, f"training_subset:{split_seed}")
@@ -75,7 +75,7 @@ def training_subset(dataset: Dataset, fraction: float, split_seed: int) -> Datas
 
 
 def _choose(dataset: Dataset, fraction: float, stream: str) -> NDArray[np.bool_]:
-    """bool [N] over train: in each class the max(1, round(fraction × n)) examples whose random keys are smallest."""
+    """bool [N] over train: in each class the max(1, round(fraction × n)) examples with the smallest random keys."""
     labels = np.asarray(dataset.train.labels)
     keys = random_keys(len(labels), stream)
     order = np.lexsort((keys, labels))
@@ -86,15 +86,15 @@ def _choose(dataset: Dataset, fraction: float, stream: str) -> NDArray[np.bool_]
 
 
 def quota(counts: Sequence[int] | Integers, fraction: float) -> Integers:
-    """int64 [C]: how many examples of each class a fraction is: rounded, at least one."""
+    """int64 [C]: number of examples of each class that a fraction is: rounded, at least one."""
     return np.maximum(1, np.floor(fraction * np.asarray(counts, np.int64) + 0.5)).astype(np.int64)
 
 
 def random_keys(n: int, stream: str) -> NDArray[np.uint64]:
     """uint64 [n]: element i is SplitMix64 of (SHA-256 of `stream`) + i.
 
-    Hashing instead of a generator keeps a cut the same for every version of NumPy (whose generators' streams may
-    change between versions), and makes cuts of different sizes nested.
+    Hashes, unlike the streams of NumPy's generators, are the same for every version of NumPy, and they make subsets
+    of different sizes nested.
     """
     origin = np.frombuffer(hashlib.sha256(stream.encode()).digest()[:8], "<u8")
     return splitmix64(origin + np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))

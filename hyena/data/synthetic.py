@@ -1,19 +1,19 @@
-"""A synthetic genome and labelled tasks cut from it: real enough that pretraining has something to learn.
+"""A synthetic genome and labelled tasks in the same grammar, so that pretraining has something to learn.
 
 The genome is a second-order Markov background that holds *enhancers* (clusters of motifs, each motif drawn from a
 small library with occasional mutations) and *genes* (runs of codons with a biased usage, on either strand). The tasks
-ask for what next-nucleotide prediction also needs:
+need what next-nucleotide prediction also needs:
 
     synthetic_enhancers   a cluster of the genome's motifs, against the same motifs spelt backwards
     synthetic_genes       an open reading frame, against the same codons with the frame broken every few codons
 
 The classes have the same letters, but not the same short words. As the quickstart makes them, logistic regression on
-the counts of 4-letter words answers synthetic_enhancers completely (test accuracy 1.000; on single letters 0.475) and
-synthetic_genes hardly (0.565): `benchmarks/synthetic_composition.py`. So accuracy on synthetic_enhancers does not say
-that a model reads order over more than a few letters.
+the counts of 4-letter words solves synthetic_enhancers completely (test accuracy 1.000; on single letters 0.475) and
+synthetic_genes hardly (0.565): `benchmarks/synthetic_composition.py`. So accuracy on synthetic_enhancers does not show
+that a model uses the order of more than a few letters.
 
-Both are made from a seed, so two machines make the same bytes; nothing is downloaded. A benefit seen here shows that
-the machinery works; it says nothing about real genomes. Next: `training/pretraining.py`, which learns the genome.
+Genome and tasks are generated from a seed: two machines generate the same bytes, and nothing is downloaded. A benefit
+of pretraining here shows that the program works; it says nothing about real genomes. Next: `training/pretraining.py`.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from hyena.ranges import Range, Seed, require_ranges
 LETTERS = np.frombuffer(b"ACGT", dtype=np.uint8)
 MOTIF_LENGTH, MOTIFS, MOTIF_MUTATION = 10, 6, 0.05
 CODONS, FRAME_BREAK_EVERY = 64, 6
-#: Letters of all sequences of a task, which are drawn one by one in Python and held in memory.
+#: Largest number of letters of a task, whose sequences are drawn one by one in Python and held in memory.
 MOST_TASK_BASES = 1_000_000_000
 
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    """What the genome and its tasks look like.
+    """The genome and its tasks.
 
     Attributes:
-        seed: of the genome and of the tasks' sequences; not of any training.
+        seed: of the genome and of the tasks' sequences; independent of the seeds of training.
         genome_bases: length of the unlabelled genome.
         sequence_length: length of every labelled sequence.
         train_examples, test_examples: labelled sequences of each task, half of them in each class.
@@ -59,12 +59,12 @@ class SyntheticConfig:
         if bases > MOST_TASK_BASES:
             raise InputError(
                 f"train_examples, test_examples and sequence_length: a task would have {bases} nucleotides; "
-                f"it must have at most {MOST_TASK_BASES}, for tasks are made in memory"
+                f"must be at most {MOST_TASK_BASES}, because tasks are generated in memory"
             )
 
 
 class Genome:
-    """The grammar that genome and tasks share, drawn from the configuration's seed. Letters are 0 to 3 inside."""
+    """The grammar that genome and tasks share, drawn from the configuration's seed. Letters are the integers 0 to 3."""
 
     def __init__(self, config: SyntheticConfig) -> None:
         self.config = config
@@ -83,7 +83,7 @@ class Genome:
         return sequence
 
     def enhancer(self, length: int, backwards: bool = False) -> np.ndarray:
-        """Motifs with short gaps of background; `backwards` spells every motif from its end: same letters, no motif."""
+        """Motifs with short gaps of background; `backwards` reverses every motif: the same letters, but no motif."""
         pieces: list[np.ndarray] = []
         while sum(map(len, pieces)) < length:
             motif = self.motifs[self.rng.integers(MOTIFS)].copy()
@@ -93,7 +93,7 @@ class Genome:
         return np.concatenate(pieces)[:length]
 
     def gene(self, length: int, broken: bool = False) -> np.ndarray:
-        """Codons of biased usage; `broken` drops one letter every few codons, which shifts the frame."""
+        """Codons of biased usage; `broken` deletes one letter every few codons, which shifts the frame."""
         codon = self.rng.choice(CODONS, size=length, p=self.codon_usage)
         letters = np.stack([codon // 16, codon // 4 % 4, codon % 4], axis=1).ravel()
         if broken:
@@ -103,7 +103,7 @@ class Genome:
         return letters[start : start + length]
 
     def sequence(self) -> bytes:
-        """The unlabelled genome: background, enhancers and genes in turn, half of them on the other strand."""
+        """The unlabelled genome: background between enhancers and genes, half of which are on the other strand."""
         pieces: list[np.ndarray] = []
         bases = 0
         while bases < self.config.genome_bases:
@@ -122,11 +122,14 @@ def synthetic_genome(config: SyntheticConfig) -> bytes:
 
 
 def synthetic_dataset(name: str, config: SyntheticConfig) -> Dataset:
-    """A labelled task by name; InputError names the nearest one. Half of each class reads the other strand."""
+    """A labelled task by name. Half of the sequences of each class are on the other strand.
+
+    Raises InputError for an unknown name.
+    """
     if name not in TASKS:
         raise InputError(f"unknown synthetic data set '{name}'; {nearest(name, list(TASKS))}")
     genome = Genome(config)
-    genome.rng = numpy_stream(config.seed, "tasks")  # the grammar is the genome's, the sequences are new
+    genome.rng = numpy_stream(config.seed, "tasks")  # the grammar of the genome, but new sequences
     classes, draw = TASKS[name]
 
     def examples(count: int) -> list[tuple[bytes, int]]:

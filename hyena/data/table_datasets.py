@@ -23,7 +23,7 @@ from hyena.system.text import line_at, read_text
 
 
 def read_tables(path: Path, format: Format, columns: Columns) -> dict[str, Examples]:
-    """Splits of one table that holds all, or of a folder that holds those of each split.
+    """Splits of one table that holds all of them, or of a folder with the tables of each split.
 
     Args:
         format: "csv", "tsv" or "parquet".
@@ -39,12 +39,12 @@ def read_tables(path: Path, format: Format, columns: Columns) -> dict[str, Examp
 
 
 def _is_folder_of_parts(path: Path, format: Format) -> bool:
-    """Whether a folder is one table, as `all.parquet/`, and not one of splits."""
+    """Whether a folder is one table, such as `all.parquet/`, rather than a folder of splits."""
     return path.is_dir() and Name.of(path.name).format == format and not holds_splits(path)
 
 
 def _parts(path: Path, format: Format) -> list[Path]:
-    """A file, or those of a folder of parts as Spark and Dask write it, in the natural order of their names."""
+    """A file, or the files of a folder of parts (as Spark and Dask write it) in the natural order of their names."""
     if not path.is_dir():
         return [path]
     parts = []
@@ -52,9 +52,11 @@ def _parts(path: Path, format: Format) -> list[Path]:
         if Name.of(entry.name).format == format and not entry.is_dir():
             parts.append(Path(entry.path))
         elif not Name.of(entry.name).is_beside:
-            raise InputError(f"{entry.path}: unexpected in a folder of {format} files, whose parts end in .{format}")
+            raise InputError(
+                f"{entry.path}: unexpected in a folder of {format} files; expected parts that end in .{format}"
+            )
     if not parts:
-        raise InputError(f"{path}: no part in this folder; expected files that end in .{format}")
+        raise InputError(f"{path}: no parts in this folder; expected files that end in .{format}")
     return in_shard_order(parts, "") or sorted(parts, key=lambda part: natural_key(part.name))
 
 
@@ -75,7 +77,7 @@ def _delimited(path: Path, delimiter: str, columns: Columns, split: str) -> Rows
     csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))  # the default refuses more than 131,072 letters
     stream = io.StringIO(text, newline="")
     reader = csv.reader(stream, delimiter=delimiter, strict=True, skipinitialspace=delimiter == ",")
-    begins = 1  # the line on which the record begins that is read
+    begins = 1  # the line on which the current record begins
     kept, numbers = [], []
     try:
         header, begins = _header(text, reader, delimiter, path)
@@ -86,12 +88,12 @@ def _delimited(path: Path, delimiter: str, columns: Columns, split: str) -> Rows
             if len(cells) == len(header):
                 kept.append(take(cells))
                 numbers.append(begins)
-            elif cells and not (len(cells) == 1 and not cells[0].strip()):  # as blank as an empty line
+            elif cells and not (len(cells) == 1 and not cells[0].strip()):  # not a blank line
                 count = f"{len(cells)} column{'s' * (len(cells) > 1)}"
-                raise InputError(f"{path}, line {begins}: {count} where the header has {len(header)}")
+                raise InputError(f"{path}, line {begins}: found {count}, expected {len(header)} as in the header")
             begins = reader.line_num + 1
     except csv.Error as error:
-        raise InputError(f"{path}, line {begins}: not a table row ({error}); the row begins on this line") from None
+        raise InputError(f"{path}, line {begins}: not a table row ({error})") from None
     sequences = [cells[0].strip().encode() for cells in kept]
     return Rows(
         path,
@@ -103,13 +105,13 @@ def _delimited(path: Path, delimiter: str, columns: Columns, split: str) -> Rows
 
 
 def _header(text: str, reader: Iterator[list[str]], delimiter: str, path: Path) -> tuple[list[str], int]:
-    """The names of the columns, and the line on which they begin: the first one that is not blank."""
+    """The names of the columns, and the line of the header: the first line that is not blank."""
     found = re.search(r"\S[^\r\n]*", text)
     first = found[0].strip() if found else ""
     begins = line_at((before := text[: found.start()].encode()), len(before)) if found else 1
     fault = _other_delimiter(first, delimiter)
     if re.fullmatch(r'"?sep=.?"?', first, re.IGNORECASE):
-        fault = f"{first!r} is a line for Excel: remove it, so that the header stands first"
+        fault = f"{first!r} is a separator line of Excel; remove it, so that the header comes first"
     if fault:
         raise InputError(f"{path}, line {begins}: {fault}")
     header: list[str] = next((cells for cells in reader if any(cell.strip() for cell in cells)), [])
@@ -117,14 +119,14 @@ def _header(text: str, reader: Iterator[list[str]], delimiter: str, path: Path) 
 
 
 def _other_delimiter(header: str, delimiter: str) -> str | None:
-    """What to do about a header that another separator parts."""
+    """What to do about a header whose columns are separated by something else; None if they are not."""
     for other, what, advice in (
-        ("\t", "tabs", 'call the file .tsv, and set format = "tsv"'),
-        (",", "commas", 'call the file .csv, and set format = "csv"'),
+        ("\t", "tabs", 'rename the file to .tsv and set format = "tsv"'),
+        (",", "commas", 'rename the file to .csv and set format = "csv"'),
         (";", "semicolons", "write the table with commas or tabs"),
         ("|", "vertical bars", "write the table with commas or tabs"),
     ):
         if other in header and delimiter not in header:
             names = [name.strip().strip('"') for name in header.split(other)]
-            return f"the columns are {shown_names(names)}, and {what} part them: {advice}"
+            return f"the columns {shown_names(names)} are separated by {what}; {advice}"
     return None

@@ -1,11 +1,11 @@
 """Tokenised data sets on disk: NumPy files that all processes of a machine map and share. Next: `datasets.py`.
 
-One folder per content and tokenizer version, `DIGEST-vFORMAT-tTOKENIZER`, so that the same sequences lie there once,
-wherever and in whatever container they came from. A small file per source, `NAME.source`, says which content the source
-held, and what was noted when it was read: the source's fingerprint is looked at rather than its content, which would
-have to be read whole for its digest.
+One folder per content and tokenizer version, `DIGEST-vFORMAT-tTOKENIZER`, stores the same sequences once, whatever
+location or container they came from. A small file per source, `NAME.source`, holds the digest of the source's
+content and the notes made when it was read. A source is recognised by its fingerprint, because computing the digest
+would mean reading all of it.
 
-A folder is written under a temporary name and renamed when whole, so that a reader finds all of it or nothing; a lock
+A folder is written under a temporary name and renamed when complete, so a reader finds all of it or nothing. A lock
 lets one process read a source while the others wait. No pickle is read or written.
 """
 
@@ -26,27 +26,27 @@ from hyena.system.files import write_whole
 from hyena.system.paths import cache_folder
 from hyena.system.waiting import locked
 
-FORMAT_VERSION = 3  # raise it when the readers or the files below change meaning
+FORMAT_VERSION = 3  # increase when the readers or the format of the files below change
 _ARRAYS = ("tokens", "offsets", "labels")
 _log = logging.getLogger(__name__)
 
 
 def default_cache_dir() -> Path:
-    """Where tokens are cached when nothing else is asked for: `hyenadna-sweep/tokens` in the user's cache folder."""
+    """The default folder of cached tokens: `hyenadna-sweep/tokens` in the user's cache folder."""
     return cache_folder() / "tokens"
 
 
 def cached(cache_dir: Path, fingerprint: str, build: Callable[[], Dataset]) -> Dataset:
-    """The data set that `build` makes, from the cache where it is there, else built and put there.
+    """The data set that `build` makes, from the cache if possible, else built and cached.
 
-    Safe with many processes at once. A damaged entry is built anew; a cache folder that cannot be written to costs
-    the caching and nothing else.
+    Safe with many processes at once. A damaged entry is rebuilt; if the cache folder is not writable, the data set is
+    built and not cached.
 
     Args:
-        fingerprint: text that changes whenever what `build` would make changes.
+        fingerprint: text that changes whenever the result of `build` would change.
     """
     versions = f"v{FORMAT_VERSION}-t{TOKENIZER_VERSION}"
-    text = f"{versions} {fingerprint}".encode("utf-8", "backslashreplace")  # a file's name may be any bytes
+    text = f"{versions} {fingerprint}".encode("utf-8", "backslashreplace")  # file names may hold any bytes
     source = cache_dir / f"{hashlib.sha256(text).hexdigest()[:32]}.source"
     if (dataset := _of_source(source, versions)) is not None:
         return dataset
@@ -54,7 +54,7 @@ def cached(cache_dir: Path, fingerprint: str, build: Callable[[], Dataset]) -> D
         cache_dir.mkdir(parents=True, exist_ok=True)
         held = locked(source.with_suffix(".lock"), "reading the same data set")
     except (OSError, NotImplementedError) as error:
-        _log.warning("tokens are not cached: %s cannot be written to (%s)", cache_dir, error)
+        _log.warning("tokens are not cached: %s is not writable (%s)", cache_dir, error)
         return build()
     with held:
         if (dataset := _of_source(source, versions)) is not None:
@@ -68,7 +68,7 @@ def cached(cache_dir: Path, fingerprint: str, build: Callable[[], Dataset]) -> D
                     _write(entry, dataset)
             _write_source(source, dataset)
         except OSError as error:
-            _log.warning("tokens are not cached: %s cannot be written to (%s)", entry, error)
+            _log.warning("tokens are not cached: %s is not writable (%s)", entry, error)
             return dataset
     mapped = _read(entry)
     return dataset if mapped is None else replace(mapped, notes=dataset.notes)
@@ -79,7 +79,7 @@ def _entry_name(digest: str, versions: str) -> str:
 
 
 def _of_source(source: Path, versions: str) -> Dataset | None:
-    """The data set that a source held when it was read; None where it was not, or is damaged."""
+    """The cached data set of a source; None if it has not been cached, or is damaged."""
     try:
         digest, *notes = source.read_text("utf-8").split("\n")
     except (OSError, ValueError):
@@ -93,7 +93,7 @@ def _write_source(source: Path, dataset: Dataset) -> None:
 
 
 def _write(entry: Path, dataset: Dataset) -> None:
-    """Put a data set in `entry`, whole or not at all; a damaged entry that stands there is replaced."""
+    """Write a data set to the folder `entry` atomically, replacing a damaged one."""
     temporary = Path(tempfile.mkdtemp(prefix=f"{entry.name}.writing-", dir=entry.parent))
     try:
         for name, split in dataset.splits.items():
@@ -113,7 +113,7 @@ def _write(entry: Path, dataset: Dataset) -> None:
 
 
 def _read(entry: Path) -> Dataset | None:
-    """The data set in `entry`, memory-mapped; None when it is missing or damaged."""
+    """The data set in the folder `entry`, memory-mapped; None if it is missing or damaged."""
     try:
         about = json.loads((entry / "dataset.json").read_text())
         splits = {name: _read_split(entry, name) for name in about["splits"]}
@@ -128,7 +128,7 @@ def _read(entry: Path) -> Dataset | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        _log.warning("%s: a damaged token cache is built anew (%s)", entry, error)
+        _log.warning("%s: the token cache is damaged and will be rebuilt (%s)", entry, error)
         return None
 
 

@@ -108,11 +108,11 @@ def _by_class(classes: tuple[str, ...], labels: Integers, found: Flags) -> Itera
 
 
 Partners = Iterator[tuple[str, str, Flags, Flags]]
-"""Split, other split, and which sequences of the first have a partner in the other of the same, of another class."""
+"""Split, other split, and which sequences of the first have a partner of the same, and of another, class there."""
 
 
 def _identical(dataset: Dataset, other_strand: bool) -> Partners:
-    """Partners with exactly the same letters, or exactly those of the other strand."""
+    """Partners with exactly the same letters, or exactly the letters of the other strand."""
     keys = {name: letters_of(split) for name, split in dataset.splits.items()}
     sought = {name: letters_of(split, other_strand) for name, split in dataset.splits.items()}
     for against, partners in dataset.splits.items():

@@ -1,12 +1,12 @@
-"""Which sequences have k letters in a row in common, on either strand. Next: `audit.py`.
+"""Sequences that share k consecutive letters on either strand, by hashing. Next: `regroup.py`.
 
-Every window of k letters gets a 64-bit hash that is the same for both strands; a window with a letter other than
-A, C, G and T has none. Two different windows have the same hash with probability 2⁻⁶⁴: among the 130 million windows
+Every window of k letters has a 64-bit hash that is the same for both strands; windows with a letter other than
+A, C, G and T are skipped. Two different windows have the same hash with probability 2⁻⁶⁴: among the 130 million windows
 of 300,000 sequences of 500 letters, the chance of a single false match is below 0.1 %.
 
-Method: a window of 32 letters is one 64-bit integer exactly (two bits a letter, put together by doubling), its
-reverse complement a few bit operations away; a window of k = 32 … 64 letters is its first and its last 32. All hashes
-are sorted once, and a second pass finds the sequences of those that occur twice.
+Method: a window of 32 letters is exactly one 64-bit integer (two bits per letter, packed by doubling), and its reverse
+complement takes a few bit operations; a window of k = 32 … 64 letters is represented by its first and its last 32. All
+hashes are sorted once, and a second pass finds the sequences of those that occur more than once.
 """
 
 from collections.abc import Iterable, Iterator
@@ -32,9 +32,9 @@ _BASES[[A, C, G, T]] = 0, 1, 2, 3
 
 @dataclass(frozen=True, eq=False)
 class SharedKmers:
-    """Pairs (k-mer, sequence), each once, in that order: of k-mers that stand in at least two sequences.
+    """The distinct pairs (k-mer, sequence), sorted, of k-mers that occur in at least two sequences.
 
-    kmers, sequences: int64 [P]; k-mers are numbered 0 … n_kmers − 1, sequences as in the pool they came from.
+    kmers, sequences: int64 [P]; k-mers are numbered 0 … n_kmers − 1, sequences as in the pool that was searched.
     """
 
     kmers: Integers
@@ -43,18 +43,18 @@ class SharedKmers:
 
 
 def find_shared(pool: Split, k: int) -> SharedKmers:
-    """All k-mers that stand in two or more sequences of a pool, with the sequences they stand in.
+    """All k-mers that occur in two or more sequences of a pool, with these sequences.
 
-    Copies (the same letters, on either strand) are searched once: what they all hold counts as one k-mer.
+    Copies (the same letters on either strand) are searched once, and everything that they share counts as one k-mer.
 
     Args:
-        k: 32 … 64, in letters.
+        k: 32 … 64 letters.
 
-    Memory: 8 bytes a window, and 24 a window that stands in several places. Time: about 0.2 µs a window on one core,
-    up to half a µs where most are shared.
+    Memory: 8 bytes per window, and 24 per window that occurs more than once. Time: about 0.2 µs per window on one
+    core, and up to 0.5 µs if most windows are shared.
     """
     if not 32 <= k <= 64:
-        raise InputError(f"k-mer length {k}: must lie in 32 … 64")
+        raise InputError(f"k-mer length {k}: must be from 32 to 64")
     copy_of = first_copies(pool)
     distinct = np.flatnonzero(copy_of == np.arange(len(pool)))
     found = _find_in_distinct(pool.take(distinct), k)
@@ -80,7 +80,7 @@ def letters_of(split: Split, other_strand: bool = False) -> list[bytes]:
 
 
 def pool_of(splits: Iterable[Split]) -> Split:
-    """Several splits end to end."""
+    """Several splits as one."""
     parts = list(splits)
     lengths = np.concatenate([part.lengths for part in parts])
     return Split(
@@ -91,7 +91,7 @@ def pool_of(splits: Iterable[Split]) -> Split:
 
 
 def _copied(pool: Split, copy_of: Integers, k: int) -> Integers:
-    """Sequences that others are copies of, and that hold a k-mer for them to share."""
+    """Sequences that have copies and contain at least one window, which they then share."""
     copied = np.flatnonzero(np.bincount(copy_of, minlength=len(pool)) > 1)
     part = pool.take(copied)
     holds = np.zeros(len(copied), bool)
@@ -101,7 +101,7 @@ def _copied(pool: Split, copy_of: Integers, k: int) -> Integers:
 
 
 def _with_copies(found: SharedKmers, copy_of: Integers, copied: Integers) -> SharedKmers:
-    """What holds for a sequence, said of its copies too; and one k-mer for each of `copied` and its copies."""
+    """The pairs of each sequence repeated for its copies, and one more k-mer for each of `copied` and its copies."""
     kmers = np.concatenate([found.kmers, found.n_kmers + np.arange(len(copied))])
     holders = np.concatenate([found.sequences, copied])
     members = np.argsort(copy_of, kind="stable")
@@ -130,7 +130,7 @@ def _find_in_distinct(pool: Split, k: int) -> SharedKmers:
 
 
 def _occurrences(pool: Split, k: int, possible: NDArray[np.bool_]) -> tuple[Hashes, NDArray[np.uint32]]:
-    """Hashes that pass the filter, and the numbers of the sequences they stand in."""
+    """Hashes that pass the filter, and the indices of the sequences in which they occur."""
     hashes, sequences = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint32)]
     if possible.any():
         for positions, part in window_hashes(pool, k):
@@ -147,7 +147,7 @@ def _pairs(hashes: Hashes, sequences: NDArray[np.uint32]) -> SharedKmers:
     pairs = number << np.uint64(32) | sequences[order]
     del hashes, order, number
     pairs.sort()
-    pairs = pairs[_first_of_run(pairs)]  # a k-mer that a sequence repeats counts once
+    pairs = pairs[_first_of_run(pairs)]  # a k-mer that is repeated within a sequence counts once
     number = pairs >> np.uint64(32)
     first = _first_of_run(number)
     lonely = first & np.concatenate([first[1:], [True]]) if len(first) else first
@@ -157,14 +157,14 @@ def _pairs(hashes: Hashes, sequences: NDArray[np.uint32]) -> SharedKmers:
 
 
 def _first_of_run(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """In sorted values, the first of each run of equal ones."""
+    """bool [N]: in sorted values, the first of each run of equal ones."""
     first = np.ones(len(values), bool)
     first[1:] = values[1:] != values[:-1]
     return first
 
 
 def window_hashes(pool: Split, k: int) -> Iterator[tuple[Integers, Hashes]]:
-    """Start positions (in `pool.tokens`) and hashes of all windows of k letters, in their order, by chunks."""
+    """Start positions (in `pool.tokens`) and hashes of all windows of k letters, in order and in chunks."""
     total = len(pool.tokens)
     starts = np.asarray(pool.offsets[:-1])
     for first in range(0, total - k + 1, _CHUNK):
@@ -193,7 +193,7 @@ def _strandless_hashes(bases: Hashes, k: int, n: int) -> Hashes:
 
 
 def _reverse_complement(packed: Hashes) -> Hashes:
-    """Of 32 letters in 64 bits, A C G T as 0 1 2 3: complement all bits, then reverse the order of the pairs."""
+    """Reverse complement of 32 letters packed in 64 bits: complement all bits, then reverse the order of the pairs."""
     x = ~packed
     for bits, mask in ((2, 0x3333333333333333), (4, 0x0F0F0F0F0F0F0F0F)):
         x = ((x >> np.uint64(bits)) & np.uint64(mask)) | ((x & np.uint64(mask)) << np.uint64(bits))
@@ -201,7 +201,7 @@ def _reverse_complement(packed: Hashes) -> Hashes:
 
 
 def groups(shared: SharedKmers, n: int) -> Integers:
-    """int64 [n]: for each of n sequences the smallest number in its group: those linked by shared k-mers in chains."""
+    """int64 [n]: for each sequence, the smallest index in its group, which chains of shared k-mers link."""
     same = shared.kmers[1:] == shared.kmers[:-1]
     pairs = shared.sequences[:-1][same] << 32 | shared.sequences[1:][same]
     pairs.sort()

@@ -1,8 +1,8 @@
-"""Splits cut anew so that nothing of the test set stands in the training set. Next: `audit.py`, which tells whether.
+"""New splits of a data set without overlap between them. Next: `audit.py`, which verifies this.
 
-Sequences that have k letters in a row in common on either strand, or are the same, belong to one group, and so do
-those linked by others in between; each group goes to one split as a whole. Accuracies on such a cut compare with no
-published ones: that is its point.
+Sequences that share k consecutive letters on either strand, or are identical, form a group, directly or through a chain
+of other sequences; each group goes to one split as a whole. Accuracies on such splits are not comparable with published
+ones, which is intended.
 """
 
 from dataclasses import replace
@@ -17,21 +17,21 @@ from hyena.leakage.kmers import find_shared, first_copies, groups, pool_of
 
 
 def regroup(dataset: Dataset, split_seed: int, k: int = 60, validation_fraction: float = 0.0) -> Dataset:
-    """Cut all splits anew, with about the sizes and class shares they have, no group on two sides.
+    """Split a data set anew, with about the same sizes and class shares, so that no group is in two splits.
 
     Args:
-        split_seed: another seed gives another cut.
-        k: letters in a row that two sequences of different splits must not share, 32 … 64.
-        validation_fraction: where the data set has no validation split, cut one of this share of train (0: none).
+        split_seed: different seeds give different splits.
+        k: number of consecutive letters that sequences of different splits must not share, 32 … 64.
+        validation_fraction: if the data set has no validation split, the share of train to make one of (0: none).
 
     Returns:
-        a data set with a digest of its own and a note that says how it was cut; examples keep their order.
+        A data set with its own digest and a note on how it was split; examples keep their order.
 
     Raises:
         InputError: the groups are so large that a class would be missing in a split.
     """
     if not 0 <= validation_fraction < 1:
-        raise InputError(f"validation fraction {validation_fraction}: must lie in 0 ≤ fraction < 1")
+        raise InputError(f"validation fraction {validation_fraction}: must be at least 0 and less than 1")
     everything = pool_of(dataset.splits.values())
     group = _groups(dataset, k)
     wanted = _wanted(dataset, validation_fraction)
@@ -41,8 +41,8 @@ def regroup(dataset: Dataset, split_seed: int, k: int = 60, validation_fraction:
         missing = np.flatnonzero(np.bincount(split.labels, minlength=len(dataset.classes)) == 0)
         if len(missing):
             raise InputError(
-                f"data set {dataset.name!r}: cannot be cut anew without shared {k}-mers, class "
-                f"{dataset.classes[missing[0]]!r} would be missing in {name}: its sequences hang together"
+                f"data set {dataset.name!r}: cannot be split without shared {k}-mers; class "
+                f"{dataset.classes[missing[0]]!r} would be missing in {name}, because too many of its sequences overlap"
             )
     sizes = np.bincount(group)
     note = (
@@ -60,15 +60,15 @@ def regroup(dataset: Dataset, split_seed: int, k: int = 60, validation_fraction:
     )
 
 
-@lru_cache(maxsize=4)  # by identity: the cuts of one data set by many seeds find the groups once
+@lru_cache(maxsize=4)  # by identity: splits of one data set by many seeds compute the groups once
 def _groups(dataset: Dataset, k: int) -> Integers:
-    """int64 [N]: the smallest number in each sequence's group; copies too short to share a k-mer are together too."""
+    """int64 [N]: the smallest index in each sequence's group; copies too short for a k-mer are grouped, too."""
     everything = pool_of(dataset.splits.values())
     return groups(find_shared(everything, k), len(everything))[first_copies(everything)]
 
 
 def _wanted(dataset: Dataset, validation_fraction: float) -> dict[str, Integers]:
-    """Sequences of each class (int64 [C]) that each split should get."""
+    """By split, the number of sequences of each class that it should get, int64 [C]."""
     wanted = {name: np.bincount(split.labels, minlength=len(dataset.classes)) for name, split in dataset.splits.items()}
     if "validation" not in wanted and validation_fraction > 0:
         cut = quota(wanted["train"], validation_fraction)
@@ -77,13 +77,13 @@ def _wanted(dataset: Dataset, validation_fraction: float) -> dict[str, Integers]
 
 
 def _assign(group: Integers, labels: Integers, wanted: Integers, split_seed: int) -> Integers:
-    """int64 [N]: the number of the split of each sequence.
+    """int64 [N]: the index of the split of each sequence.
 
-    Groups of several go first, the largest first, each to the split whose wanted classes it fills the most (as a
-    share of what it wants in all); then single sequences fill up what is left, class by class in random order.
+    Groups of several sequences are assigned first, the largest first, each to the split that still needs the largest
+    share of these classes relative to its size. Single sequences then fill the splits, class by class in random order.
 
     Args:
-        wanted: [splits, classes], sequences.
+        wanted: int64 [splits, C], numbers of sequences.
     """
     keys = random_keys(len(group), f"regroup:{split_seed}")
     sizes = np.bincount(group, minlength=len(group))

@@ -1,4 +1,4 @@
-"""How many processor cores this process may use, which on a shared machine is fewer than the machine has."""
+"""The number of processor cores that this process may use: on a shared machine, fewer than the machine has."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Variables in which a batch system says how many cores of this node it granted. Most bind a job to its cores, which
-#: the affinity tells; one that does not bind says it here alone.
+#: Environment variables in which a batch system states how many cores of this node it granted. Most systems also bind a
+#: job to its cores, which shows in the CPU affinity; for those that do not, these variables are the only source.
 GRANTS = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE", "NSLOTS", "LSB_DJOB_NUMPROC")
 
 
@@ -19,7 +19,7 @@ class GrantedCores:
     Attributes:
         count: whole cores, at least 1.
         machine: cores of the machine.
-        limited_by: what grants fewer than the machine has; empty where nothing does.
+        limited_by: what limits the count to fewer than the machine has; empty if nothing does.
     """
 
     count: int
@@ -63,7 +63,7 @@ def _quotas(proc: Path, cgroups: Path) -> Iterator[tuple[int, str]]:
             continue
         own = Path(path.lstrip("/"))
         for mount in mounts:
-            for group in (own, *own.parents):  # in a container, its own group may be mounted as the root
+            for group in (own, *own.parents):  # in a container, the process's own group may be mounted as the root
                 cores = read(mount / group)
                 if cores is not None:
                     yield max(1, int(cores)), "cgroup quota"

@@ -1,7 +1,7 @@
-"""What every command prints and how it ends: one frame around all of them, and one console.
+"""Output, errors and exit codes of every command: one function that runs them all, and one console.
 
-A command's words may hold names that a user chose, paths of any bytes, and letters that the terminal lacks. Nothing of
-them is ever markup, and none of them ends a command: a letter that cannot be encoded is written as its nearest ASCII
+Output may contain names that a user chose, paths of any bytes, and characters that the terminal's encoding lacks. None
+of these is interpreted as markup or ends a command: a character that cannot be encoded is written in its nearest ASCII
 form, a byte of a path that is not UTF-8 as an escape. Imports neither torch nor Ray, so that every command can use it.
 """
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 DONE, FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
-#: What a shell reports of a program that the closing of its output ended (128 + SIGPIPE).
+#: The code that a shell reports for a program ended by SIGPIPE: 128 + SIGPIPE.
 OUTPUT_CLOSED = 141
 
-#: Letters of our own that a terminal without UTF-8 lacks.
+#: Characters of this program's own texts that a terminal without UTF-8 lacks.
 ASCII_FORMS = str.maketrans(
     {
         "·": "-", "–": "-", "—": "-", "−": "-", "━": "-", "…": "...", "×": "x", "Δ": "delta ", "±": "+/-", "≤": "<=",
@@ -37,15 +37,15 @@ def command(body: Callable[[], int], interrupted: str = "interrupted") -> int:
     """Run the body of a command, and return the exit code of the process.
 
     Args:
-        body: reads the arguments, does the work and returns the exit code. It may raise InputError for a wrong
-            request; an error of the operating system or of decoding that reaches this place is one, too.
-        interrupted: what Ctrl-C says.
+        body: parses the arguments, does the work and returns the exit code. It may raise InputError for a wrong
+            request; an OSError or UnicodeError that reaches this function counts as one, too.
+        interrupted: the message after Ctrl-C.
 
-    Every such error is one line on standard error. An output that was closed early (`… | head`) ends the command
-    without a word.
+    Every such error is printed as one line on standard error. If the reader of the output ends early (`… | head`), the
+    command ends silently.
     """
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # it was closed before this process began
+        if getattr(sys, name) is None:  # closed before this process began
             setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - as long as the process
         _encode_all(getattr(sys, name))
     try:
@@ -55,22 +55,22 @@ def command(body: Callable[[], int], interrupted: str = "interrupted") -> int:
         code = _fail(str(error))
     except (OSError, UnicodeError) as error:
         if isinstance(error, BrokenPipeError) and _is_closed(sys.stdout):
-            _discard(sys.stdout)  # else the interpreter complains about what is left in the buffer
+            _discard(sys.stdout)  # else the interpreter reports an error when it flushes the buffer
             return OUTPUT_CLOSED
         code = _fail(os_fault(error) if isinstance(error, OSError) else f"text that cannot be decoded: {error}")
     except KeyboardInterrupt:
-        say(f"\n{interrupted}" if sys.stderr.isatty() else interrupted)  # a terminal shows ^C on the line
+        say(f"\n{interrupted}" if sys.stderr.isatty() else interrupted)  # the terminal has written ^C on this line
         code = INTERRUPTED
     return code
 
 
 def console() -> Console:
-    """Rich's console on standard output: it colours what the code marks, and takes no word of a user for markup."""
-    from rich.console import Console  # not at the top: most commands do without
+    """Rich's console on standard output, which does not interpret text as markup."""
+    from rich.console import Console  # not at the top, because most commands do not need it
 
     class Closable(Console):
         def on_broken_pipe(self) -> None:
-            """Nobody reads on. Not as an error, which a library that calls us would take for one of its own."""
+            """End silently, not by an error, which a calling library would take for its own."""
             _discard(sys.stdout)
             raise SystemExit(OUTPUT_CLOSED)
 
@@ -78,13 +78,13 @@ def console() -> Console:
 
 
 def say(text: str) -> None:
-    """A line on standard error, where anybody reads it."""
+    """Write a line to standard error; nothing if it is closed."""
     with suppress(BrokenPipeError):
         print(text, file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:
-    """`text` on one line, control characters (which could move a terminal's cursor) written as escapes."""
+    """`text` on one line, with control characters, which could move a terminal's cursor, as escapes."""
     return escaped(" ".join(text.split()))
 
 
@@ -101,14 +101,14 @@ def _fail(text: str) -> int:
 
 
 def _encode_all(stream: TextIO) -> None:
-    """Let a stream write what its encoding lacks, one way or another."""
+    """Let a stream replace characters that its encoding lacks."""
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors=_ERRORS)
 
 
 def _nearest_ascii(error: UnicodeError) -> tuple[str, int]:
-    """The error handler of the streams."""
+    """The error handler of the streams: replaces characters by their ASCII forms."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     letters = error.object[error.start : error.end]
@@ -116,7 +116,7 @@ def _nearest_ascii(error: UnicodeError) -> tuple[str, int]:
 
 
 def _ascii_form(letter: str) -> str:
-    if _is_surrogate(letter):  # a byte of a file's name that is not UTF-8
+    if _is_surrogate(letter):  # a byte of a file name that is not UTF-8
         return f"\\x{ord(letter) - 0xDC00:02x}" if ord(letter) >= 0xDC80 else "?"
     form = letter.translate(ASCII_FORMS)
     return form if form.isascii() else "?"
@@ -131,7 +131,7 @@ codecs.register_error(_ERRORS, _nearest_ascii)
 
 
 def _is_closed(stream: TextIO) -> bool:
-    """Whether nobody reads what is written to a pipe."""
+    """Whether a pipe has no reader any more."""
     try:
         poll = select.poll()
         poll.register(stream.fileno(), select.POLLOUT)

@@ -1,7 +1,8 @@
-"""The one opener of text files: compression, byte-order marks, and what is no text at all. Next: `data/fasta.py`.
+"""Reading of text files: compression, byte-order marks, and errors for what is not text. Next: `data/fasta.py`.
 
-A compression is known by a file's first bytes, whatever its name: gzip (bgzip's many members, too), bzip2 and xz are
-read; others are named. UTF-8 is read with or without a byte-order mark. Imports neither torch nor NumPy.
+A file's first bytes, not its name, determine its compression: gzip (also with many members, as of bgzip), bzip2 and xz
+are read, others are an error that names them. UTF-8 is read with or without a byte-order mark. Imports neither torch
+nor NumPy.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from hyena.errors import InputError, one_line
 _BOM = b"\xef\xbb\xbf"
 _PARQUET = b"PAR1"
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-#: What servers send, and `curl` saves, in place of a file.
+#: Error messages of servers, which `curl` saves in place of a file.
 _REFUSALS = (b"entry not found", b"404: not found", b"repository not found", b"access to ", b"invalid username or")
-_BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")  # of a file with and without content
-#: First bytes of what is no text, and what to do about it.
+_BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")  # of a file with and a file without content
+#: First bytes of files that are not text, and what to do about them.
 _NO_TEXT = {
     b"\xff\xfe\x00\x00": "UTF-32 text: save it as UTF-8",
     b"\x00\x00\xfe\xff": "UTF-32 text: save it as UTF-8",
@@ -53,7 +54,7 @@ _NO_TEXT = {
 
 
 def what_it_is(first_bytes: bytes) -> str | None:
-    """What lies there in place of data or weights, and what to do about it; None where nothing like it is seen.
+    """What a file is that was downloaded in place of data or weights, and what to do about it; None if it seems fine.
 
     Args:
         first_bytes: the beginning of the file; 512 bytes are enough.
@@ -69,9 +70,9 @@ def what_it_is(first_bytes: bytes) -> str | None:
     if b"/annex/objects/" in start.split(b"\n")[0]:
         return "a git-annex pointer: run `git annex get`"
     if start.startswith(_REFUSALS):
-        return "a server's refusal, not the file: download the file itself again"
+        return "an error message of a server, not the file: download the file itself again"
     if re.match(rb'\{\s*"|\[\s*\{', start):
-        return "a JSON document (perhaps a server's error message), which is not read"
+        return "a JSON document (perhaps a server's error message), which is not supported"
     if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
         return "an HTML page: download the file itself again"
     if start.startswith(b"<?xml"):
@@ -81,14 +82,14 @@ def what_it_is(first_bytes: bytes) -> str | None:
 
 @contextmanager
 def opened(path: Path | str, content: bytes | None = None, binary: bytes = b"-") -> Iterator[BinaryIO]:
-    """A text file as bytes: decompressed, its byte-order mark left out.
+    """A text file as bytes: decompressed and without byte-order mark.
 
     Args:
-        path: the file; with `content`, what names it in errors.
-        content: what the file holds, where it was read before.
-        binary: how a file begins that is read although it is no text.
+        path: the file; if `content` is given, only its name in error messages.
+        content: the content of the file, if it has been read before.
+        binary: first bytes of a file that is accepted although it is not text.
 
-    Raises InputError where it is no text, or where its compression breaks off, even within the `with` block.
+    Raises InputError if the file is not text, or, also within the `with` block, if compressed data are incomplete.
     """
     if content is None:
         refuse_unreadable_kind(Path(path))
@@ -108,11 +109,11 @@ def opened(path: Path | str, content: bytes | None = None, binary: bytes = b"-")
             if not kind or (isinstance(error, OSError) and error.errno is not None):
                 raise
             fault = one_line(error)
-            raise InputError(f"{path}: not a whole {kind} file ({fault}); copy or fetch it again") from None
+            raise InputError(f"{path}: not a complete {kind} file ({fault}); copy or download it again") from None
 
 
 def _compression(first: bytes) -> str:
-    """Which of the compressions that can be read begins with these bytes; empty for none."""
+    """The supported compression that begins with these bytes; empty if none does."""
     if first.startswith(b"\x1f\x8b"):
         return "gzip"
     if first.startswith(b"\xfd7zXZ\x00"):
@@ -127,7 +128,7 @@ def _decompressor(kind: str, file: Any) -> Any:
 
 
 def _no_text(first: bytes) -> str | None:
-    """What a file is that begins with these bytes, where it is no text."""
+    """What a file that begins with these bytes is, if it is not text; None if it may be text."""
     if fault := what_it_is(first):
         return fault
     if kind := _compression(first):
@@ -140,29 +141,29 @@ def _no_text(first: bytes) -> str | None:
 
 
 def refuse_unreadable_kind(path: Path) -> None:
-    """Raise InputError for a link to what is not there, and for a pipe or device, whose reading might never end.
+    """Raise InputError for a broken link, and for a named pipe or device, from which reading might never end.
 
-    Pipes without a name are read, as a shell makes them for `<(zcat genome.fa.gz)`.
+    Anonymous pipes are accepted, as a shell makes them for `<(zcat genome.fa.gz)`.
     """
     try:
         mode = path.stat().st_mode
     except OSError:
         if path.is_symlink():
-            raise InputError(f"{path}: a link to {path.readlink()}, which cannot be followed; fetch that") from None
-        return  # whoever opens it says why it cannot be read
+            raise InputError(f"{path}: a broken link to {path.readlink()}; expected a file") from None
+        return  # opening the file raises the error
     is_special = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
     if is_special and path.resolve().exists():
         raise InputError(f"{path}: a named pipe or a device; expected a file")
 
 
 def read_bytes(path: Path | str, content: bytes | None = None) -> bytes:
-    """The whole of a text file; the arguments are those of `opened`."""
+    """The content of a text file; the arguments are those of `opened`."""
     with opened(path, content) as stream:
         return stream.read()
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 text file as text, its lines ending as they do."""
+    """The content of a UTF-8 text file, with its line ends unchanged."""
     content = read_bytes(path)
     refuse_nul(content, path)
     try:
@@ -172,23 +173,23 @@ def read_text(path: Path) -> str:
 
 
 def not_utf8(error: UnicodeDecodeError, place: str) -> InputError:
-    """The error for bytes that are no UTF-8; `place` says where they stand."""
+    """The error for bytes that are not UTF-8; `place` is their location."""
     byte = error.object[error.start]
     return InputError(f"{place}: not UTF-8 text (byte 0x{byte:02X}); convert the file to UTF-8")
 
 
 def refuse_nul(content: bytes, path: Path | str, first_line: int = 1) -> None:
-    """Raise InputError where a text holds a NUL byte, which neither DNA nor UTF-8 tables have.
+    """Raise InputError if a text contains a NUL byte, which neither DNA nor UTF-8 tables do.
 
     Args:
-        first_line: number of the line with which `content` begins.
+        first_line: number of the first line of `content`.
     """
     if (at := content.find(0)) >= 0:
         line = first_line - 1 + line_at(content, at)
-        raise InputError(f"{path}, line {line}: a NUL byte; no text in UTF-8 (UTF-16, or a damaged file?)")
+        raise InputError(f"{path}, line {line}: found a NUL byte; expected UTF-8 text (is the file UTF-16 or damaged?)")
 
 
 def line_at(content: bytes, position: int) -> int:
-    """The number of the line that holds a position, as an editor counts: LF, CRLF and CR each end one."""
+    """The line number of a position, as in an editor: LF, CRLF and CR each end a line."""
     before = content[:position]
     return before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n") + 1

@@ -1,4 +1,4 @@
-"""Nothing is waited for in silence: after some seconds a line says what for, and how to end it."""
+"""Messages about long waits: after some seconds, a line states what is waited for and how to stop waiting."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from filelock import AcquireReturnProxy, FileLock
 
 from hyena.system.terminal import printable, say
 
-#: Seconds until the first line, and between two lines.
+#: Seconds before the first message, and between messages.
 FIRST_AFTER_S, THEN_EVERY_S = 20.0, 60.0
-#: How often the watching thread looks.
+#: Seconds between two checks of the watching thread.
 _LOOK_S = 1.0
 _under_way: set[Wait] = set()
 _guard = threading.Lock()
@@ -27,8 +27,8 @@ class Wait:
     """Something that is being waited for.
 
     Attributes:
-        what: completes the sentence "waiting for …". May be changed while waiting, as when a reason becomes known.
-        ending: says how to end the waiting.
+        what: completes the sentence "waiting for …". May be changed meanwhile, for example when a reason becomes known.
+        ending: how to stop waiting.
     """
 
     what: str
@@ -38,9 +38,9 @@ class Wait:
 
 @contextmanager
 def waiting_for(what: str, ending: str = "Ctrl-C ends the waiting") -> Iterator[Wait]:
-    """Say on standard error what is waited for, should the body take long: after 20 seconds, then every minute.
+    """State on standard error what is waited for if the body takes long: after 20 seconds, then every minute.
 
-    One thread watches all waits of a process, so that this costs little where nothing takes long.
+    One thread watches all waits of a process, so a short wait costs little.
     """
     wait = Wait(what, ending)
     with _guard:
@@ -57,16 +57,16 @@ def locked(path: str | Path, what: str) -> AcquireReturnProxy[FileLock]:
     """Acquire a lock file, released by a `with` statement around the result.
 
     Args:
-        what: that another process does while it holds the lock: "fetching data set X".
+        what: the activity of another process that holds the lock, such as "downloading data set X".
 
-    Raises OSError where the file cannot be made, NotImplementedError where the file system has no locks.
+    Raises OSError if the file cannot be created, NotImplementedError if the file system has no locks.
     """
     with waiting_for(f"another process that is {what} (lock {path})"):
         return FileLock(path).acquire()
 
 
 def _watch() -> None:
-    """Start the watching thread, if it does not run in this process (a fork takes no threads along)."""
+    """Start the watching thread unless it runs in this process (a fork does not copy threads)."""
     global _watcher
     if _watcher is None or not _watcher.is_alive():
         _watcher = threading.Thread(target=_tell, name="waiting", daemon=True)

@@ -1,9 +1,9 @@
-"""Weights into a model and out of it.
+"""Loading weights into a model, and saving them.
 
-Read: every format that `tensor_files.py` knows. Written: `model.safetensors` and `config.json` in the names of -hf.
-Loading is strict both ways: each tensor of the model must be in the file with its exact shape, and each tensor of the
-file must be used or be one that a backbone does not need, by name. Next: `classifiers.py`, which keeps fine-tuned
-models with their heads.
+Every format of `tensor_files.py` can be loaded; `model.safetensors` and `config.json` are saved, under the names of the
+published -hf repositories. Loading is strict in both directions: each tensor of the model must be in the file with its
+exact shape, and each tensor of the file must be used or have a name that a backbone is known not to need. Next:
+`classifiers.py`, which saves fine-tuned models with their heads.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from hyena.model.config import HyenaConfig
 from hyena.system.files import write_files
 from hyena.weights.tensor_files import SAFETENSORS, read_tensors, weights_file
 
-#: What describes the weights of a folder.
+#: The file that describes the weights in a folder.
 CONFIG = "config.json"
-#: Who publishes on the hub.
+#: The publisher on the Hugging Face hub.
 HUB_ORGANISATION = "LongSafari"
 
-#: What a classification head is called; its tensors may lie deeper (`classifier.0.weight`).
+#: Names of the tensors of a classification head, at any depth (`classifier.0.weight`).
 HEAD = re.compile(
     r"(score|classifier|classification_head|fc|head|decoder\.\d+)(\.\w+)*"
     r"\.(weight|bias|running_mean|running_var|num_batches_tracked)"
 )
-#: Tensors of a file that a backbone does not need: heads, the language model's tied output, counters of metrics.
+#: Tensors that a backbone does not need: heads, the language model's tied output, counters of metrics.
 UNUSED = re.compile(rf"{HEAD.pattern}|lm_head\.(weight|bias)|(train|val|test)_torchmetrics\..+")
 
-#: Values of a size that show in the shapes of its tensors.
+#: Fields of HyenaConfig that follow from the shapes of the tensors.
 SHAPE = ("d_model", "n_layer", "l_max", "d_inner", "emb_dim", "filter_order")
 
 
@@ -48,16 +48,15 @@ def load_backbone(backbone: nn.Module, path: Path) -> str:
     """Copy the weights at `path` into `backbone`, in place, and return the digest of its tensors.
 
     Args:
-        backbone: `hyena.model.hyenadna.Backbone` on any device; its dtype must hold the file's numbers exactly. A
-        classifier's
-            head is no part of it and stays as it is.
+        backbone: `hyena.model.hyenadna.Backbone` on any device, of a dtype that represents the file's numbers exactly.
         path: a file, or a folder that holds one, as for `read_tensors`.
 
-    Where the model shares one tensor under several names (the sine frequency of a filter, the position features), a
-    file may hold it once, as safetensors do, or several times but with equal values. Nothing is copied unless all fits.
+    A tensor that the model shares under several names (the sine frequency of a filter, the position features) may be in
+    the file once, as safetensors stores it, or several times with equal values. Nothing is copied unless everything
+    fits.
 
-    Raises InputError that names what is missing, unexpected, misshapen or not a number, and both sizes where they
-    differ.
+    Raises InputError that names the tensors that are missing, unexpected, of a wrong shape or not finite, and, if they
+    differ, both sizes.
     """
     file = weights_file(path)
     tensors = read_tensors(file)
@@ -76,7 +75,7 @@ def load_backbone(backbone: nn.Module, path: Path) -> str:
 
 
 def named_tensors(backbone: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers under their published names, `backbone.…`; aliases of the model's own memory."""
+    """Parameters and buffers under their published names, `backbone.…`; they share the model's memory."""
     return {f"backbone.{name}": tensor for name, tensor in backbone.state_dict().items()}
 
 
@@ -97,14 +96,14 @@ def _problems(model: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> lis
         held = [name for name in names if name in tensors]
         wrong = [reason for name in held if (reason := misfit(name, tensors[name], model[name]))]
         if not wrong and any(not tensors[name].double().equal(tensors[held[0]].double()) for name in held[1:]):
-            wrong = [f"{held[0]} and {held[-1]} differ, where the model has one tensor"]
+            wrong = [f"{held[0]} and {held[-1]} differ, but are one tensor in the model"]
         problems += wrong[:1]
     problems = [problem for problem in problems if problem]
     return problems if len(problems) <= 4 else [*problems[:3], f"and {len(problems) - 3} more such tensors"]
 
 
 def _sizes(tensors: Mapping[str, Tensor], config: HyenaConfig) -> list[str]:
-    """In words, the values of a size in which the tensors and the model differ; nothing where the tensors have none."""
+    """A sentence on the fields of the size in which tensors and model differ; none if the tensors have no size."""
     try:
         found = size_of(tensors, Path())
     except InputError:
@@ -113,13 +112,13 @@ def _sizes(tensors: Mapping[str, Tensor], config: HyenaConfig) -> list[str]:
     if not differ:
         return []
     theirs, ours = (", ".join(f"{name} = {getattr(one, name)}" for name in differ) for one in (found, config))
-    return [f"the weights are of a size with {theirs}, the model has {ours}"]
+    return [f"the weights have {theirs}, the model has {ours}"]
 
 
 def size_of(tensors: Mapping[str, Tensor], file: Path) -> HyenaConfig:
-    """The size that these tensors (named as `read_tensors` does) are of; dropout, which leaves no trace, as published.
+    """The size of these tensors, named as by `read_tensors`; with the published dropout, which tensors do not show.
 
-    Raises InputError that names `file` where they are no HyenaDNA's.
+    Raises InputError that names `file` if they are not those of a HyenaDNA model.
     """
     layers = [int(found[1]) for name in tensors if (found := re.match(r"backbone\.layers\.(\d+)\.", name))]
     first = "backbone.layers.0"
@@ -128,52 +127,52 @@ def size_of(tensors: Mapping[str, Tensor], file: Path) -> HyenaConfig:
         d_inner, d_model = tensors[f"{first}.mlp.fc1.weight"].shape
         filter_order, _ = tensors[f"{first}.mixer.filter_fn.implicit_filter.0.weight"].shape
         return HyenaConfig(d_model, max(layers) + 1, l_max, d_inner, emb_dim, filter_order)
-    except (KeyError, ValueError) as error:  # a tensor that is missing, or of too few or too many axes
-        raise InputError(f"{file}: no HyenaDNA ({error})") from None
+    except (KeyError, ValueError) as error:  # a missing tensor, or one with a wrong number of axes
+        raise InputError(f"{file}: not a HyenaDNA model ({error})") from None
 
 
 def _refuse_other_epsilon(path: Path, config: HyenaConfig) -> None:
-    """The one value of a network that no tensor shows: `config.json` may say it, and then it must be the model's."""
+    """Raise InputError if `config.json` states another layer_norm_epsilon, the one value that no tensor shows."""
     try:
-        described = description(path)
-    except InputError:  # it describes no HyenaDNA, and the tensors fit without it
+        described = read_config(path)
+    except InputError:  # not a description of a model; the tensors fit without one
         return
     epsilon = described.get("layer_norm_epsilon", config.layer_norm_eps)
     if described.get("model_type") == "hyenadna" and epsilon != config.layer_norm_eps:
         raise InputError(
-            f"{path}: layer_norm_epsilon = {epsilon}, the model has layer_norm_eps = {config.layer_norm_eps}"
+            f"{path}: layer_norm_epsilon = {epsilon}; expected {config.layer_norm_eps}, the layer_norm_eps of the model"
         )
 
 
-def description(path: Path) -> dict[str, Any]:
-    """The fields of a `config.json`; none where there is no such file. Raises InputError where it is no description."""
+def read_config(path: Path) -> dict[str, Any]:
+    """The fields of a `config.json`, none if there is no file. Raises InputError if it does not describe a model."""
     try:
         found = json.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
+        raise InputError(f"{path}: unreadable ({error})") from None
     if not isinstance(found, dict) or not isinstance(found.get("id2label", {}), dict):
         raise InputError(f"{path}: not the description of a model")
     return found
 
 
 def misfit(name: str, tensor: Tensor, wanted: Tensor) -> str | None:
-    """Why `tensor` cannot stand where the model has `wanted`, or None."""
+    """Why `tensor` cannot be loaded into the model's tensor `wanted`, or None."""
     if tensor.shape != wanted.shape:
-        return f"{name} has shape {tuple(tensor.shape)}, the model needs {tuple(wanted.shape)}"
+        return f"{name} has shape {tuple(tensor.shape)}, expected {tuple(wanted.shape)}"
     if not tensor.is_floating_point() or not _holds(wanted.dtype, tensor.dtype):
-        return f"{name} is {tensor.dtype}, which {wanted.dtype} cannot hold exactly"
+        return f"{name} is {tensor.dtype}, which {wanted.dtype} cannot represent exactly"
     if not tensor.isfinite().all():
-        return f"{name} holds values that are not finite"
+        return f"{name} has values that are not finite"
     return None
 
 
 def _holds(wide: torch.dtype, narrow: torch.dtype) -> bool:
-    """Whether every number of the narrow type is one of the wide type, as far as torch converts them by itself."""
+    """Whether the wide type represents every number of the narrow type, by torch's rules of type promotion."""
     try:
         return torch.promote_types(narrow, wide) == wide
-    except RuntimeError:  # 8-bit floats, which need their scales
+    except RuntimeError:  # 8-bit floats, which need scales
         return False
 
 
@@ -186,7 +185,7 @@ def _list(names: list[str], one: str, many: str) -> str:
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256, in hexadecimal, over the sorted names with dtype, shape and bytes of each tensor.
 
-    It is the same on every device and for every memory layout, and differs with any bit of any tensor.
+    It does not depend on device or memory layout, and changes with any bit of any tensor.
     """
     digest = hashlib.sha256()
     for name in sorted(tensors):
@@ -200,10 +199,10 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def save_weights(backbone: nn.Module, config: HyenaConfig, folder: Path) -> str:
-    """Write `model.safetensors` and `config.json` as LongSafari/NAME-hf has them; returns the backbone's digest.
+    """Write `model.safetensors` and `config.json` as in LongSafari/NAME-hf; returns the backbone's digest.
 
-    Each file appears whole or not at all, the weights last: a folder that holds them is complete. They read back bit
-    for bit by `load_backbone`, and load on the hub's side with the code of the published -hf repositories.
+    Each file is written atomically, the weights last, so a folder that holds them is complete. `load_backbone` reads
+    them back bit for bit, and the code of the published -hf repositories loads them.
     """
     write_files(weights_files(backbone, config), folder)
     return tensors_digest(named_tensors(backbone))
@@ -215,11 +214,11 @@ def weights_files(
     head: Mapping[str, Tensor] | None = None,
     description: Mapping[str, object] | None = None,
 ) -> dict[str, bytes]:
-    """What `save_weights` writes, by the file's name and in that order.
+    """The files that `save_weights` writes: content by name, in the order of writing.
 
-    `head` and `description` are tensors and fields that go in beside the backbone's (`classifiers.py`).
+    `head` and `description` are further tensors and fields of `config.json` (`classifiers.py`).
     """
-    # Copies, because safetensors refuses tensors that share memory, and the -hf code wants each under its own name.
+    # Copies, because safetensors rejects tensors that share memory and the -hf code needs each under its own name.
     named = {f"hyena.{name}": tensor for name, tensor in named_tensors(backbone).items()} | dict(head or {})
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in named.items()}
     fields = {**hub_config(config), **(description or {})}
@@ -230,7 +229,7 @@ def weights_files(
 
 
 def hub_config(config: HyenaConfig) -> dict[str, object]:
-    """`config.json` of a -hf repository: the fields of its `HyenaConfig`, and where its code is found."""
+    """`config.json` of a -hf repository: the fields of its `HyenaConfig`, and the location of its code."""
     code = f"{HUB_ORGANISATION}/hyenadna-small-32k-seqlen-hf--"
     models = {
         "AutoModel": "HyenaDNAModel",

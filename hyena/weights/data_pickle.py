@@ -1,9 +1,10 @@
-"""Reads a pickle by `torch.save` as plain data: nothing that it names is ever imported or called.
+"""Reader of pickles by `torch.save` as plain data: nothing that a pickle names is ever imported or called.
 
-A pickle is a program for a small stack machine, and Python's machine calls whatever function the program names. The
-machine here knows the two dozen instructions that `torch.save` uses and no way to call anything: a name is looked up
-in the closed lists below, and stands for itself. So a published Lightning checkpoint, whose hyperparameters name
-omegaconf's classes, is read without omegaconf, and a hostile file ends in an error that says what it wanted.
+A pickle is a program for a small stack machine, and Python's machine calls any function that the program names. The
+machine here has only the two dozen instructions that `torch.save` uses, and none of them calls anything: a name is
+looked up in the closed lists below and stands only for itself. So a published Lightning checkpoint, whose
+hyperparameters name classes of omegaconf, is read without omegaconf, and a malicious file is an error that states what
+it tried to call.
 
 Source of the format: `torch.serialization` and `pickletools`. Next: `torch_files.py`, the archive around the pickle.
 """
@@ -19,7 +20,7 @@ from typing import Any
 
 import torch
 
-#: Types of storages, by the names that `torch.save` gives them.
+#: Types of storages by their names in `torch.save`.
 STORAGES = {
     "torch DoubleStorage": torch.float64,
     "torch FloatStorage": torch.float32,
@@ -36,7 +37,7 @@ TENSOR = "torch._utils _rebuild_tensor_v2"
 PARAMETER = "torch._utils _rebuild_parameter"
 PARAMETER_WITH_STATE = "torch._utils _rebuild_parameter_with_state"
 DICTIONARIES = {"collections OrderedDict", "collections defaultdict"}
-#: Classes whose instances lie in the hyperparameters of a published file; what they hold is dropped.
+#: Classes of objects among the hyperparameters of published files; their content is dropped.
 SETTINGS = {
     "omegaconf.base ContainerMetadata",
     "omegaconf.base Metadata",
@@ -44,13 +45,13 @@ SETTINGS = {
     "omegaconf.listconfig ListConfig",
     "omegaconf.nodes AnyNode",
 }
-#: Types that those settings mention.
+#: Types that these hyperparameters mention.
 MENTIONED = {"typing Any"} | {
     f"{module} {kind}"
     for module in ("__builtin__", "builtins")
     for kind in ("bool", "bytes", "dict", "float", "int", "list", "long", "set", "str", "tuple", "unicode")
 }
-#: What training programs keep beside the tensors: scores, paths, dates, options, random states. It is dropped, too.
+#: Objects that training programs save beside the tensors: scores, paths, dates, options, random states; also dropped.
 NOTES = {
     "_codecs encode",
     "argparse Namespace",
@@ -65,34 +66,34 @@ NOTES = {
 }
 KNOWN_NAMES = {TENSOR, PARAMETER, PARAMETER_WITH_STATE, *STORAGES, *DICTIONARIES, *SETTINGS, *MENTIONED, *NOTES}
 
-#: Names that are not read, and what to do about a file that holds them.
+#: Names that are not supported, and what to do about a file that holds them.
 REFUSED_NAMES = {
-    "torch._utils _rebuild_meta_tensor_no_storage": "tensors on the meta device, which have no numbers: save the model "
-    "after its weights were loaded",
-    "torch._utils _rebuild_qtensor": "quantised tensors: save the weights before they were quantised",
-    "torch._utils _rebuild_sparse_tensor": "sparse tensors: save them dense, as tensor.to_dense()",
-    "torch._tensor _rebuild_from_type_v2": "tensors of a class of their own: save plain ones, as "
+    "torch._utils _rebuild_meta_tensor_no_storage": "tensors on the meta device, which have no values; save the model "
+    "after its weights are loaded",
+    "torch._utils _rebuild_qtensor": "quantised tensors; save the weights before quantisation",
+    "torch._utils _rebuild_sparse_tensor": "sparse tensors; save them dense, as tensor.to_dense()",
+    "torch._tensor _rebuild_from_type_v2": "tensors of a subclass; save plain tensors, as "
     "tensor.detach().as_subclass(torch.Tensor)",
     **dict.fromkeys(
         ("torch._utils _rebuild_device_tensor_from_numpy", "torch._utils _rebuild_device_tensor_from_cpu_tensor"),
-        "tensors of a device that stores them in a way of its own: save them from the CPU, as tensor.cpu()",
+        "tensors in the format of a special device; save them from the CPU, as tensor.cpu()",
     ),
 }
 
 
 class RefusedError(Exception):
-    """What makes a file unacceptable, in a few words. `torch_files.py` turns it into an InputError."""
+    """The content that makes a file unacceptable, in a few words. `torch_files.py` turns it into an InputError."""
 
 
 @dataclass(frozen=True, eq=False)
 class Name:
-    """A class or function that the pickle names; it stands for itself and can do nothing."""
+    """A class or function that the pickle names; it is only the name and cannot be called."""
 
     text: str
 
 
 class Dropped:
-    """An object of the settings, without its content."""
+    """An object among the hyperparameters, without its content."""
 
 
 DROPPED = Dropped()
@@ -110,7 +111,7 @@ class Storage:
 
 @dataclass(frozen=True, eq=False)
 class StoredTensor:
-    """A view of a storage, read only when it is asked for; its bounds are checked."""
+    """A view of a storage with checked bounds; the storage is read later."""
 
     storage: Storage
     offset: int
@@ -119,14 +120,14 @@ class StoredTensor:
 
 
 def shown(text: str) -> str:
-    """Text from a file, fit for one line of an error message."""
+    """A name from a file, escaped and shortened for an error message."""
     return f"{text.replace(' ', '.', 1)!r:.100}"
 
 
 def _whole_model(name: str) -> str:
-    """What to do where a file names a model's class."""
+    """What to do if a file names a model's class."""
     is_model = name.startswith(("torch.nn.", "hyena.", "__main__ ", "src.", "standalone_hyenadna "))
-    return " (a whole model? Save model.state_dict() instead)" if is_model else ""
+    return " (a whole model? save model.state_dict() instead)" if is_model else ""
 
 
 def natural(value: Any) -> bool:
@@ -195,7 +196,7 @@ class DataPickle:
     def stack_name(self, _: None) -> None:
         member, module = self.pop(), self.pop()
         if type(member) is not str or type(module) is not str:
-            raise RefusedError("a name that is no text")
+            raise RefusedError("a name that is not text")
         self.name(f"{module} {member}")
 
     def remember(self, index: int | None) -> None:
@@ -206,21 +207,21 @@ class DataPickle:
     def append(self, values: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is not list:
-            raise RefusedError("items for what is no list")
+            raise RefusedError("items for an object that is not a list")
         target.extend(values)
 
     def set_items(self, values: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is not dict or len(values) % 2:
-            raise RefusedError("items for what is no dictionary")
+            raise RefusedError("items for an object that is not a dictionary")
         for key, value in zip(values[::2], values[1::2], strict=True):
-            # Nothing else: the hash of a deeply shared tuple takes exponential time.
+            # No tuples: the hash of a deeply shared tuple takes exponential time.
             if not isinstance(key, str | int | float | bytes | None):
                 raise RefusedError(f"a dictionary key of type {type(key).__name__}")
             target[key] = value
 
     def reduce(self, _: None) -> None:
-        """Python would call the function; here the known ones are told apart by name."""
+        """Python would call the function; here, the name of a known function selects what to do."""
         arguments, function = self.pop(), self.pop()
         name = function.text if isinstance(function, Name) else type(function).__name__
         if type(arguments) is not tuple:
@@ -239,17 +240,17 @@ class DataPickle:
     def new_object(self, _: None) -> None:
         arguments, kind = self.pop(), self.pop()
         if not isinstance(kind, Name) or kind.text not in (*SETTINGS, *NOTES) or arguments != ():
-            raise RefusedError("an object of a class that is not among the settings")
+            raise RefusedError("an object of an unknown class")
         self.stack.append(DROPPED)
 
     def build(self, _: None) -> None:
-        """The state of an object. That of settings, and the attributes of a state dict (`_metadata`), are dropped."""
+        """The state of an object is dropped: that of hyperparameters, and attributes of a state dict (`_metadata`)."""
         self.pop()
         if self.stack[-1] is not DROPPED and type(self.stack[-1]) is not dict:
             raise RefusedError(f"attributes for an object of type {type(self.stack[-1]).__name__}")
 
     def storage(self, _: None) -> None:
-        """("storage", type, key, location, numel); the location, `cuda:0` in published files, does not matter."""
+        """("storage", type, key, location, numel); the location, `cuda:0` in published files, is ignored."""
         match self.pop():
             case ("storage", Name(text=kind), str(key), str(), int(numel)) if kind in STORAGES and natural(numel):
                 if not re.fullmatch(r"[0-9]+", key, flags=re.ASCII):

@@ -1,4 +1,4 @@
-"""Published weights by name: on this disk, in the hub's cache, or on the Hugging Face hub. Next: `tensor_files.py`."""
+"""Weights by name: in a local folder, in the hub's cache, or on the Hugging Face hub. Next: `tensor_files.py`."""
 
 from __future__ import annotations
 
@@ -21,44 +21,45 @@ from hyena.system.waiting import waiting_for
 from hyena.weights.checkpoint import HUB_ORGANISATION
 from hyena.weights.tensor_files import LIGHTNING, SAFETENSORS, SUFFIXES, TORCH_BIN
 
-#: What a repository's name ends in and the file in it, first one first.
+#: Suffix of a repository's name and the file in it, in order of preference.
 HUB_FILES = [("-hf", SAFETENSORS), ("-hf", TORCH_BIN), ("", LIGHTNING)]
 
 
 def find_weights(name: str, weights_dir: Path | None, revision: str | None = None) -> Path:
-    """Where the weights called `name` lie on this disk, after a download if need be.
+    """The path of the weights called `name`, after a download if necessary.
 
     Args:
         name: of a folder or file in `weights_dir`, or one of the seven published names.
-        weights_dir: looked at first, for NAME, NAME-hf and NAME with a usual suffix; also the cache of downloads, in
-            the hub's own layout. Where None, the hub's default cache.
-        revision: branch, tag or commit of the hub's repository; files put into `weights_dir` by hand go before it.
+        weights_dir: searched first, for NAME, NAME-hf and NAME with a usual suffix; also the cache of downloads, in
+            the hub's own layout. If None, downloads go to the hub's default cache.
+        revision: branch, tag or commit of the hub's repository; files in `weights_dir` take precedence.
 
-    A download is locked, so that many processes may ask at once, and resumed. Raises InputError that says where was
-    looked.
+    A download is locked against other processes and is resumed after an interruption.
+
+    Raises InputError that names the places that were searched.
     """
     present = present_weights(name, weights_dir, revision)
     if present is not None:
         return present
     if name not in PUBLISHED:
-        where = f"not in {weights_dir} and " if weights_dir else ""
-        raise InputError(f"weights '{name}': {where}not published; {nearest(name, list(PUBLISHED))}")
+        where = f"not in {weights_dir}, and " if weights_dir else ""
+        raise InputError(f"weights '{name}': {where}not a published name; {nearest(name, list(PUBLISHED))}")
     for suffix, file in HUB_FILES:
         fetched = _hub_file(name + suffix, file, weights_dir, revision, local_files_only=False)
         if fetched is not None:
             return _verified(fetched)
     put = f"; to work offline, put them at {weights_dir / name}" if weights_dir else "; see --weights"
     asked = f"{HUB_ORGANISATION}/{name} and {name}-hf"
-    raise InputError(f"weights '{name}'{_at(revision)}: neither on this disk nor on the hub {asked}{put}")
+    raise InputError(f"weights '{name}'{_at(revision)}: found neither locally nor on the hub as {asked}{put}")
 
 
 def present_weights(name: str, weights_dir: Path | None, revision: str | None = None) -> Path | None:
-    """What `find_weights` would find without a download; None where that is nothing."""
+    """The path that `find_weights` would return without a download; None if there is none."""
     if not name or name in {".", ".."} or Path(name).name != name:
-        raise InputError(f"weights '{name}': a name is wanted here, not a path")
+        raise InputError(f"weights '{name}': expected a name, not a path")
     if weights_dir is not None and weights_dir.exists() and not weights_dir.is_dir():
         raise InputError(
-            f"--weights {weights_dir}: is a file; give the folder that holds it as {name}{weights_dir.suffix}"
+            f"--weights {weights_dir}: found a file; expected a folder that holds it as {name}{weights_dir.suffix}"
         )
     local = _local_weights(name, weights_dir)
     if local is not None or name not in PUBLISHED:
@@ -87,7 +88,7 @@ def _holds_weights(folder: Path) -> bool:
 def _hub_file(
     repository: str, file: str, cache: Path | None, revision: str | None, *, local_files_only: bool
 ) -> Path | None:
-    """The file in the hub's cache, fetched if allowed; None where the hub, or the cache, does not have it."""
+    """The file in the hub's cache, downloaded if allowed; None if the hub, or the cache, does not have it."""
     try:
         with waiting_for(f"{HUB_ORGANISATION}/{repository}/{file} from the hub"):
             found = hf_hub_download(
@@ -98,10 +99,10 @@ def _hub_file(
                 local_files_only=local_files_only,
             )
     except (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError) as error:
-        if local_files_only or isinstance(error, HfHubHTTPError):  # the second is the hub's own answer "not found"
+        if local_files_only or isinstance(error, HfHubHTTPError):  # HfHubHTTPError: the hub itself answered "not found"
             return None
         raise InputError(_unreachable(repository, revision, cache, error)) from None
-    except Exception as error:  # of the HTTP library too, which changes with the version of huggingface_hub
+    except Exception as error:  # also those of the HTTP library, which depends on the version of huggingface_hub
         raise InputError(_unreachable(repository, revision, cache, error)) from None
     return Path(found)
 
@@ -113,13 +114,16 @@ def _at(revision: str | None) -> str:
 def _unreachable(repository: str, revision: str | None, cache: Path | None, error: Exception) -> str:
     place = f"{cache / repository.removesuffix('-hf')}" if cache else "a folder NAME of the one given as --weights"
     return (
-        f"weights {HUB_ORGANISATION}/{repository}{_at(revision)}: not on this disk, and not to be had from the hub "
-        f"({one_line(error)}); to work offline, put them at {place}"
+        f"weights {HUB_ORGANISATION}/{repository}{_at(revision)}: not found locally, and the download "
+        f"from the hub failed ({one_line(error)}); to work offline, put them at {place}"
     )
 
 
 def _verified(file: Path) -> Path:
-    """The cache names a large file by the SHA-256 that the hub announced; a file that is another is not kept."""
+    """The file, if its SHA-256 is the one announced by the hub, which is the name of a large file in the cache.
+
+    Raises InputError for another one, and removes the file.
+    """
     blob = file.resolve()
     if re.fullmatch(r"[0-9a-f]{64}", blob.name):
         with blob.open("rb") as stream:
@@ -127,5 +131,7 @@ def _verified(file: Path) -> Path:
         if digest != blob.name:
             file.unlink(missing_ok=True)
             blob.unlink(missing_ok=True)
-            raise InputError(f"{file}: arrived damaged, SHA-256 {digest} instead of {blob.name}; removed, ask again")
+            raise InputError(
+                f"{file}: damaged download, found SHA-256 {digest}, expected {blob.name}; removed, try again"
+            )
     return file

@@ -63,7 +63,7 @@ def test_a_file_that_is_no_fasta_is_refused_by_name(
 
 def test_a_broken_gzip_file_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, "genome.fa.gz", gzip.compress(b">x\n" + b"ACGT" * 1000)[:-20])
-    with pytest.raises(InputError, match=r"genome\.fa\.gz: not a whole gzip file"):
+    with pytest.raises(InputError, match=r"genome\.fa\.gz: not a complete gzip file"):
         read_corpus([path], tmp_path / "cache")
     with pytest.raises(InputError, match="cannot be read"):
         read_corpus([tmp_path / "none.fa"], tmp_path / "cache")
@@ -125,7 +125,7 @@ def test_all_records_of_a_name_are_held_out() -> None:
     corpus = Corpus([encode(b"A" * 100), encode(b"C" * 50), encode(b"G" * 80)], ["chr1", "chr2", "chr1"])
     train, held = corpus.regions(0.05, ["chr1"])
     assert (train.tolist(), held.tolist()) == ([[100, 150]], [[0, 100], [150, 230]])
-    with pytest.raises(InputError, match=r"'chr1:1-5' is a part of which record\? 2 are called 'chr1': hold out all"):
+    with pytest.raises(InputError, match=r"'chr1:1-5': 2 records are called 'chr1'; hold out all"):
         corpus.regions(0.05, ["chr1:1-5"])
 
 
@@ -146,10 +146,10 @@ def test_a_file_that_is_given_twice_is_refused(tmp_path: Path, usable: bool) -> 
     packed = written(tmp_path, "b.fa.gz", gzip.compress(TEXT.replace(b">one", b">chr1")))
     (tmp_path / "link.fa").symlink_to(plain)
     with pytest.raises(
-        InputError, match=r"/link\.fa: the corpus names this file twice, also as .*/a\.fa; name it once"
+        InputError, match=r"/link\.fa: the corpus names this file twice, also as .*/a\.fa; expected each file once"
     ):
         read_corpus([plain, other, tmp_path / "link.fa"], cache)
-    with pytest.raises(InputError, match=r"/b\.fa\.gz: the same sequences as in .*/a\.fa; name one of the two files"):
+    with pytest.raises(InputError, match=r"/b\.fa\.gz: the same sequences as in .*/a\.fa; remove one of the two files"):
         read_corpus([plain, other, packed], cache)
     assert read_corpus([plain, other], cache).names == ("one", "two", "one", "two")
 
@@ -159,7 +159,7 @@ def test_proteins_and_rna_are_told(tmp_path: Path, chunk: int, monkeypatch: pyte
     read_in_chunks(monkeypatch, chunk)
     cache = tmp_path / "cache"
     path = written(tmp_path, "a.fa", b">chr1\nACGTNNNNACGTACGTACGR\n>p\nRVKDSBWNNYAG\n")
-    message = r"a\.fa, line 3, record 'p': 67 % of the letters are no A, C, G, T or N: a protein\?"
+    message = r"a\.fa, line 3, record 'p': 67 % of the letters are not A, C, G, T or N; is this a protein\?"
     with pytest.raises(InputError, match=message):
         read_corpus([path], cache)
     assert len(read_corpus([path], cache, ambiguous_fraction=1.0).tokens) == 32
@@ -167,7 +167,8 @@ def test_proteins_and_rna_are_told(tmp_path: Path, chunk: int, monkeypatch: pyte
         read_corpus([path], cache)
     rna = written(tmp_path, "b.fa", b">r\nACGUACGU\n")
     with pytest.raises(
-        InputError, match=r"line 1, record 'r': 25 % of the letters are U or ambiguous: RNA\? Write T for U"
+        InputError,
+        match=r"line 1, record 'r': 25 % of the letters are U or ambiguous; is this RNA\?",
     ):
         read_corpus([rna], cache)
 

@@ -126,7 +126,7 @@ def test_a_slow_server_is_waited_for_behind_a_bar(tmp_path, serve, monkeypatch, 
     assert load_dataset(NAME, None, tmp_path / "data", tmp_path / "cache").official
     assert len(server.paths) == 1
     said = capfd.readouterr().err
-    assert "trying again" not in said
+    assert "retrying" not in said
     shares = [int(share) for share in re.findall(rf"{NAME}: █+░* (\d+)% of 0\.4 MB, [0-9.]+ MB/s", said)]
     assert shares == sorted(shares)
     assert any(0 < share < 100 for share in shares)
@@ -142,7 +142,7 @@ def test_what_may_pass_is_tried_again(tmp_path, serve, capfd):
     server = serve(*faults)
     assert load_dataset(NAME, None, tmp_path / "data", tmp_path / "cache").official
     assert len(server.paths) == 4
-    retries = [line for line in capfd.readouterr().err.splitlines() if "trying again in 0.05 s" in line]
+    retries = [line for line in capfd.readouterr().err.splitlines() if "retrying in 0.05 s" in line]
     assert len(retries) == 3
     assert all(reason in line for reason, line in zip(faults.values(), retries, strict=True))
     assert visible(tmp_path / "data") == [NAME]
@@ -152,12 +152,12 @@ def test_a_transfer_that_stands_still_is_ended(tmp_path, serve, monkeypatch, cap
     monkeypatch.setattr(download, "STALL_S", 1.0)
     serve("stands still")
     assert load_dataset(NAME, None, tmp_path / "data", tmp_path / "cache").official
-    assert "no data for 1 s; trying again" in capfd.readouterr().err
+    assert "no data for 1 s; retrying" in capfd.readouterr().err
 
 
 def test_a_file_that_is_not_there_is_not_asked_for_again(tmp_path, serve):
     server = serve(*["404"] * 9)
-    with pytest.raises(InputError, match=r"not fetched after 1 attempt \(the server answered 404") as caught:
+    with pytest.raises(InputError, match=r"not downloaded after 1 attempt \(the server answered 404") as caught:
         load_dataset(NAME, None, tmp_path / "data", tmp_path / "cache")
     assert f"put {NAME}_v0.zip into {tmp_path / 'data'} by hand" in str(caught.value)
     assert len(server.paths) == 1
@@ -167,7 +167,7 @@ def test_a_file_that_is_not_there_is_not_asked_for_again(tmp_path, serve):
 def test_it_gives_up_at_last_and_leaves_nothing(tmp_path, serve, monkeypatch):
     monkeypatch.setattr(download, "WAITS_S", (0.05,))
     server = serve(*["429", "rubbish"] * 4)
-    with pytest.raises(InputError, match="not fetched after 2 attempts") as caught:
+    with pytest.raises(InputError, match="not downloaded after 2 attempts") as caught:
         load_dataset(NAME, None, tmp_path / "data", tmp_path / "cache")
     assert "\n" not in str(caught.value)
     assert len(server.paths) == 2
@@ -184,7 +184,7 @@ def test_it_gives_up_at_last_and_leaves_nothing(tmp_path, serve, monkeypatch):
 )
 def test_what_is_not_the_official_data_set_is_refused(tmp_path, serve, content, message):
     serve(content=content)
-    with pytest.raises(InputError, match=rf"not the official one: {message}"):
+    with pytest.raises(InputError, match=rf"the download is not the official data set: {message}"):
         load_dataset(NAME, None, tmp_path / "data", tmp_path / "cache")
     assert visible(tmp_path / "data") == []
 
@@ -200,7 +200,7 @@ def test_no_server_is_told_in_one_line(tmp_path, serve, monkeypatch):
 def test_a_folder_that_cannot_be_written_to(tmp_path, serve):
     serve()
     (tmp_path / "data").write_text("a file stands here")
-    with pytest.raises(InputError, match="cannot be written to"):
+    with pytest.raises(InputError, match="is not writable"):
         load_dataset(NAME, None, tmp_path / "data", tmp_path / "cache")
 
 

@@ -57,7 +57,7 @@ def test_a_long_line_is_read_in_pieces(tmp_path: Path) -> None:
 FAULTS = {
     "no header": (b"\n\nACGT\n", "line 3: not a FASTA file; expected a header line that starts with '>'"),
     "FASTQ": (b"@r1\nACGT\n+\nIIII\n", "line 1: not a FASTA file (a FASTQ file?); expected a header line"),
-    "a NUL byte": (b">a\nACGT\n>b\nAC\x00\n", "line 4: a NUL byte"),
+    "a NUL byte": (b">a\nACGT\n>b\nAC\x00\n", "line 4: found a NUL byte"),
     "no id": (b">a\nA\n> \nC\n", "line 3: the header has no id; expected '>ID …'"),
     "Latin-1": (b">a\nA\n>b \xe9\nC\n", "line 3: not UTF-8 text (byte 0xE9)"),
 }
@@ -73,7 +73,7 @@ def test_faults_name_file_and_line(tmp_path: Path, content: bytes, message: str)
 
 def test_a_header_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fasta, "HEADER_BYTES", 100)
-    with pytest.raises(InputError, match="line 1: a header of more than 100 bytes; is this FASTA"):
+    with pytest.raises(InputError, match="line 1: the header has more than 100 bytes; expected a FASTA file"):
         list(fasta_pieces(written(tmp_path, b">" + b"x" * 1000), 50))
 
 
@@ -124,7 +124,7 @@ def test_a_value_is_read_whole(tmp_path: Path, header: str, value: str | None) -
 )
 def test_a_value_that_may_go_on_is_refused(tmp_path: Path, header: str) -> None:
     with pytest.raises(
-        InputError, match=r"a\.fa, line 1: .*label=.* can be read in two ways; .*quoted: label=\"type 1\""
+        InputError, match=r"a\.fa, line 1: .*label=.* is ambiguous; expected quotes .*: label=\"type 1\""
     ):
         record(tmp_path, header).value("label")
 
@@ -140,7 +140,7 @@ def test_a_value_that_may_go_on_is_refused(tmp_path: Path, header: str) -> None:
     ],
 )
 def test_two_values_are_refused(tmp_path: Path, header: str) -> None:
-    with pytest.raises(InputError, match=r"a\.fa, line 1: 'label=' is there twice in the header; keep one"):
+    with pytest.raises(InputError, match=r"a\.fa, line 1: 'label=' occurs twice in the header; keep one"):
         record(tmp_path, header).value("label")
 
 

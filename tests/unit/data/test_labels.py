@@ -54,7 +54,8 @@ def test_other_numbers_are_no_classes(label):
     with pytest.raises(InputError) as caught:
         settle(["0", "1"], ["0", "1"], ["1", label])
     assert str(caught.value) == (
-        f"dev.csv, line 3: label '{label}' is a number with a fraction; regression? Classes are names or whole numbers"
+        f"dev.csv, line 3: label '{label}' is a number with a fraction; "
+        "expected names or whole numbers (regression is not supported)"
     )
 
 
@@ -72,20 +73,20 @@ def test_a_label_that_a_split_lacks_is_told_with_the_nearest_one(label, other, h
     with pytest.raises(InputError) as caught:
         settle(["x", label], ["x", other])
     assert str(caught.value) == (
-        f"train.csv: class {other!r} has no sequences in the train split, which has {label!r} (it differs in {how}); "
-        "it is at test.csv, line 3; every class needs some in train and in test"
+        f"train.csv: class {other!r} has no sequences in the train split, which has {label!r} (different in {how}); "
+        "it occurs at test.csv, line 3; expected sequences of every class in train and in test"
     )
     with pytest.raises(InputError) as caught:
         settle(["x", other], ["x", other], ["x", label])
     assert str(caught.value) == (
-        f"train.csv: class {label!r} has no sequences in the train split, which has {other!r} (it differs in {how}); "
-        "it is at dev.csv, line 3; every class needs some in train and in test"
+        f"train.csv: class {label!r} has no sequences in the train split, which has {other!r} (different in {how}); "
+        "it occurs at dev.csv, line 3; expected sequences of every class in train and in test"
     )
 
 
 def test_a_float_among_names_is_told_with_the_integer():
     with pytest.raises(
-        InputError, match=r"class '1' has no sequences in the train split, which has '1\.0' \(it differs"
+        InputError, match=r"class '1' has no sequences in the train split, which has '1\.0' \(different"
     ):
         settle(["a", "1.0"], ["a", "1"])
 
@@ -93,18 +94,18 @@ def test_a_float_among_names_is_told_with_the_integer():
 @pytest.mark.parametrize("other", ["e\u0301", "\u00e9\u200b", "\u00e9\u00a0", "\ufeff\u00e9"])
 def test_labels_that_look_the_same_are_refused(other):
     with pytest.raises(
-        InputError, match=r"label '.*' looks like '.*' \(train\.csv, line \d\); write them alike"
+        InputError, match=r"label '.*' looks like '.*' \(train\.csv, line \d\); use one spelling"
     ) as caught:
         settle(["\u00e9", other], ["\u00e9", other])
     assert ascii(other) in str(caught.value)
-    with pytest.raises(InputError, match="write them alike"):
+    with pytest.raises(InputError, match="use one spelling"):
         settle(["\u00e9", "x"], [other, "x"])
 
 
 @pytest.mark.parametrize("letter", ["\n", "\t", "\x00", "\x1b", "\u2028", "\x85"])
 def test_control_characters_are_refused(letter):
     with pytest.raises(
-        InputError, match=r"train\.csv, line 2: the class name .* holds a control character; give it another"
+        InputError, match=r"train\.csv, line 2: the class name .* contains a control character; rename the class"
     ):
         settle([f"a{letter}b", "x"], ["x"])
 
@@ -124,5 +125,5 @@ def test_one_number_is_not_two_classes(one, other):
     first, second = sorted((one, other))
     places = {label: f"train.csv, line {labels.index(label) + 2}" for label in labels}
     assert str(caught.value) == (
-        f"{places[second]}: label {second!r} looks like {first!r} ({places[first]}); write them alike"
+        f"{places[second]}: label {second!r} looks like {first!r} ({places[first]}); use one spelling"
     )

@@ -167,7 +167,7 @@ def test_links_that_lead_nowhere_matter_only_where_a_split_is_meant(tmp_path, lo
     (tmp_path / "dev.csv").symlink_to("../blobs/x")
     with pytest.raises(InputError) as caught:
         load(tmp_path, "csv")
-    assert str(caught.value) == f"{tmp_path}/dev.csv: a link to ../blobs/x, which cannot be followed; fetch that"
+    assert str(caught.value) == f"{tmp_path}/dev.csv: a broken link to ../blobs/x; expected a file"
 
 
 def test_a_named_pipe_is_refused_and_never_waited_for(tmp_path, load):
@@ -268,7 +268,7 @@ def test_faults_in_shards_name_the_shard(tmp_path, load):
     for i in range(2):
         (folder / f"train-0000{i}-of-00002.csv").write_text("sequence,label,id\nAC,a,1\nAC,b,2\n")
     with pytest.raises(
-        InputError, match=r"train-00001-of-00002\.csv, line 2: id '1' .*\(also .*00000-of-00002\.csv, line 2\)"
+        InputError, match=r"train-00001-of-00002\.csv, line 2: duplicate id '1' \(also .*00000-of-00002\.csv, line 2\)"
     ):
         load(folder, "csv")
 
@@ -287,8 +287,11 @@ def test_shards_need_not_have_the_same_columns(tmp_path, load):
         (("train-00000-of-00003.csv", "train-00002-of-00003.csv"), "shards: number 1 of the train split is missing"),
         (("train-00001-of-00002.csv",), "shards: number 0 of the train split is missing"),
         (("train-00000-of-00002.csv", "train-00001-of-00003.csv"), "shards: number 2 of the train split is missing"),
-        (("train-00000-of-00001.csv", "train-00001-of-00001.csv"), "shards: they are of the train split of different"),
-        (("train-00000-of-00001.csv", "train-00000-of-00001-ab12.csv"), "a second time shard 00000 of the train split"),
+        (
+            ("train-00000-of-00001.csv", "train-00001-of-00001.csv"),
+            "shards: the names of the train split state different counts",
+        ),
+        (("train-00000-of-00001.csv", "train-00000-of-00001-ab12.csv"), "duplicate shard 00000 of the train split"),
     ],
 )
 def test_a_missing_shard_is_named(tmp_path, load, names, message):
@@ -315,7 +318,7 @@ def test_folders_of_parts_are_read(tmp_path, load):
 
 def test_an_empty_folder_of_parts_is_named(tmp_path, load):
     folder = fill(tmp_path / "mine", "csv", "train.csv", "test.csv/_SUCCESS")
-    with pytest.raises(InputError, match=r"mine/test\.csv: no part in this folder; expected files that end in \.csv"):
+    with pytest.raises(InputError, match=r"mine/test\.csv: no parts in this folder; expected files that end in \.csv"):
         load(folder, "csv")
 
 
@@ -358,7 +361,7 @@ def test_ids_may_be_the_same_in_files_of_two_classes(tmp_path, load):
     folder = fill(tmp_path / "mine", "fasta", "train/", "test/", "train/README.md")
     assert len(load(folder, "fasta").train) == 2
     (folder / "train" / "a.fa").write_text(">r1\nA\n>r1\nC\n")
-    with pytest.raises(InputError, match=r"train/a\.fa, line 3: id 'r1' is there twice \(also line 1\)"):
+    with pytest.raises(InputError, match=r"train/a\.fa, line 3: duplicate id 'r1' \(also line 1\)"):
         load(folder, "fasta")
 
 

@@ -44,12 +44,12 @@ def test_validation_that_is_there_is_kept():
 def test_validation_must_leave_something_to_learn_from():
     expected = (
         "data set 'made': class 'positive' has 4 training sequences, and a validation fraction of 0.99 leaves none: "
-        "set training.validation_fraction = 0 or bring a validation split"
+        "set training.validation_fraction = 0 or provide a validation split"
     )
     with pytest.raises(InputError) as caught:
         with_validation(random_dataset((600, 4)), 0.99, 0)
     assert str(caught.value) == expected
-    with pytest.raises(InputError, match="0 ≤ fraction < 1"):
+    with pytest.raises(InputError, match="must be at least 0 and less than 1"):
         with_validation(random_dataset(), 1.0, 0)
 
 
@@ -71,7 +71,7 @@ def test_too_rare_says_beforehand_what_the_cut_would_do(count, fraction):
 def test_a_single_sequence_of_a_class_is_too_rare_to_cut():
     assert too_rare(("0", "1", "2"), (50, 2, 1), 0.1) == (
         "class '2' has 1 training sequence, and a validation fraction of 0.1 leaves none: "
-        "set training.validation_fraction = 0 or bring a validation split"
+        "set training.validation_fraction = 0 or provide a validation split"
     )
     assert too_rare(("0", "1"), (50, 2), 0.1) is None
     assert too_rare(("0", "1"), (50, 1), 0) is None
@@ -85,7 +85,7 @@ def test_training_subsets_are_stratified_and_nested():
     remaining = iter(letters_of(middle.train))
     assert all(sequence in remaining for sequence in letters_of(small.train)), "not nested, or the order changed"
     assert training_subset(dataset, 1, 5) is dataset
-    with pytest.raises(InputError, match="0 < fraction"):
+    with pytest.raises(InputError, match="must be more than 0"):
         training_subset(dataset, 0, 5)
 
 

@@ -106,7 +106,7 @@ def test_a_finished_pretraining_is_not_done_again(genome: Path, output: Path, ca
     before = contents(output)
     capsys.readouterr()
     assert command(genome, output, "--steps", 2, "--checkpoint-activations") == 0
-    assert "of this pretraining, and finished: nothing is left to do" in capsys.readouterr().out
+    assert "of this pretraining, which is finished: nothing to do" in capsys.readouterr().out
     assert contents(output) == before
 
 
@@ -116,7 +116,7 @@ def test_the_command_goes_on_where_it_was_left(
     interrupted(genome, output, monkeypatch)
     assert sorted(contents(output)) == ["pretraining.json", "unfinished.pt"]
     assert command(genome, output, "--steps", 10) == 0
-    assert "goes on from step 4" in capsys.readouterr().out
+    assert "resuming from step 4" in capsys.readouterr().out
     assert command(genome, tmp_path / "whole", "--steps", 10) == 0
     assert load_backbone(Backbone(SIZE), output) == load_backbone(Backbone(SIZE), tmp_path / "whole")
 
@@ -137,7 +137,7 @@ def test_killed_while_it_writes_the_weights_it_does_so_again(
         patch.setattr(files, "write_whole", killed)
         assert command(genome, output, "--steps", 2) == terminal.INTERRUPTED
     assert command(genome, output, "--steps", 2) == 0
-    assert "nothing is left to do" not in capsys.readouterr().out
+    assert "nothing to do" not in capsys.readouterr().out
     digest = load_backbone(Backbone(SIZE), output)
     assert json.loads((output / "pretraining.json").read_text())["weights"] == digest
 
@@ -246,11 +246,11 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "not finite": (
         lambda o: changed(o, lambda s: s["run"]["model"][BIAS].fill_(float("nan"))),
-        f"its {BIAS} holds values that are not finite",
+        f"its {BIAS} has values that are not finite",
     ),
     "moments not finite": (
         lambda o: changed(o, lambda s: s["run"]["optimizer"]["state"][0]["exp_avg"].fill_(float("inf"))),
-        "its optimiser's exp_avg holds values that are not finite",
+        "its optimiser's exp_avg has values that are not finite",
     ),
     "no optimiser": (lambda o: changed(o, lambda s: s["run"]["optimizer"].clear()), "it holds no optimiser"),
     "another optimiser": (
@@ -332,7 +332,7 @@ def test_a_place_that_cannot_be_written_to_is_refused(
 
     monkeypatch.setattr("tempfile.TemporaryFile", denied)
     said = refusal(capsys, command(genome, tmp_path / "a" / "b", "--steps", 2))
-    assert said == f"--output {tmp_path / 'a' / 'b'}: {tmp_path} cannot be written to (Permission denied)"
+    assert said == f"--output {tmp_path / 'a' / 'b'}: {tmp_path} is not writable (Permission denied)"
 
 
 @pytest.mark.usefixtures("unread")
@@ -378,7 +378,7 @@ def test_a_full_disk_costs_a_save_and_not_the_training(
     fill_the_disk(monkeypatch, "unfinished.pt")
     assert command(genome, output, "--steps", 4) == 0
     said = capsys.readouterr().err
-    assert said == f"not saved at step 2 ({of(output)}: no space left on device); training goes on\n"
+    assert said == f"no checkpoint at step 2 ({of(output)}: no space left on device); training continues\n"
     assert load_backbone(Backbone(SIZE), output)
 
 
@@ -391,7 +391,7 @@ def test_a_disk_that_is_full_at_the_end_keeps_the_checkpoint(
         assert command(genome, output, "--steps", 4) == 2
     assert capsys.readouterr().err == f"error: {output / 'model.safetensors'}: no space left on device\n"
     assert command(genome, output, "--steps", 4) == 0
-    assert "goes on from step 2" in capsys.readouterr().out
+    assert "resuming from step 2" in capsys.readouterr().out
 
 
 def test_weights_wait_for_room_on_a_disk_that_is_full_for_a_while(
@@ -409,8 +409,8 @@ def test_weights_wait_for_room_on_a_disk_that_is_full_for_a_while(
     assert command(genome, output, "--steps", 2) == 0
     assert waited == [10.0] * 3
     assert capsys.readouterr().err == (
-        f"the weights cannot be written ({output / 'model.safetensors'}: no space left on device): make room; this is "
-        "tried again for an hour\n"
+        f"the weights cannot be written ({output / 'model.safetensors'}: no space left on device); free some space, "
+        "retrying for an hour\n"
     )
     assert load_backbone(Backbone(SIZE), output)
 
@@ -424,10 +424,7 @@ def test_too_little_memory_is_one_line(
     monkeypatch.setattr(Pretraining, "advance", refused)
     assert command(genome, output, "--steps", 4) == terminal.FAILED
     said = capsys.readouterr().err
-    assert said == (
-        "failed: more memory is needed than there is: a smaller --batch-size or --length, or --checkpoint-activations, "
-        "helps\n"
-    )
+    assert said == ("failed: out of memory; use a smaller --batch-size or --length, or --checkpoint-activations\n")
 
 
 def test_a_loss_that_ran_away_in_the_last_step_leaves_no_weights(
@@ -442,12 +439,12 @@ def test_a_loss_that_ran_away_in_the_last_step_leaves_no_weights(
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
-        ((), "give either --model"),
+        ((), "expected either --model"),
         (("--model", "hyenadna-tiny"), "unknown model 'hyenadna-tiny'"),
-        (("--d-model", 8), "takes all three"),
-        (("--model", "hyenadna-tiny-1k-seqlen", "--emb-dim", 9), "give either --model"),
+        (("--d-model", 8), "incomplete shape"),
+        (("--model", "hyenadna-tiny-1k-seqlen", "--emb-dim", 9), "expected either --model"),
         (("--model", "hyenadna-tiny-1k-seqlen", "--hold-out", "y"), "no record 'y' in the corpus; known: x"),
-        (("--model", "hyenadna-tiny-1k-seqlen", "--hold-out", "x:9-99999"), "does not lie in the 36000 bases"),
+        (("--model", "hyenadna-tiny-1k-seqlen", "--hold-out", "x:9-99999"), "must lie within 1-36000"),
         (("--model", "hyenadna-tiny-1k-seqlen", "--length", 5000), "at most 1026"),
     ],
 )

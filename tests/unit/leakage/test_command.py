@@ -51,4 +51,4 @@ def test_command_tells_a_wrong_request_in_one_line(arguments, capsys):
 def test_command_tells_bad_kmers_in_one_line(tmp_path, dna, capsys, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert main([str(write_tables(tmp_path / "mine", dna)), "--kmer", "10"]) == 2
-    assert "32 … 64" in capsys.readouterr().err
+    assert "from 32 to 64" in capsys.readouterr().err

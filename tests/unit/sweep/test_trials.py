@@ -149,7 +149,7 @@ def test_the_plan_refuses_a_class_too_rare_to_split(path: Path) -> None:
         plan(study, {spec.name: (spec, facts)}, weights)
     assert str(error.value) == (
         "data set 'synthetic_genes' (/somewhere/genes): class '2' has 1 training sequence, and a validation fraction "
-        "of 0.1 leaves none: set training.validation_fraction = 0 or bring a validation split"
+        "of 0.1 leaves none: set training.validation_fraction = 0 or provide a validation split"
     )
     assert plan(study, {spec.name: (spec, dataclasses.replace(facts, validation_examples=3))}, weights)
     uncut = load_study(path, ("training.validation_fraction=0",))

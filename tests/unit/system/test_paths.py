@@ -26,7 +26,7 @@ def test_a_path_counts_from_the_folder_given_or_from_the_working_folder(
 
 @pytest.mark.parametrize("address", ["s3://bucket/x", "https://host/x.csv", "hf://datasets/a/b", Path("gs://bucket/x")])
 def test_an_address_is_no_path(address: Path | str) -> None:
-    with pytest.raises(InputError, match="an address; name a file or folder of this machine"):
+    with pytest.raises(InputError, match="found an address; expected a file or folder of this machine"):
         resolved(address, Path("/data"))
 
 
@@ -45,7 +45,7 @@ def test_a_home_folder_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatc
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "expanduser", no_entry)
-    with pytest.raises(InputError, match=r"^path '~/x': there is no home folder of yours \(set HOME\)$"):
+    with pytest.raises(InputError, match=r"^path '~/x': there is no home folder \(set HOME\)$"):
         resolved("~/x")
 
 

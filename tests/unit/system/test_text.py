@@ -46,7 +46,9 @@ def test_a_broken_compression_is_named(tmp_path: Path, compress, kind: str) -> N
     path = tmp_path / "a.csv"
     whole = compress(TEXT * 1000)
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match=rf"a\.csv: not a whole {kind} file \(.+\); copy or fetch it again") as caught:
+    with pytest.raises(
+        InputError, match=rf"a\.csv: not a complete {kind} file \(.+\); copy or download it again"
+    ) as caught:
         read_text(path)
     assert "\n" not in str(caught.value)
 
@@ -59,8 +61,8 @@ NO_TEXT = {
     "UTF-16": (TEXT.decode().encode("utf-16"), "UTF-16 text: save it as UTF-8"),
     "UTF-16 big-endian": (b"\xfe\xff" + TEXT.decode().encode("utf-16-be"), "UTF-16 text: save it as UTF-8"),
     "UTF-32": (TEXT.decode().encode("utf-32"), "UTF-32 text: save it as UTF-8"),
-    "UTF-16 without a mark": (TEXT.decode().encode("utf-16-le"), ", line 1: a NUL byte"),
-    "zeros at the end": (TEXT + bytes(100), ", line 3: a NUL byte"),
+    "UTF-16 without a mark": (TEXT.decode().encode("utf-16-le"), ", line 1: found a NUL byte"),
+    "zeros at the end": (TEXT + bytes(100), ", line 3: found a NUL byte"),
     "zstd": (b"\x28\xb5\x2f\xfd\x04\x00", "compressed with zstd: decompress it first (`zstd -d`)"),
     "zip": (b"PK\x03\x04\x14\x00", "a zip archive: unpack it first"),
     "Excel": (b"PK\x03\x04\x14\x00\x06\x00[Content_Types].xml", "an Excel or Word document: export it as CSV"),
@@ -109,8 +111,8 @@ TAR = b"chr1.fa".ljust(257, b"\0") + b"ustar\x0000".ljust(255, b"\0") + b">chr1\
         (gzip.compress(b"BAM\x01" + bytes(40)), "a BAM file: convert it to FASTA (`samtools fasta`)"),
         (b"# xet version 0\n", "a pointer to a file of the Hub's Xet storage: download the file itself"),
         (b"/annex/objects/MD5E-s1--x.csv\n", "a git-annex pointer: run `git annex get`"),
-        (b"Entry not found", "a server's refusal, not the file: download the file itself again"),
-        (b'{"error": "x"}', "a JSON document (perhaps a server's error message), which is not read"),
+        (b"Entry not found", "an error message of a server, not the file: download the file itself again"),
+        (b'{"error": "x"}', "a JSON document (perhaps a server's error message), which is not supported"),
     ],
     ids=["tar", "tar.gz", "2bit", "BAM", "Xet", "annex", "refusal", "JSON"],  # gzip's bytes hold the time
 )

@@ -82,16 +82,16 @@ def test_a_head_without_bias_has_a_bias_of_zero(tuned: Classifier, tmp_path: Pat
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        (lambda t: t.pop("score.weight"), "no classifier's head"),
-        (lambda t: t.update({"score.weight": torch.ones(3)}), "no classifier's head"),
+        (lambda t: t.pop("score.weight"), "no classification head"),
+        (lambda t: t.update({"score.weight": torch.ones(3)}), "no classification head"),
         (lambda t: t.update({"score.weight": torch.ones(3, 9)}), r"score\.weight has shape \(3, 9\)"),
         (
             lambda t: t.update({"score.bias": torch.tensor([1, float("nan"), 1])}),
-            r"score\.bias holds values that are not",
+            r"score\.bias has values that are not",
         ),
-        (lambda t: t.pop("hyena.backbone.layers.0.mlp.fc1.weight"), "no HyenaDNA"),
+        (lambda t: t.pop("hyena.backbone.layers.0.mlp.fc1.weight"), "not a HyenaDNA model"),
         (lambda t: t.pop("hyena.backbone.layers.0.mlp.fc1.bias"), "fc1.bias is missing"),
-        (lambda t: t.update({"hyena.backbone.layers.0.mlp.fc1.weight": torch.ones(3)}), "no HyenaDNA"),
+        (lambda t: t.update({"hyena.backbone.layers.0.mlp.fc1.weight": torch.ones(3)}), "not a HyenaDNA model"),
     ],
 )
 def test_what_is_no_classifier_is_named(tuned: Classifier, tmp_path: Path, change, fault: str) -> None:
@@ -106,9 +106,9 @@ def test_what_is_no_classifier_is_named(tuned: Classifier, tmp_path: Path, chang
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("{", "cannot be read"),
+        ("{", "unreadable"),
         ("[]", "not the description"),
-        ('{"pooling": "last"}', "pooling = 'last'; known: all, real"),
+        ('{"pooling": "last"}', "pooling = 'last': must be one of all, real"),
     ],
 )
 def test_a_description_that_means_nothing_is_refused(tuned: Classifier, tmp_path: Path, text: str, fault: str) -> None:

@@ -43,7 +43,7 @@ def test_an_empty_folder_is_no_weights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/b", "..", ".", ""])
 def test_a_name_is_not_a_path(name: str, tmp_path: Path, no_hub: None) -> None:
-    with pytest.raises(InputError, match="a name is wanted here, not a path"):
+    with pytest.raises(InputError, match="expected a name, not a path"):
         find_weights(name, tmp_path)
 
 
@@ -52,11 +52,11 @@ def test_a_file_is_no_folder_of_weights(tmp_path: Path, no_hub: None) -> None:
     file.touch()
     with pytest.raises(InputError) as caught:
         present_weights("own", file)
-    assert str(caught.value) == f"--weights {file}: is a file; give the folder that holds it as own.pt"
+    assert str(caught.value) == f"--weights {file}: found a file; expected a folder that holds it as own.pt"
 
 
 def test_an_unknown_name_is_not_asked_of_the_hub(tmp_path: Path, no_hub: None) -> None:
-    with pytest.raises(InputError, match=f"not published; did you mean '{TINY}'"):
+    with pytest.raises(InputError, match=f"not a published name; did you mean '{TINY}'"):
         find_weights("hyenadna-tiny-1k-seqlenn", tmp_path)
 
 
@@ -118,10 +118,10 @@ def test_the_hub_is_asked_once_by_revision_and_in_order(hub: tuple[type[Hub], st
     assert again == new
     assert Path(second).read_bytes() == b"second", "of a revision, and the next format where the first is not there"
     assert Path(ckpt).read_bytes() == b"lightning"
-    assert "neither on this disk nor on the hub LongSafari/hyenadna-medium-160k-seqlen" in nowhere
+    assert "found neither locally nor on the hub as LongSafari/hyenadna-medium-160k-seqlen" in nowhere
     assert str(tmp_path / "hyenadna-medium-160k-seqlen") in nowhere
-    assert "at revision 'v9': neither on this disk nor on the hub" in unknown_revision
-    assert "arrived damaged" in broken
+    assert "at revision 'v9': found neither locally nor on the hub" in unknown_revision
+    assert "damaged download" in broken
     fetched = [path for command, path, _ in server.requests if command == "GET"]
     assert len([path for path in fetched if path.startswith(f"/LongSafari/{TINY}-hf/resolve/")]) == 2, fetched
     assert not [blob for blob in tmp_path.rglob("*") if blob.is_file() and blob.read_bytes() == b"damaged on the way"]
@@ -166,6 +166,6 @@ def test_a_hub_out_of_reach_is_one_line_that_says_where_to_put_the_weights(
         monkeypatch.setenv(name, value)
     refusals = answers(start("http://127.0.0.1:9", (TINY, tmp_path, None), (TINY, tmp_path, "v2")))
     for refused, name in zip(refusals, (f"{TINY}-hf", f"{TINY}-hf at revision 'v2'"), strict=True):
-        assert refused.startswith(f"refused: weights LongSafari/{name}: not on this disk")
+        assert refused.startswith(f"refused: weights LongSafari/{name}: not found locally")
         assert str(tmp_path / TINY) in refused
         assert "\n" not in refused

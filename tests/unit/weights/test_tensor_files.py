@@ -81,7 +81,7 @@ def test_two_models_in_one_file_are_refused(tensors: Tensors, tmp_path: Path) ->
     both = {f"{who}.{name}": tensor for who in ("student", "teacher") for name, tensor in tensors.items()}
     torch.save(both, tmp_path / "x.pt")
     first = next(iter(tensors))
-    assert refusal(tmp_path / "x.pt").endswith(f"holds {first} twice, the second time as teacher.{first}")
+    assert refusal(tmp_path / "x.pt").endswith(f"duplicate tensor {first}, the second as teacher.{first}")
 
 
 HEADS = ["classifier", "classifier.0", "classifier.dense", "classification_head", "fc", "head", "score", "decoder.0.x"]
@@ -106,12 +106,12 @@ def test_a_part_of_another_name_is_refused(tensors: Tensors, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "empty: copy or download it again"),
+        (b"", "the file is empty; copy or download it again"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n", "a git-lfs pointer"),
         (b"<!DOCTYPE html><html>", "an HTML"),
         (b"\xef\xbb\xbf\n<html>", "an HTML"),
         (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "an XML document"),
-        (b"\x1f\x8b\x08\x00", "compressed with gzip: decompress it first"),
+        (b"\x1f\x8b\x08\x00", "compressed with gzip; decompress it first"),
         (b"\x89HDF\r\n\x1a\n", "an HDF5 file, not weights of torch"),
     ],
 )
@@ -169,11 +169,11 @@ def test_weights_in_shards_are_read_by_their_index(kind: str, tensors: Tensors, 
     ("change", "message"),
     [
         (lambda folder: (folder / "model-00002-of-00002.safetensors").unlink(), "lists model-00002-of-00002.safe"),
-        (lambda folder: (folder / "model.safetensors.index.json").write_text("{"), "is no index of weights"),
-        (lambda folder: (folder / "model.safetensors.index.json").write_text("[]"), "is no index of weights"),
+        (lambda folder: (folder / "model.safetensors.index.json").write_text("{"), "not an index of weights"),
+        (lambda folder: (folder / "model.safetensors.index.json").write_text("[]"), "not an index of weights"),
         (
             lambda folder: (folder / "model.safetensors.index.json").write_text('{"weight_map": {"x": "../x.bin"}}'),
-            "'weight_map' must give the file's name of each tensor",
+            "'weight_map' must map tensors to file names",
         ),
         (
             lambda folder: (folder / "model.safetensors.index.json").write_text(
@@ -208,8 +208,7 @@ def test_both_sizes_are_said_where_they_differ(model: Classifier, tmp_path: Path
     with pytest.raises(InputError) as caught:
         load_backbone(other, tmp_path)
     assert str(caught.value).endswith(
-        "the weights are of a size with d_model = 8, l_max = 34, d_inner = 32, "
-        "the model has d_model = 16, l_max = 66, d_inner = 64"
+        "the weights have d_model = 8, l_max = 34, d_inner = 32, the model has d_model = 16, l_max = 66, d_inner = 64"
     )
 
 
@@ -218,7 +217,10 @@ def test_an_epsilon_that_no_tensor_shows_must_be_the_models(model: Classifier, t
     described = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**described, "layer_norm_epsilon": 1e-12}))
     said = refusal(tmp_path)
-    assert said == f"{tmp_path / 'config.json'}: layer_norm_epsilon = 1e-12, the model has layer_norm_eps = 1e-05"
+    assert (
+        said
+        == f"{tmp_path / 'config.json'}: layer_norm_epsilon = 1e-12; expected {1e-05}, the layer_norm_eps of the model"
+    )
     for of_another_kind in ('{"model_type": "bert", "layer_norm_epsilon": 1e-12}', "{"):
         (tmp_path / "config.json").write_text(of_another_kind)
         assert digest_of(tmp_path) == tensors_digest(named_tensors(model.backbone))
@@ -241,7 +243,7 @@ def test_a_link_to_nothing_is_no_file_of_weights(tmp_path: Path) -> None:
 def test_eight_bit_floats_are_refused(tensors: Tensors, tmp_path: Path) -> None:
     small = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in tensors.items()}
     safetensors.torch.save_file(small, tmp_path / "model.safetensors")
-    assert "is torch.float8_e4m3fn, which torch.float32 cannot hold exactly" in refusal(tmp_path)
+    assert "is torch.float8_e4m3fn, which torch.float32 cannot represent exactly" in refusal(tmp_path)
 
 
 def test_an_index_may_begin_with_a_byte_order_mark(tensors: Tensors, tmp_path: Path) -> None:
