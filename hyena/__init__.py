@@ -1,4 +1,4 @@
-"""The science: HyenaDNA, its data and its training, in plain PyTorch. Knows neither Ray nor sweeps.
+"""The science: HyenaDNA, its data and its training, in plain PyTorch. Independent of Ray and of sweeps.
 
 Axis letters, here and in every einops pattern:
 
@@ -6,16 +6,17 @@ Axis letters, here and in every einops pattern:
     D  d_model, channels           C  classes
     H  d_inner, channels of MLP    S  seeds of a stack
 
-Rooms, from the bottom up; each names its doors, the modules that others may import:
+Rooms, from the bottom up: none imports one below it in this list. The `__init__.py` of each names its doors, the modules
+that others may import. Open `model/hyenadna.py` first.
 
     errors, ranges, randomness, device   used everywhere: InputError, ranges of numbers, random streams, CPU or GPU
-    system/        the machine: cores, terminal, paths, text files
-    convolution/   the long convolution, in several ways
-    model/         the network on one page (`model/hyenadna.py`: begin here)
-    data/          from files to tokens
-    leakage/       how much of a test set stands in the training set
-    weights/       files of tensors into a model and out of it
-    training/      from tokens to scores, from a genome to weights
+    system/        the machine: cores, paths, files, locks, the terminal
+    convolution/   the long convolution and the gates around it
+    model/         the network on one page, and its sizes
+    data/          data sets and genomes as tokens
+    leakage/       overlap between test and training sets
+    weights/       loading and saving of weights
+    training/      from tokens to scores, and from a genome to weights
     cost/          time and memory of a run before it runs
     pretrain       the command `python -m hyena.pretrain`
 """
