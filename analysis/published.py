@@ -1,8 +1,8 @@
-"""The 36 runs published in 2024, in this project's own tables: the reference that the report can re-analyse.
+"""The 36 runs published in 2024, in this project's tables: a reference study that the report can re-analyse.
 
 Source: M. Badici, "Evaluation of the effect of pre-training on HyenaDNA models of varying sizes on genomic sequence
 classification tasks" (2024), repository marcobadici/hyenadna_pretraining_eval, its per-epoch accuracy files (not its
-metric tables, whose rows are swapped for three data sets). The numbers stand in `badici2024.csv`, one row a run.
+metric tables, whose rows are swapped for three data sets). The numbers are in `badici2024.csv`, one row per run.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ PUBLISHED = ("badici2024",)
 #: Trainable parameters with a head of two classes.
 _PARAMETERS = {"hyenadna-tiny-1k-seqlen": 436_354, "hyenadna-large-1m-seqlen": 6_551_042}
 
-#: Stands for "no seed was set": the pretrained runs. It matches no scratch seed (22, 42, 2222).
+#: Means that no seed was set: the pretrained runs. It matches no scratch seed (22, 42, 2222).
 NO_SEED = -1
 
 CAVEATS = (
     "Each pretrained cell was run once, with no seed set: the spread of that arm is unknown and is assumed to equal "
     "that of scratch.",
     "Reverse-complement augmentation was applied, at random, to the test set too.",
-    "There was no validation split; best-epoch figures are chosen on the test set and flatter both arms (by 0.29 "
-    "points for pretrained and 0.07 for scratch at 15 epochs).",
+    "There was no validation split; best-epoch figures are chosen on the test set and are optimistic for both arms (by "
+    "0.29 points for pretrained and 0.07 for scratch at 15 epochs).",
     "The optimiser stepped once more after each evaluation, with stale gradients.",
     "Class numbers came from unsorted directory listings, separately for train and test.",
     "Padding positions were averaged into the pooled vector.",
     "Size is confounded with the context length of pretraining and with depth.",
-    "The 50-epoch runs (tiny-1k, pretrained only) have no scratch arm: nothing can be estimated from them.",
+    "The 50-epoch runs (tiny-1k, pretrained only) have no scratch arm, so nothing can be estimated from them.",
 )
 
 SOURCE = (

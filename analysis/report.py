@@ -1,7 +1,7 @@
 """`python -m analysis.report RESULTS -o report.html`: one offline page that answers the study's question.
 
 Prints the headline and the path. Exit codes: 0 the page is written, 2 the request is wrong (one line on stderr, nothing
-written), 130 interrupted. Next: `analysis/page/build.py`.
+written), 130 interrupted. Next: `analysis/findings.py`, `analysis/page/build.py`.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from sweep.retries import one_line
 if TYPE_CHECKING:
     from analysis.page.build import Report
 
-#: What a page shows of the epochs.
+#: Columns of the epochs that a page shows.
 EPOCH_COLUMNS = ("run_id", "epoch", "test_accuracy")
 
-#: Seconds between two looks at the results, and between two loads of a followed page.
+#: Seconds between two checks of the results, and between two reloads of a followed page.
 WATCH_S = 5
 
 
 def require_writable(path: Path) -> None:
-    """ResultsError, before anything is read, where the page could not be written. Leaves nothing behind."""
+    """Raises ResultsError, before anything is read, where the page could not be written. Leaves no file behind."""
     if re.match(r"[a-zA-Z][\w+.-]+:/", str(path)):
-        raise ResultsError(f"{path}: is an address; name a file on this machine")
+        raise ResultsError(f"{path}: is a URL; give the name of a local file")
     if not path.parent.is_dir():
         raise ResultsError(f"{path}: the folder {path.parent} does not exist")
     if path.is_dir():
         raise ResultsError(f"{path}: is a folder; expected the name of the page to write")
     if path.exists() and not path.is_file():
-        raise ResultsError(f"{path}: is no file; expected the name of the page to write")
+        raise ResultsError(f"{path}: is not a regular file; expected the name of the page to write")
     try:
         with tempfile.TemporaryFile(dir=path.resolve().parent):
             pass
@@ -52,9 +52,9 @@ def require_writable(path: Path) -> None:
 
 
 def write(path: Path, html: str) -> None:
-    """The page in one step, or ResultsError: a reader never sees half a page."""
+    """Write the page atomically. Raises ResultsError where that fails."""
     try:
-        write_whole(path.resolve(), html)  # where it is a link, what it leads to
+        write_whole(path.resolve(), html)  # of a link, its target is written
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written ({error.strerror or error})") from error
 
@@ -73,8 +73,8 @@ def make(location: str, reference: str | None = None) -> Report:
 def watch(location: str, output: Path, reference: str | None = None) -> Report:
     """Rewrite the page whenever a run lands, until every planned run has ended; the page loads itself again.
 
-    Once there is a page, a store that does not answer is asked again at the next look: a sweep outlasts many a network.
-    Ended or interrupted, it leaves a page that loads itself no more.
+    Once there is a page, a store that does not answer is retried at the next check, because a sweep runs longer than
+    networks stay up. Finished or interrupted, the last page no longer reloads itself.
     """
     seen: object = None
     try:
@@ -91,7 +91,7 @@ def watch(location: str, output: Path, reference: str | None = None) -> Report:
             except (OSError, ResultsError) as error:
                 if seen is None:
                     raise
-                print(f"{datetime.now(UTC):%H:%M:%S} {one_line(error)}; looking again", file=sys.stderr)
+                print(f"{datetime.now(UTC):%H:%M:%S} {one_line(error)}; retrying", file=sys.stderr)
             time.sleep(WATCH_S)
     except KeyboardInterrupt:
         if seen is not None:
@@ -103,7 +103,7 @@ def watch(location: str, output: Path, reference: str | None = None) -> Report:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m analysis.report", description="From a results folder to one HTML page."
+        prog="python -m analysis.report", description="Write one HTML page from a results folder."
     )
     parser.add_argument("results", nargs="?", help="results folder: a path, s3:// or gs://")
     parser.add_argument(
@@ -112,7 +112,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--published", metavar="NAME", help=f"re-analyse a published study: {', '.join(published.PUBLISHED)}"
     )
-    parser.add_argument("--reference", metavar="NAME", help="set a published study's estimates beside those of RESULTS")
+    parser.add_argument(
+        "--reference", metavar="NAME", help="show a published study's estimates beside those of RESULTS"
+    )
     parser.add_argument("--watch", action="store_true", help="rewrite the page as runs land")
     return parser.parse_args(argv)
 
@@ -138,7 +140,7 @@ def _requested(arguments: argparse.Namespace) -> Report:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    return terminal.command(lambda: _report(_arguments(argv)), "interrupted; the page on disk is the last whole one")
+    return terminal.command(lambda: _report(_arguments(argv)), "interrupted; the last complete page is kept")
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Where pretraining helps: the forest plot, the table of cells, and what is missing from them.
+"""Where pretraining helps: the forest plot, the table of cells, and the cells without an estimate.
 
 Next: `analysis/page/forest_plot.py`.
 """
@@ -15,7 +15,7 @@ from analysis.page.number_text import interval, p_text, signed
 from analysis.statistics.estimates import Estimates
 from analysis.statistics.pairs import Comparison
 
-#: Cells without an estimate that are named one by one.
+#: Cells without an estimate that are listed by name.
 _MOST_NAMED = 12
 
 
@@ -29,11 +29,11 @@ def blocks(findings: Findings) -> list[Block]:
 
 def _caption(estimates: Estimates) -> str:
     return (
-        "Δ by data set and size. Lines: 95 % intervals (pooled spread); shapes: verdicts by the rule below; "
+        "Δ by data set and size. Lines: 95 % intervals (pooled spread); shapes: verdicts, by the rule under Methods; "
         + ("small dots: single pairs; " if estimates.comparison.paired else "")
-        + f"grey band: ±{estimates.margin:g} {estimates.comparison.unit}, the margin that matters. "
-        + ("Intervals that leave the figure go on beyond it. " if clips(estimates) else "")
-        + "The first block of means speaks for these data sets, the second takes them as a sample of data sets."
+        + f"grey band: ±{estimates.margin:g} {estimates.comparison.unit}, the smallest difference that matters. "
+        + ("Intervals that leave the figure continue beyond it. " if clips(estimates) else "")
+        + "The first block of means holds for these data sets; the second treats them as a sample of data sets."
     )
 
 
@@ -42,10 +42,10 @@ def _heterogeneity(estimates: Estimates) -> str:
     if spread is None:
         return ""
     return (
-        f"Between data sets the true benefit differs by an estimated standard deviation of {spread.tau:.2f} "
-        f"{estimates.comparison.unit} (τ); {spread.i2 * 100:.0f} % of the variance between them is not due to single "
-        f"runs (I²). One further data set like these would show between {signed(spread.prediction_low)} and "
-        f"{signed(spread.prediction_high)} (95 % prediction interval)."
+        f"The true benefit varies between data sets with an estimated standard deviation of {spread.tau:.2f} "
+        f"{estimates.comparison.unit} (τ); {spread.i2 * 100:.0f} % of the variance between them is not explained by "
+        "the spread between runs (I²). On one further data set like these, the same study would observe a benefit "
+        f"between {signed(spread.prediction_low)} and {signed(spread.prediction_high)} (95 % prediction interval)."
     )
 
 
@@ -54,7 +54,7 @@ def _missing(comparison: Comparison) -> str:
     named = [f"{dataset}, {size}: {reason}" for dataset, size, reason in cells.head(_MOST_NAMED).iter_rows()]
     if cells.height > _MOST_NAMED:
         named.append(f"and {cells.height - _MOST_NAMED} more")
-    return f"Not shown, because nothing is imputed: {'; '.join(named)}." if named else ""
+    return f"Not shown, because missing results are not imputed: {'; '.join(named)}." if named else ""
 
 
 def _cells_table(estimates: Estimates) -> str:

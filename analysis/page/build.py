@@ -33,32 +33,32 @@ from analysis.page.masthead import masthead, progress
 from analysis.page.wording import headline
 from analysis.statistics.pairs import Comparison
 
-_FOOTER = "One file, no network: data, charts and script are all inside. Made by the project's analysis.report."
+_FOOTER = "This file holds all its data, charts and scripts, and loads nothing from the network."
 
-#: Key (the address within the page), title, and what makes the blocks; a section without blocks is left out.
+#: Key (its anchor in the page), title, and the function that makes its blocks; an empty section is left out.
 SECTIONS: tuple[tuple[str, str, Callable[[Findings], Iterable[Block]]], ...] = (
-    ("where", "Where does it help?", benefit_section.blocks),
-    ("growth", "Does the benefit grow with size?", growth_section.blocks),
-    ("shares", "Does it help more with less data?", shares_section.blocks),
-    ("curves", "How do the two arms learn?", curves_section.blocks),
-    ("pairs", "Every run, seed by seed", runs_section.blocks),
-    ("cost", "Was it worth the compute?", cost_section.blocks),
-    ("equivalence", "Is it too small to matter?", equivalence_section.blocks),
-    ("next", "What would settle it?", planning_section.blocks),
-    ("robustness", "Does the answer depend on how one asks?", robustness_section.blocks),
-    ("confusion", "Which classes are confused?", confusion_section.blocks),
-    ("reference", "How does it compare with the published study?", reference_section.blocks),
-    ("leakage", "Does the test stand in the training data?", leakage_section.blocks),
-    ("runs", "Which runs are there?", plan_section.blocks),
+    ("where", "Where does pretraining help?", benefit_section.blocks),
+    ("growth", "Does the benefit grow with model size?", growth_section.blocks),
+    ("shares", "Does pretraining help more with less training data?", shares_section.blocks),
+    ("curves", "Learning curves", curves_section.blocks),
+    ("pairs", "Accuracy of every run", runs_section.blocks),
+    ("cost", "Is pretraining worth the compute?", cost_section.blocks),
+    ("equivalence", "Is the difference too small to matter?", equivalence_section.blocks),
+    ("next", "How many more runs would settle the question?", planning_section.blocks),
+    ("robustness", "Robustness checks", robustness_section.blocks),
+    ("confusion", "Confusion matrices", confusion_section.blocks),
+    ("reference", "Comparison with the published study", reference_section.blocks),
+    ("leakage", "Do test sequences overlap the training set?", leakage_section.blocks),
+    ("runs", "Completed, failed and missing runs", plan_section.blocks),
     ("methods", "Methods", methods_section.blocks),
     ("provenance", "Provenance", provenance_section.blocks),
-    ("downloads", "Take the numbers away", downloads_section.blocks),
+    ("downloads", "Download the tables", downloads_section.blocks),
 )
 
 
 @dataclass(frozen=True)
 class Report:
-    """A finished page, the sentences that it opens with, and how far the study is."""
+    """A finished page, the sentences that it opens with, and the progress of the study."""
 
     page: Page
     header: str
@@ -67,7 +67,7 @@ class Report:
     is_complete: bool
 
     def html(self, reload_s: int | None = None) -> str:
-        """The file. reload_s: seconds after which it loads itself again, for a page that is being followed."""
+        """The HTML file. reload_s: seconds after which a followed page reloads itself; None for a final one."""
         return self.page.render(self.header, _FOOTER, reload_s)
 
 
@@ -88,7 +88,7 @@ def build(findings: Findings) -> Report:
 
 
 def _choices(comparison: Comparison) -> dict[str, list[str]]:
-    """What a reader can single out: data sets by name, sizes from the smallest."""
+    """What a reader can highlight: data sets by name, sizes from the smallest."""
     cells = comparison.estimable.sort("parameters", "model")
     return {
         "dataset": cells["dataset"].unique().sort().to_list(),

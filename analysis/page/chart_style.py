@@ -1,4 +1,4 @@
-"""The style that all charts share: colours, shapes, axes, and the link to what a reader singles out.
+"""The style that all charts share: colours, shapes, axes, and the link to what a reader highlights.
 
 Colours are Okabe and Ito's, and nothing is shown by colour alone: arms also differ in dash and shape, verdicts in
 shape. The page swaps light colours for those of `DARK`. Next: `analysis/page/charts.py`.
@@ -42,7 +42,7 @@ SIGNED = "datum.value == 0 ? '0' : format(datum.value, '+~g')"
 #: Tick labels of counts: whole numbers only.
 WHOLE = "datum.value % 1 ? '' : format(datum.value, 'd')"
 
-#: Whether a row is of what was singled out; a row without the field always is.
+#: Whether a row belongs to what was highlighted; a row without the field always does.
 _IS_CHOSEN = " && ".join(
     f"(chosen_{name} === null || datum.{name} == null || datum.{name} === chosen_{name})"
     for name in ("dataset", "size")
@@ -62,12 +62,12 @@ def arm_encodings(arms: tuple[str, str]) -> tuple[alt.Color, alt.StrokeDash, alt
 
 
 def linked(layers: list[alt.Chart]) -> Chart:
-    """With what the reader singled out as parameters, null where nothing; the page's script sets them in all charts."""
+    """Layers with the highlighted data set and size as parameters (null for none); the page's script sets them."""
     return alt.layer(*layers).add_params(*(alt.param(f"chosen_{name}", value=None) for name in ("dataset", "size")))
 
 
 def standing_out(opacity: float) -> alt.OpacityValue:
-    """Rows of what the reader singled out keep their opacity, all others fade."""
+    """Highlighted rows keep their opacity, all others fade."""
     return alt.OpacityValue(opacity / 6, condition={"test": _IS_CHOSEN, "value": opacity})
 
 

@@ -96,7 +96,7 @@ def learning_curve(
 ) -> Chart:
     """Test accuracy after each epoch of both arms. Rows: init, epoch; mean, low, high, n (bands); run, value (lines).
 
-    `bands`, `raw_lines`: whether the rows hold any; a layer without rows would leave its axis without an extent.
+    `bands`, `raw_lines`: whether the rows have any; a layer without rows would leave its axis without an extent.
     """
     colour, dash, _ = arm_encodings(arms)
     x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickCount=6, labelExpr=WHOLE))

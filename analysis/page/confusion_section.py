@@ -1,4 +1,4 @@
-"""Which classes are confused: matrices of each cell and arm. Next: `analysis/statistics/run_tables.py`."""
+"""Confusion matrices of each cell and arm. Next: `analysis/statistics/run_tables.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from analysis.page.html import Markup, details, paragraphs, text
 from analysis.page.number_text import count_of
 from analysis.statistics.run_tables import ConfusionMatrix
 
-#: Classes up to which a matrix can be read.
+#: Most classes of a matrix that is shown.
 _MOST_CLASSES = 12
 
 
@@ -20,7 +20,7 @@ def blocks(findings: Findings) -> list[Block]:
     named = all(one.classes[0] != "0" for one in shown)
     intro = (
         "Share of each true class (rows) that was predicted as each class (columns), summed over the runs of a cell; "
-        "darker is more." + ("" if named else " Classes without a name are numbered by their sorted names.")
+        "darker means more." + ("" if named else " Classes whose names were not recorded are numbered in sorted order.")
     )
     boxes: dict[str, list[str]] = {}
     for one in shown:

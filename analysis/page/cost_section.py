@@ -1,4 +1,4 @@
-"""What each arm costs and reaches, what the benefit costs by size, and the pretraining where the study ran it.
+"""Accuracy against training time, the cost of the benefit by size, and the pretraining where the study ran it.
 
 Next: `analysis/statistics/curves.py` for the numbers.
 """
@@ -22,7 +22,7 @@ def blocks(findings: Findings) -> list[Block]:
         return []
     found: list[Block] = [_panels(findings), _price(findings)]
     if not findings.pretraining.is_empty():
-        found += ["<h3>The pretraining itself</h3>", _pretraining(findings.pretraining)]
+        found += ["<h3>Pretraining</h3>", _pretraining(findings.pretraining)]
     return found
 
 
@@ -42,8 +42,8 @@ def _panels(findings: Findings) -> Panels:
         for (dataset,), part in costs.group_by("dataset", maintain_order=True)
     ]
     caption = (
-        "Mean test accuracy against the mean time of one fine-tuning run (training steps alone; a share of a device is "
-        "counted as the run saw it). The time of pretraining itself is not in it."
+        "Mean test accuracy against the mean time of one fine-tuning run (training steps only; on a shared device, the "
+        "time that the run took there). The time of pretraining is not included."
     )
     rows = [
         [dataset, size, init, f"{time:.3g}", f"{accuracy:.2f}", runs]
@@ -51,12 +51,12 @@ def _panels(findings: Findings) -> Panels:
             "dataset", "size", "init", "minutes", "accuracy", "runs"
         ).iter_rows()
     ]
-    listing = table(["data set", "size", "arm", "minutes a run", "accuracy, %", "runs"], rows, "Accuracy and time", 3)
+    listing = table(["data set", "size", "arm", "minutes per run", "accuracy, %", "runs"], rows, "Accuracy and time", 3)
     return Panels("cost", members, caption, listing, arms_key(arms))
 
 
 def _price(findings: Findings) -> str:
-    """By size: what fine-tuning and pretraining take, and what the pretraining buys."""
+    """By size: minutes of fine-tuning and of pretraining, and the benefit they give."""
     found, estimates = findings.prices, findings.estimates
     if found.is_empty() or not estimates.sizes:
         return ""
@@ -75,18 +75,18 @@ def _price(findings: Findings) -> str:
         )
     known = found["pretraining_minutes"].null_count() < found.height
     what = (
-        "Pretraining is paid once a size and serves every data set after; fine-tuning is paid by every run of either "
-        "arm."
-        + ("" if known else " The weights of this study were taken as they are, so their own price is not known here.")
+        "Pretraining is paid once per size and serves every later data set; fine-tuning is paid by every run of both "
+        "arms."
+        + ("" if known else " This study used existing weights, so the cost of pretraining them is not known here.")
     )
     headers = [
         "size",
         "minutes of one run",
         "minutes of pretraining",
-        "pretraining, in runs",
+        "pretraining ÷ one run",
         f"benefit, {estimates.comparison.unit} [95 %]",
     ]
-    return "<h3>What the benefit costs</h3>" + paragraphs([what]) + table(headers, rows, "What the benefit costs")
+    return "<h3>Cost of the benefit</h3>" + paragraphs([what]) + table(headers, rows, "Cost of the benefit")
 
 
 def _pretraining(steps: pl.DataFrame) -> Figure:
@@ -103,6 +103,8 @@ def _pretraining(steps: pl.DataFrame) -> Figure:
         for model, step, tokens, train, held_out, seconds in ends.iter_rows()
     ]
     headers = ["model", "steps", "nucleotides", "train bits/base", "held-out bits/base", "minutes"]
-    caption = "What pretraining cost and reached. Guessing every base alike scores 2 bits; points: held-out sequence."
+    caption = (
+        "Loss during pretraining. Predicting all four bases as equally likely scores 2 bits; points: held-out sequence."
+    )
     listing = table(headers, rows, "Pretraining at its last step")
     return Figure("pretraining", charts.pretraining(steps), caption, listing)

@@ -1,4 +1,4 @@
-"""Learning curves of both arms, and after how many epochs pretraining reaches what training from scratch ends with.
+"""Learning curves of both arms, and the epochs after which the treated arm reaches the control arm's final accuracy.
 
 Next: `analysis/statistics/curves.py` for their rows.
 """
@@ -39,7 +39,7 @@ def blocks(findings: Findings) -> list[Block]:
         )
     caption = (
         "Test accuracy after each epoch: mean over runs, with a pointwise 95 % t band where an arm has "
-        f"{ENOUGH_FOR_BANDS} or more runs and every run as a thin line where it has fewer. Vertical axes differ "
+        f"{ENOUGH_FOR_BANDS} or more runs, and every run as a thin line where it has fewer. Vertical axes differ "
         "between panels."
     )
     panels = Panels("curves", members, caption, _means_table(curves), arms_key(comparison.arms))
@@ -47,7 +47,7 @@ def blocks(findings: Findings) -> list[Block]:
 
 
 def _template(part: pl.DataFrame, arms: tuple[str, str]) -> tuple[str, Callable[[], Chart]]:
-    """The template's name, and what draws it: with or without bands and single runs, as the rows have them."""
+    """The template's name and the function that draws it, with bands and single runs only where the rows have any."""
     bands, raw = part["low"].null_count() < part.height, part["value"].null_count() < part.height
     name = f"curves{'-bands' if bands else ''}{'-runs' if raw else ''}"
     return name, lambda: charts.learning_curve(alt.NamedData("panel"), arms, bands=bands, raw_lines=raw)
@@ -66,11 +66,11 @@ def _means_table(curves: pl.DataFrame) -> str:
         shown = (f"{value[epoch]:.2f}" if epoch in value else "–" for epoch in epochs)
         rows.append([dataset, size, init, runs, *shown])
     headers = ["data set", "size", "arm", "runs", *(f"epoch {epoch}" for epoch in epochs)]
-    return table(headers, rows, "Mean test accuracy, %, after some epochs", 3)
+    return table(headers, rows, "Mean test accuracy, %, at selected epochs", 3)
 
 
 def _targets(findings: Findings) -> str:
-    """How many epochs pretraining saves: when its mean curve reaches what the control ends with."""
+    """How many epochs pretraining saves: when its mean curve reaches the control arm's final accuracy."""
     found = findings.targets
     if found.is_empty():
         return ""
@@ -84,16 +84,16 @@ def _targets(findings: Findings) -> str:
     headers = [
         "data set",
         "size",
-        f"{control}'s last accuracy, %",
-        f"{treated} reaches it at epoch",
-        f"{control} first at epoch",
+        f"final {control} accuracy, %",
+        f"epoch at which {treated} reaches it",
+        f"epoch at which {control} first does",
     ]
     reached = found["treated_epoch"].drop_nulls()
     epochs = findings.comparison.epochs
-    soon = f", at the median after {np.median(reached):g} of {epochs} epochs" if len(reached) else ""
+    soon = f", after a median of {np.median(reached):g} of {epochs} epochs" if len(reached) else ""
     cells = f"{len(reached)} of {found.height} cells{soon}"
     what = (
-        f"The mean curve of {treated} reaches what {control} ends with in {cells}. "
-        "Descriptive: epochs are read off mean curves, which are noisy, and have no interval."
+        f"The mean {treated} curve reaches the final {control} accuracy in {cells}. "
+        "This is descriptive: the epochs are read off noisy mean curves and have no interval."
     )
     return "<h3>Epochs to target</h3>" + paragraphs([what]) + table(headers, rows, "Epochs to target", 2)

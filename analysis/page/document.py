@@ -21,7 +21,7 @@ from analysis.page.chart_style import DARK, Chart
 from analysis.page.html import breakable, details, json_script, text
 from analysis.page.output import bundle
 
-#: Panels from which on those of one data set fold.
+#: Least number of panels at which those of one data set fold.
 _FOLD_PANELS = 25
 
 
@@ -37,9 +37,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel, of a data set and, where it is of one, a size.
+    """One panel of a data set and, optionally, a size.
 
-    `chart` draws `alt.NamedData("panel")` and is called once for each name of a template.
+    `chart` draws `alt.NamedData("panel")`; it is called once per name of a template.
     """
 
     dataset: str
@@ -52,7 +52,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Panels:
-    """Small multiples: few specifications, many data sets; the page's width sets the number of columns.
+    """Small multiples that share few specifications; the width of the page sets the number of columns.
 
     With many panels, those of one data set fold. `numbers`, `legend`: HTML.
     """
@@ -66,7 +66,7 @@ class Panels:
 
 @dataclass(frozen=True)
 class Download:
-    """A table to take away: as CSV, written by the browser from the page's own data, or as Parquet, by its suffix."""
+    """A table to download: `.csv` files are written by the browser from the page's own data, others are Parquet."""
 
     name: str
     table: pl.DataFrame
@@ -79,7 +79,7 @@ Block = str | Figure | Panels | Download
 
 @dataclass
 class Page:
-    """Collects sections with their charts and data; `render` writes the file. `choices`: what can be singled out."""
+    """Collects sections with their charts and data; `render` writes the file. `choices`: what can be highlighted."""
 
     title: str
     choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class Page:
     downloads: list[dict[str, object]] = field(default_factory=list)
 
     def add(self, key: str, title: str, blocks: Iterable[Block]) -> None:
-        """Add a section; one without content is left out of the page and of its contents."""
+        """Add a section; one without content is left out of the page and its table of contents."""
         content = "".join(self._markup(block) for block in blocks)
         if content:
             self.sections.append((key, title, content))
@@ -142,7 +142,7 @@ class Page:
         self.downloads.append(entry)
 
     def render(self, header: str, footer: str, reload_s: int | None = None) -> str:
-        """The whole file. `reload_s`: seconds after which the page loads itself again (it is being followed)."""
+        """The HTML file. header, footer: HTML. reload_s: seconds after which a followed page reloads itself."""
         contents = "".join(f'<li><a href="#{text(key)}">{text(title)}</a></li>' for key, title, _ in self.sections)
         body = "".join(
             f'<section id="{text(key)}" aria-labelledby="{text(key)}-title">'
@@ -199,7 +199,7 @@ def _spec(chart: Chart) -> dict[str, Any]:
 
 
 def columns(frame: pl.DataFrame, digits: int = 6) -> dict[str, object]:
-    """Column by column: strings as a dictionary and codes, floats to `digits` significant digits, NaN as null."""
+    """Column by column: strings as a dictionary and codes, floats to `digits` significant digits, NaN as None."""
     found: dict[str, object] = {}
     for name in frame.columns:
         series = frame[name]

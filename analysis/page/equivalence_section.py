@@ -26,9 +26,10 @@ def blocks(findings: Findings) -> list[Block]:
         return []
     margin, unit = estimates.margin, estimates.comparison.unit
     intro = (
-        f"Differences within ±{margin:g} {unit} were declared not to matter. Where the 90 % interval lies inside, both "
-        "one-sided tests reject at 5 % that the difference is as large as the margin; where it lies wholly outside, "
-        "the difference matters; otherwise the question is open. These p are not adjusted for their number."
+        f"Differences within ±{margin:g} {unit} were declared too small to matter. Where the 90 % interval lies "
+        "inside, both one-sided tests reject at 5 % that the difference is as large as the margin; where it lies "
+        "wholly outside, the difference matters; otherwise the question is open. These p-values are not adjusted for "
+        "multiple comparisons."
     )
     headers = ["estimate", f"Δ, {unit}", "90 % interval", "p (two one-sided tests)", "the difference"]
     return [paragraphs([intro]), table(headers, rows, "Equivalence within the margin")]

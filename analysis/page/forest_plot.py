@@ -98,19 +98,19 @@ def _prediction(estimates: Estimates) -> list[ForestRow]:
 
 
 def _forest_domain(rows: pl.DataFrame, margin: float) -> list[float] | None:
-    """Limits of the axis where intervals over data sets would squash all others (few data sets); else None."""
+    """Limits of the axis where wide intervals over few data sets would squash all others; else None."""
     own = rows.filter(pl.col("kind").is_in(["cell", "fixed"]))
     reach = pl.concat([own["low"], own["high"], own["effect"], pl.Series([0.0, margin, -margin])]).drop_nulls()
     wide = pl.concat([rows["low"], rows["high"]]).drop_nulls()
     low, high = min(reach), max(reach)
-    room = 0.35 * (high - low)
-    if wide.is_empty() or (min(wide) > low - 2 * room and max(wide) < high + 2 * room):
+    padding = 0.35 * (high - low)
+    if wide.is_empty() or (min(wide) > low - 2 * padding and max(wide) < high + 2 * padding):
         return None
-    return [low - room, high + room]
+    return [low - padding, high + padding]
 
 
 def clips(estimates: Estimates) -> bool:
-    """Whether the forest plot ends before some interval does."""
+    """Whether some interval continues beyond the plot."""
     return _forest_domain(forest_rows(estimates), estimates.margin) is not None
 
 
@@ -178,7 +178,7 @@ def _verdict_encodings(rows: pl.DataFrame) -> tuple[alt.Color, alt.Shape]:
 
 
 def _label_width(rows: pl.DataFrame) -> float:
-    """Pixels that the labels of the rows take, about: headers start where the longest label does."""
+    """Approximate width of the longest label in pixels: headers start where it does."""
     labels = [key.split(_CUT)[1] for key in rows["key"]]
     return min(6.0 * max(len(label) for label in labels), _LABEL_LIMIT)
 
@@ -189,7 +189,7 @@ def _margin_band(margin: float) -> alt.Chart:
 
 
 def _pair_dots(estimates: Estimates, y: alt.Y) -> alt.Chart:
-    """Each pair's own difference, faint."""
+    """The difference of each pair, as a faint dot."""
     frame = estimates.comparison.pairs.select(
         pl.concat_str("dataset", "size", separator=_CUT).alias("key"),
         "dataset",

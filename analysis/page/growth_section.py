@@ -19,10 +19,13 @@ def blocks(findings: Findings) -> list[Block]:
     if not estimates.sizes:
         return []
     if len(estimates.sizes) < 2:
-        return [paragraphs(["One model size has results; growth needs at least two."]), _sizes_table(estimates)]
+        return [
+            paragraphs(["Only one model size has results; estimating growth needs at least two."]),
+            _sizes_table(estimates),
+        ]
     caption = (
         "Mean benefit (diamonds, 95 % intervals for these data sets) against trainable parameters on a logarithmic "
-        "axis. Thin lines: data sets; pick one to single it out in every figure."
+        "axis. Thin lines: data sets; click one to highlight it in every figure."
     )
     return [
         Figure("scaling", scaling(estimates), caption, _growth_table(estimates)),
@@ -78,5 +81,5 @@ def _growth_table(estimates: Estimates) -> str:
         ]
         for one in lines
     ]
-    headers = ["estimate", "Δ", "95 % interval", "90 % (equivalence)", "p", "df", "how"]
+    headers = ["estimate", "Δ", "95 % interval", "90 % (equivalence)", "p", "df", "method"]
     return table(headers, rows, "Growth of the benefit with size")

@@ -1,6 +1,6 @@
 """Pieces of HTML: escaped text, numbers, tables, folds, verdict chips.
 
-Everything that comes from data passes `text` (or `json_script`), so that no name can become markup. Next:
+Everything that comes from data passes through `text` or `json_script`, so that no name can become markup. Next:
 `analysis/page/document.py`.
 """
 
@@ -55,7 +55,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]], label: str, 
 
 
 class Markup(str):
-    """HTML made here, not to be escaped again."""
+    """HTML that was made here and must not be escaped again."""
 
     __slots__ = ()
 
@@ -64,7 +64,7 @@ def _numeric(index: int, numeric_from: int) -> str:
     return ' class="n"' if index >= numeric_from else ""
 
 
-#: Letters up to which a cell stays on one line: names of sizes break at their hyphens else.
+#: Longest content of a cell that stays on one line; without it, names of sizes break at their hyphens.
 _SHORT = 16
 
 
@@ -77,10 +77,12 @@ def _cell(index: int, value: object, numeric_from: int) -> str:
 
 
 def details(summary: str, content: str, *, is_open: bool = False) -> str:
+    """A fold. content: HTML."""
     return f"<details{' open' if is_open else ''}><summary>{text(summary)}</summary>{content}</details>"
 
 
 def paragraphs(many: Iterable[str]) -> str:
+    """One paragraph per text that is not empty."""
     return "".join(f"<p>{text(one)}</p>" for one in many if one)
 
 

@@ -16,14 +16,14 @@ from analysis.page.html import Markup, details, paragraphs, problem_list, table
 #: (measure, class of the partner) → heading, in the order of the table.
 _SEQUENCES = {
     ("exact_duplicate", "any"): "same sequence",
-    ("reverse_complement", "any"): "its other strand",
-    ("shared_kmer", "any"): "a stretch in common",
-    ("shared_kmer", "other"): "in common with another class",
+    ("reverse_complement", "any"): "reverse complement",
+    ("shared_kmer", "any"): "shared stretch",
+    ("shared_kmer", "other"): "stretch shared with another class",
 }
 _INTERVALS = {
     ("interval_overlap", "any"): "overlaps",
     ("interval_inside", "any"): "lies inside",
-    ("interval_identical", "any"): "is the same",
+    ("interval_identical", "any"): "is identical",
     ("interval_overlap", "other"): "overlaps another class",
 }
 
@@ -49,11 +49,11 @@ def _sequences(rows: pl.DataFrame, note: str) -> list[Block]:
     if rows.is_empty():
         return [note]
     lengths = sorted(set(rows["k"].drop_nulls().to_list()))
-    stretch = f" of {' or '.join(map(str, lengths))} letters" if lengths else ""
+    stretch = f" of {' or '.join(map(str, lengths))} nucleotides" if lengths else ""
     what = (
-        "Share of test sequences that have a partner in the training split: the same letters, those of the other "
-        f"strand, or a stretch{stretch} in common. Both arms train on the same split, so leakage lifts both and can "
-        "hide a benefit; the larger the share, the less the accuracies above say about new sequence."
+        "Share of test sequences with a partner in the training split: the same sequence, its reverse complement, or a "
+        f"shared stretch{stretch}. Both arms train on the same split, so leakage raises both accuracies and can hide a "
+        "benefit; the larger the share, the less the accuracies above say about new sequences."
     )
     return [paragraphs([what]), note, _tables(rows, _SEQUENCES, "Leakage from training to test")]
 
@@ -61,9 +61,9 @@ def _sequences(rows: pl.DataFrame, note: str) -> list[Block]:
 def _intervals(rows: pl.DataFrame) -> list[Block]:
     if rows.is_empty():
         return []
-    what = "The same by place on the genome: test intervals of the official lists that meet one of the training split."
-    listing = _tables(rows, _INTERVALS, "Leakage by place on the genome")
-    return ["<h3>By place on the genome</h3>", paragraphs([what]), listing]
+    what = "Test intervals of the official lists that overlap an interval of the training split."
+    listing = _tables(rows, _INTERVALS, "Leakage by position on the genome")
+    return ["<h3>By position on the genome</h3>", paragraphs([what]), listing]
 
 
 def _tables(rows: pl.DataFrame, headings: Headings, label: str) -> str:

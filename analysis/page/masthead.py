@@ -1,4 +1,4 @@
-"""The top of the page: the question, the answer, the numbers that carry it, and what a reader must know before them.
+"""The top of the page: the question, the answer, the numbers behind it, and the caveats.
 
 Next: `analysis/page/wording.py` for the sentences of the answer.
 """
@@ -23,10 +23,10 @@ def progress(results: Results) -> str:
 
 
 def masthead(findings: Findings, head: Headline) -> str:
-    """The answer: question, sentences, verdicts, the few numbers that carry them, and what was left out."""
+    """HTML of the question, the answer in sentences, the cards with its numbers, and the caveats."""
     parts = [
         f'<p class="kicker">{text(findings.results.name)} · {text(progress(findings.results))}</p>',
-        "<h1>Is pretraining worth it, and does that grow with the model?</h1>",
+        "<h1>Is pretraining worth it, and does the benefit grow with model size?</h1>",
         f'<p class="answer" id="answer">{text(head.benefit)} {text(head.growth)}</p>',
         f'<p class="generality">{text(head.generality)}</p>' if head.generality else "",
     ]
@@ -39,14 +39,14 @@ def masthead(findings: Findings, head: Headline) -> str:
 
 
 def _chance_note(findings: Findings) -> list[str]:
-    """Where the control arm has learnt nothing yet, a benefit is one of pace."""
+    """Where the control arm has learnt nothing yet, a benefit may be one of speed alone."""
     count = findings.cells_at_chance.height
     if not count:
         return []
     total, control = findings.comparison.estimable.height, findings.comparison.arms[1]
     return [
-        f"In {count} of {count_of(total, 'cell')} the {control} arm ends no better than naming the largest "
-        "class throughout. What the arms differ by there is how soon they learn; longer training may make it smaller."
+        f"In {count} of {count_of(total, 'cell')} the {control} arm ends no better than always predicting the largest "
+        "class. There the arms differ in how soon they learn, and longer training may reduce the difference."
     ]
 
 
@@ -64,8 +64,8 @@ def _spread_note(findings: Findings) -> list[str]:
     ):  # fmt: skip
         if matters and primary.verdict is not None and other.verdict is not None:
             found.append(
-                f"{what} depends on the assumption that runs vary alike in all cells ({words[primary.verdict]}): with "
-                f"each cell's own spread the 95 % interval is {interval(other)} ({words[other.verdict]})."
+                f"{what} depends on the assumption that runs vary equally in all cells ({words[primary.verdict]}): "
+                f"with each cell's own spread the 95 % interval is {interval(other)} ({words[other.verdict]})."
             )
     return found
 
@@ -73,9 +73,10 @@ def _spread_note(findings: Findings) -> list[str]:
 def _group_note(comparison: Comparison) -> list[str]:
     if len(comparison.variants) < 2:
         return []
+    others = count_of(len(comparison.variants) - 1, "other group")
     return [
         f"The study has {len(comparison.variants)} groups of hyperparameters, which are never averaged. The answer "
-        f"above is about {comparison.variant} ({len(comparison.variants) - 1} other in the sections below)."
+        f"above is about {comparison.variant}; the sections below cover {others}."
     ]
 
 
@@ -101,7 +102,7 @@ def _cards(findings: Findings) -> str:
             f"{comparison.runs.height:,} runs",
             f"{size} × {dataset}, {pairing}, {comparison.epochs} epochs",
         ),
-        _card("Margin that matters", f"±{estimates.margin:g}", f"{unit}, {declared}"),
+        _card("Smallest difference that matters", f"±{estimates.margin:g}", f"{unit}, {declared}"),
     )
     return f'<dl class="cards">{"".join(cards)}</dl>'
 
@@ -124,7 +125,7 @@ def _estimate_card(title: str, one: Estimate, verdict: str, key: str, unit: str)
 
 
 def _data_notes(results: Results) -> list[tuple[str, str]]:
-    """What the sweep noted of its data sets, as (data set, note); and which splits are not the ones they came with."""
+    """(data set, note): what the sweep recorded about its data, and which data sets do not use their own splits."""
     data = results.study.get("data")
     entries = data.items() if isinstance(data, dict) else ()
     found = [
@@ -135,36 +136,41 @@ def _data_notes(results: Results) -> list[tuple[str, str]]:
     ]
     regrouped = results.done.filter(pl.col("split") == "regroup")["dataset"].unique().sort().to_list()
     return found + [
-        (name, "training, validation and test were cut anew, so that no overlapping sequences face each other")
+        (
+            name,
+            "training, validation and test were split anew, so that no overlapping sequences are in different splits",
+        )
         for name in regrouped
     ]
 
 
 def _notes(results: Results, caveats: list[str]) -> str:
-    """What a reader must know before the numbers: known faults, what was skipped, what is not in the plan."""
+    """The caveats: known faults, what was left out, and what the runs differ in."""
     lines = [text(one) for one in caveats]
     if results.problems:
         count = count_of(len(results.problems), "file or row", "files or rows")
-        lines.append(f"{count} could not be used and count nowhere:{problem_list(results.problems)}")
+        lines.append(f"{count} could not be used, and no number includes them:{problem_list(results.problems)}")
     if results.unplanned:
         lines.append(
             f"{count_of(results.unplanned, 'run')} in the folder {'is' if results.unplanned == 1 else 'are'} not part "
-            "of the present plan and count nowhere."
+            "of the present plan, and no number includes them."
         )
     if not results.plan_known:
-        lines.append("There is no readable plan, so every run found counts, and missing runs cannot be seen.")
+        lines.append(
+            "There is no readable plan, so every run in the folder is included, and missing runs cannot be detected."
+        )
     for column, what in (
         ("commit", "versions of the code"),
-        ("device", "kinds of device"),
-        ("precision", "precisions"),
+        ("device", "device types"),
+        ("precision", "numerical precisions"),
     ):
         kinds = results.done[column].drop_nulls().n_unique()
         if kinds > 1:
-            lines.append(f"The runs were made with {kinds} {what}; what these do is not told apart from chance.")
+            lines.append(f"The runs used {kinds} {what}; their effect cannot be separated from chance.")
     lines += [f"{text(name)}: {text(note)}." for name, note in _data_notes(results)]
     if results.failed.height:
         lines.append(f'{count_of(results.failed.height, "run")} failed; <a href="#runs">the reasons are below</a>.')
     if not lines:
         return ""
     inner = f"<p>{lines[0]}</p>" if len(lines) == 1 else "<ul>" + "".join(f"<li>{one}</li>" for one in lines) + "</ul>"
-    return f'<aside class="note" aria-label="What was left out">{inner}</aside>'
+    return f'<aside class="note" aria-label="Caveats">{inner}</aside>'

@@ -1,4 +1,4 @@
-"""How the numbers were computed, from what was really computed; and the references.
+"""The methods behind the numbers of this page, and the references.
 
 Next: `analysis/statistics/estimates.py`.
 """
@@ -28,20 +28,21 @@ def blocks(findings: Findings) -> list[Block]:
 
 
 def _sentences(findings: Findings) -> list[str]:
-    """One paragraph each."""
+    """One string per paragraph."""
     estimates, comparison = findings.estimates, findings.comparison
     treated, control = comparison.arms
     description, unit, _ = OUTCOMES[comparison.outcome]
     done = comparison.runs.height
     found = [
-        f"The outcome is {description}, in percentage {unit} when differences are taken: Δ = {treated} − {control}. "
-        f"The epoch is always the last one ({comparison.epochs or '–'} epochs); nothing is selected on the test set.",
-        comparison.why + f" {count_of(done, 'finished run')} at this number of epochs; {_seeds(estimates)}.",
+        f"The outcome is {description}; differences are in percentage {unit}: Δ = {treated} − {control}. "
+        f"Every run is evaluated after its last epoch ({comparison.epochs or '–'} epochs); nothing is selected on the "
+        "test set.",
+        comparison.why + f" {count_of(done, 'finished run')} with this number of epochs; {_seeds(estimates)}.",
     ]
     if comparison.variant:
         found.append(
             f"Hyperparameters differ within the study. The answer is about {comparison.variant}, the group with the "
-            "most pairs (the first planned among equals); unlike groups are never averaged. All groups: "
+            "most pairs (the first planned among equals); different groups are never averaged. All groups: "
             f"{'; '.join(comparison.variants)}."
         )
     if comparison.correlation is not None:
@@ -57,10 +58,11 @@ def _sentences(findings: Findings) -> list[str]:
     if caveat := one_pretraining(findings):
         found.append(caveat)
     found.append(
-        f"Verdicts follow a rule fixed beforehand: a 95 % interval above or below 0 decides the direction; otherwise a "
+        f"Verdicts follow a rule fixed in advance: a 95 % interval above or below 0 decides the direction; otherwise a "
         f"90 % interval inside ±{estimates.margin:g} {unit} (two one-sided tests at 5 %) means equivalent; otherwise "
-        "unresolved. Growth is the one primary test. Over sizes p is adjusted by Holm's method, over cells by "
-        "Benjamini and Hochberg's; the intervals drawn are not adjusted. No missing cell is imputed."
+        "the question is unresolved. Growth is the only primary test. p-values are adjusted over sizes by Holm's "
+        "method and over cells by Benjamini and Hochberg's; the intervals, and so the verdicts, are not adjusted. "
+        "Missing cells are not imputed."
     )
     return found
 
@@ -72,13 +74,13 @@ def _seeds(estimates: Estimates) -> str:
     if estimates.comparison.paired:
         counts = cells["n_pairs"].to_list()
         low, high = min(counts), max(counts)
-        return f"{low if low == high else f'{low} to {high}'} pairs a cell, {count_of(cells.height, 'cell')}"
+        return f"{low if low == high else f'{low} to {high}'} pairs per cell, {count_of(cells.height, 'cell')}"
     parts = []
     for arm, column in zip(estimates.comparison.arms, ("n_treated", "n_control"), strict=True):
         counts = cells[column].to_list()
         low, high = min(counts), max(counts)
         parts.append(f"{low if low == high else f'{low} to {high}'} {arm}")
-    return f"runs a cell: {', '.join(parts)}; {count_of(cells.height, 'cell')}"
+    return f"runs per cell: {', '.join(parts)}; {count_of(cells.height, 'cell')}"
 
 
 def _pooled(estimates: Estimates) -> str:
@@ -86,7 +88,7 @@ def _pooled(estimates: Estimates) -> str:
     return (
         "On these data sets: ordinary least squares on cell indicators; intervals are t intervals of linear contrasts "
         f"of the cell means, with the residual standard deviation pooled over cells ({estimates.residual_sd:.3f} "
-        f"{estimates.comparison.unit}, {estimates.df} degrees of freedom). Assumed: {text}."
+        f"{estimates.comparison.unit}, {estimates.df} degrees of freedom). Assumptions: {text}."
     )
 
 
@@ -94,10 +96,10 @@ def _growth_method(estimates: Estimates) -> str:
     growth = estimates.growth
     note = f" ({growth.reason})" if growth.reason else ""
     return (
-        "Growth is the slope of Δ on centred log10(trainable parameters), averaged over data sets and multiplied by "
-        f"the range of sizes studied, over {count_of(growth.n_datasets, 'data set')}{note}. Per tenfold parameters "
-        f"it is {signed(estimates.per_tenfold.effect)} {interval(estimates.per_tenfold)}; largest minus smallest size "
-        f"{signed(estimates.largest_minus_smallest.effect)} {interval(estimates.largest_minus_smallest)}."
+        "Growth is the slope of Δ on centred log10(trainable parameters), averaged over "
+        f"{count_of(growth.n_datasets, 'data set')} and multiplied by the range of sizes studied{note}. Per tenfold "
+        f"parameters it is {signed(estimates.per_tenfold.effect)} {interval(estimates.per_tenfold)}; largest minus "
+        f"smallest size {signed(estimates.largest_minus_smallest.effect)} {interval(estimates.largest_minus_smallest)}."
     )
 
 
@@ -106,6 +108,6 @@ def _random_method(estimates: Estimates) -> str:
     if overall.has_interval:
         return (
             f"On a new data set: one value per data set is the unit (one-sample t, {overall.df:.0f} degrees of "
-            "freedom); this assumes that the data sets are a random sample of those the answer is meant for."
+            "freedom); this assumes that the data sets are a random sample of those to which the answer is applied."
         )
-    return f"On a new data set: {overall.reason or 'nothing can be said'}."
+    return f"On a new data set: {overall.reason or 'nothing can be estimated'}."

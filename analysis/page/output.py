@@ -1,4 +1,7 @@
-"""Files that a report writes, whole or not at all: the page, and the charts' script in the user's cache."""
+"""The files that a report writes atomically: the page, and the script of its charts in the user's cache.
+
+Next: `analysis/report.py`.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from hyena.system.paths import cache_folder
 
 
 def write_whole(path: Path, content: str) -> None:
-    """Write to a temporary name beside `path` and rename: a reader never sees half a file. Raises OSError.
+    """Write to a temporary file beside `path` and rename it, so that no reader sees half a file. Raises OSError.
 
-    A byte of a name that is not UTF-8, which Python keeps as half a letter, is written as its escape.
+    Bytes of file names that are not UTF-8, which Python holds as lone surrogates, are written as escapes.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -29,8 +32,8 @@ def write_whole(path: Path, content: str) -> None:
 def bundle() -> str:
     """Vega, Vega-Lite and Vega-Embed as one offline script.
 
-    To make it takes seconds, so each version is made once and kept in the user's cache; where there can be none, it is
-    made every time.
+    Bundling takes seconds, so each version is bundled once and kept in the user's cache; without a cache that can be
+    written, it is bundled every time.
     """
     folder = cache_folder() / "vega"
     kept = folder / f"{version('vl-convert-python')}.js"

@@ -59,10 +59,10 @@
       element.style.minHeight = "";
       element.dataset.state = "drawn";
     })
-      .catch((error) => { element.dataset.state = "failed"; element.textContent = "This figure could not be drawn; its numbers stand in the table."; console.error(error); });
+      .catch((error) => { element.dataset.state = "failed"; element.textContent = "This figure could not be drawn; its numbers are in the table."; console.error(error); });
   }
 
-  // One data set, one size: singled out in every figure at once, by two lists or by a click on a mark or a legend.
+  // One data set and one size can be highlighted in every figure, from two lists or by a click on a mark or a legend.
   const kept = "report-chosen", views = new Map(), lists = {};
   const chosen = { chosen_dataset: null, chosen_size: null, ...JSON.parse(sessionStorage.getItem(kept) || "{}") };
   function choose(name, value) {
@@ -76,7 +76,7 @@
     for (const [name, value] of [["dataset", of.dataset ?? of.value], ["size", of.size]])
       if (payload.choices[name].includes(value)) return choose(name, chosen[`chosen_${name}`] === value ? null : value);
   }
-  // Of a table's row, the data set and the size that its cells name.
+  // The data set and the size that the cells of a table row name.
   const named = Array.from(document.querySelectorAll("main tbody tr"), (row) => {
     const words = Array.from(row.cells, (cell) => cell.textContent);
     return [row, { dataset: words.find((word) => payload.choices.dataset?.includes(word)), size: words.find((word) => payload.choices.size?.includes(word)) }];
@@ -93,9 +93,9 @@
     if (!payload.choices[name]?.includes(chosen[`chosen_${name}`])) chosen[`chosen_${name}`] = null;
     if (!(payload.choices[name]?.length > 1)) continue;
     const label = document.createElement("label"), list = document.createElement("select");
-    list.append(new Option(`every ${what}`, ""), ...payload.choices[name].map((one) => new Option(one, one)));
+    list.append(new Option(`all ${what}s`, ""), ...payload.choices[name].map((one) => new Option(one, one)));
     list.addEventListener("change", () => choose(name, list.value || null));
-    label.append(`Single out a ${what}`, list);
+    label.append(`Highlight a ${what}`, list);
     form.append(label);
     form.hidden = false;
     lists[name] = list;
@@ -103,7 +103,7 @@
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") for (const name in lists) choose(name, null); });
   show();
 
-  // A followed page loads itself again: folds, heights and place are kept, so that nothing moves under the reader.
+  // A followed page reloads itself; folds, heights and scroll position are kept, so that nothing moves while reading.
   const view = JSON.parse((payload.reload_s && sessionStorage.getItem("report-view")) || "null");
   const folds = () => Array.from(document.querySelectorAll("main details:not(.vega-embed details)")).map((fold) =>
     [`${fold.closest("section")?.id}: ${fold.querySelector("summary").textContent}`, fold]);
@@ -137,7 +137,7 @@
   night.addEventListener("change", drawAll);
   window.addEventListener("beforeprint", () => charts.filter((one) => !one.dataset.state && visible(one)).forEach(draw));
 
-  // On paper nothing unfolds: short tables under figures are printed open, and folded again after.
+  // Nothing can be unfolded on paper: short tables under figures are printed open, and folded again afterwards.
   const unfolded = [];
   window.addEventListener("beforeprint", () => document.querySelectorAll("figure > details:not([open])").forEach((fold) => {
     if (fold.querySelectorAll("tr").length <= 40) { fold.open = true; unfolded.push(fold); }
@@ -151,7 +151,7 @@
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   }
-  // A name that begins as a formula does would be run by a spreadsheet: an apostrophe keeps it text.
+  // A spreadsheet would run a name that begins like a formula; an apostrophe keeps it text.
   const plain = (value) => (typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value));
   const quote = (value) => (value === null || value === undefined ? "" : /[",\n\r]/.test(plain(value)) ? `"${plain(value).replaceAll('"', '""')}"` : plain(value));
   function csv(columns, table) {

@@ -1,4 +1,4 @@
-"""Which runs of the plan are done, failed or missing: one mark per run, and the reasons of failures.
+"""Done, failed and missing runs of the plan: one mark per run, and the reasons for failures.
 
 Next: `analysis/statistics/run_tables.py`.
 """
@@ -11,9 +11,9 @@ from analysis.findings import Findings
 from analysis.page.document import Block
 from analysis.page.html import Markup, table, text
 
-#: Status → mark; the shape says what the colour repeats.
+#: Status → mark; the shape carries the meaning, the colour repeats it.
 GLYPHS = {"done": "●", "failed": "✕", "missing": "○"}
-#: Runs of the plan up to which each has a mark, and failures up to which each has a row.
+#: Most runs of a plan that are drawn one by one, and most failures that are listed.
 _MOST_MARKS, _MOST_FAILURES = 1_500, 200
 
 
@@ -23,7 +23,7 @@ def blocks(findings: Findings) -> list[Block]:
         return []
     total = {name: plan.filter(pl.col("status") == name).height for name in GLYPHS}
     legend = "".join(f'<span class="{name}">{GLYPHS[name]}</span> {name} {total[name]:,} &ensp; ' for name in GLYPHS)
-    legend = f'<p class="legend">{legend}(one mark a seed, in the order of the seeds)</p>'
+    legend = f'<p class="legend">{legend}(one mark per seed, in the order of the seeds)</p>'
     return [legend, _grid(plan), *_failures(plan)]
 
 

@@ -1,4 +1,4 @@
-"""How many more seeds, or data sets, would settle the question: in words, drawn and tabulated.
+"""How many seeds, or data sets, would narrow the interval on the growth to the margin.
 
 Next: `analysis/statistics/power.py` for the numbers.
 """
@@ -31,7 +31,7 @@ def blocks(findings: Findings) -> list[Block]:
             ]
             caption = (
                 f"Expected half-width of the 95 % interval on the growth, {where}. Dashed: the margin of "
-                f"±{estimates.margin:g}; grey line: the study as it is."
+                f"±{estimates.margin:g}; grey line: the present study."
             )
             listing = table([axis, "basis", "half-width"], rows, f"Half-width by {axis}", 2)
             chart = charts.half_widths(frame, estimates.margin, now)
@@ -41,10 +41,10 @@ def blocks(findings: Findings) -> list[Block]:
 
 def _why_not(estimates: Estimates) -> str:
     if len(estimates.comparison.sizes) < 2:
-        return "A second model size would settle whether there is any growth; with one nothing can be planned."
+        return "Planning needs a second model size: with only one, growth cannot be estimated."
     if estimates.residual_sd is None:
-        return "A second seed in every cell is needed before the spread between runs can be told, and planned with."
-    return "A data set with results at two sizes is needed before the growth can be planned for."
+        return "Planning needs a second seed in every cell, from which the spread between runs can be estimated."
+    return "Planning needs a data set with results at two sizes."
 
 
 def _sentences(plan: PrecisionPlan, estimates: Estimates) -> list[str]:
@@ -52,31 +52,32 @@ def _sentences(plan: PrecisionPlan, estimates: Estimates) -> list[str]:
     power = ""
     if plan.detectable is not None:
         least = f"{plan.detectable:.2f} {estimates.comparison.unit}"
-        power = f"As it stands, the study finds a growth of {least} or more with 80 % power."
+        power = f"As it stands, the study detects a growth of {least} or more with 80 % power."
     return [_seeds_sentence(plan, margin), _datasets_sentence(plan), power]
 
 
 def _seeds_sentence(plan: PrecisionPlan, margin: str) -> str:
     if plan.seeds is None:
-        return f"Even {MOST_SEEDS:,} seeds a cell would not narrow the interval on the growth to {margin}."
+        return f"Even {MOST_SEEDS:,} seeds per cell would not narrow the interval on the growth to {margin}."
     if plan.seeds <= plan.seeds_now:
-        return f"For these data sets the {plan.seeds_now} seeds a cell are enough for an interval within {margin}."
+        return f"For these data sets the {plan.seeds_now} seeds per cell are enough for an interval within {margin}."
     more = plan.seeds_cautious is not None and plan.seeds_cautious > plan.seeds
     cautious = f" ({plan.seeds_cautious} to be safe)" if more else ""
     return (
-        f"For these data sets, {plan.seeds} seeds a cell{cautious} would bring the interval on the growth within "
+        f"For these data sets, {plan.seeds} seeds per cell{cautious} would bring the interval on the growth within "
         f"{margin}; the smallest cell has {plan.seeds_now}."
     )
 
 
 def _datasets_sentence(plan: PrecisionPlan) -> str:
     if plan.datasets_now < 2:
-        return "A second data set is needed before anything can be said about data sets that are not in the study."
+        return "Planning for other data sets needs a second data set."
     if plan.datasets is None:
-        return f"For data sets like these, even {MOST_DATASETS:,} would not do with {plan.seeds_now} seeds a cell."
+        seeds = f"{plan.seeds_now} seeds per cell"
+        return f"For data sets like these, even {MOST_DATASETS:,} would not be enough with {seeds}."
     if plan.datasets <= plan.datasets_now:
-        return f"For data sets like these, the {plan.datasets_now} at hand are enough."
+        return f"For data sets like these, the present {plan.datasets_now} are enough."
     return (
         f"For data sets like these, about {plan.datasets} data sets would be needed; there are {plan.datasets_now}. "
-        f"The spread between data sets is itself known from {count_of(plan.datasets_now, 'value')} only."
+        f"The spread between data sets is itself estimated from only {count_of(plan.datasets_now, 'value')}."
     )

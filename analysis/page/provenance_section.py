@@ -17,7 +17,7 @@ from analysis.results import Results
 
 _SHOWN_DIGEST = 12
 
-#: Values of one column that are listed, the most frequent first, and the letters that each may take.
+#: Most values of one column that are listed, the most frequent first, and most letters of each.
 _MOST_VALUES, _MOST_LETTERS = 8, 60
 
 
@@ -26,29 +26,29 @@ def blocks(findings: Findings) -> list[Block]:
     facts = [
         *_study_facts(results),
         *_run_facts(results.runs),
-        ("page made", f"{findings.generated_at:%Y-%m-%d %H:%M} UTC"),
+        ("page written", f"{findings.generated_at:%Y-%m-%d %H:%M} UTC"),
     ]
     listing = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in facts)
     found: list[Block] = [f'<dl class="facts">{listing}</dl>', _digests(results)]
     if results.study:
         study = json.dumps(results.study, indent=2, ensure_ascii=False, default=str)
-        found.append(details("The study as it was resolved", f"<pre tabindex='0'>{text(study)}</pre>"))
+        found.append(details("Resolved study", f"<pre tabindex='0'>{text(study)}</pre>"))
     return found
 
 
 def _study_facts(results: Results) -> list[tuple[str, str]]:
-    """(label, value): the folder, and what the study says of itself."""
+    """(label, value): the folder, and the description of the study."""
     known = [(label, results.study.get(key)) for key, label in (("description", "study"), ("source", "source"))]
     return [("results", results.location), *((label, str(value)) for label, value in known if value)]
 
 
 def _run_facts(runs: pl.DataFrame) -> list[tuple[str, str]]:
-    """(label, value) of what the runs record; what none records is left out."""
+    """(label, value) of what the runs record; facts that no run records are left out."""
     facts = [
         (label, _counted(runs[column]))
         for column, label in (("commit", "code"), ("device", "devices"), ("host", "hosts"), ("precision", "precision"))
     ]
-    for column, label in (("gpu_fraction", "share of a GPU"), ("concurrent_runs", "runs at once on a device")):
+    for column, label in (("gpu_fraction", "GPU fraction"), ("concurrent_runs", "concurrent runs per device")):
         values = runs[column].drop_nulls().unique().sort().to_list()
         facts.append((label, ", ".join(f"{value:g}" for value in values)))
     versions = (f"{name} {' / '.join(found)}" for name, found in sorted(_versions(runs).items()))
@@ -56,7 +56,7 @@ def _run_facts(runs: pl.DataFrame) -> list[tuple[str, str]]:
     started, finished = runs["started_at"].drop_nulls(), runs["finished_at"].drop_nulls()
     if len(started) and len(finished):
         first, last = min(started.to_list()), max(finished.to_list())
-        facts.append(("runs made", f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"))
+        facts.append(("runs started and finished", f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"))
     return [(label, value) for label, value in facts if value]
 
 

@@ -23,8 +23,8 @@ def blocks(findings: Findings) -> list[Block]:
         )
     ]
     intro = (
-        f"For comparison, not pooled: {name} ({count_of(theirs.comparison.runs.height, 'run')} of "
-        f"{theirs.comparison.epochs} epochs, one unseeded pretrained run a cell, whose spread is assumed)."
+        f"For comparison only, not pooled: {name} ({count_of(theirs.comparison.runs.height, 'run')} of "
+        f"{theirs.comparison.epochs} epochs, one unseeded pretrained run per cell, whose spread is assumed)."
     )
     headers = ["estimate", "this study", "95 % interval", "published", "95 % interval"]
     return [paragraphs([intro]), table(headers, rows, "This study beside the published one")]

@@ -19,8 +19,8 @@ from analysis.statistics.example_tests import ExampleTests
 from analysis.statistics.robustness import RobustnessCheck, SignFlip
 
 _CONTROL_ARMS = (
-    "Shuffled weights have the statistics of the pretrained ones without what they know; with frozen weights the head "
-    "alone is trained."
+    "Shuffled weights are the pretrained ones with the values of each tensor permuted: the same distribution without "
+    "what was learned. With frozen weights, only the head is trained."
 )
 
 
@@ -100,7 +100,7 @@ def _flip_sentence(found: SignFlip | None) -> str:
     how = "all sign patterns" if found.is_exact else f"{found.patterns:,} random sign patterns"
     return (
         f"Sign-flip test of “no effect in any pair” over {count_of(found.n, 'pair')} ({how}): p "
-        f"{_p_words(found.p_value)}; the smallest p that it can give here is {found.smallest:.2g}. It needs no normal "
+        f"{_p_words(found.p_value)}; the smallest possible p is {found.smallest:.2g} here. It assumes no normal "
         "distribution."
     )
 
@@ -116,8 +116,8 @@ def _improvement_sentence(cells: pl.DataFrame) -> str:
     mean = sum(cells["probability"].to_list()) / cells.height
     return (
         "Probability of improvement: a pretrained run is better than a scratch run of the same cell in "
-        f"{mean * 100:.0f} % of the comparisons, mean over cells (ties count half). No interval: at few seeds it would "
-        "leave 0 to 100 %."
+        f"{mean * 100:.0f} % of the comparisons, averaged over cells (ties count half). No interval is given: with few "
+        "seeds it would exceed 0 to 100 %."
     )
 
 
@@ -140,9 +140,9 @@ def _examples(found: ExampleTests) -> str:
         shown = [signed(effect), interval(Estimate("", effect=effect, low=low, high=high)), p_text(p_value)]
         rows.append([dataset, size, f"{n:,}", *shown, *[p_text(p_mcnemar)] * single])
     what = (
-        "Here the test examples are the sample and the trained models are given: each example counts once, with the "
-        "share of pretrained runs that get it right less that of scratch runs (paired t). It tells whether other test "
-        "examples could have changed the sign, not whether other seeds could."
+        "Here the trained models are fixed and the test examples are the sample: each example counts once, with the "
+        "share of pretrained runs that classify it correctly minus that of scratch runs (paired t). The test shows "
+        "whether other test examples could have changed the sign, not whether other seeds could."
     )
     headers = ["data set", "size", "test examples", "Δ", "95 % interval", "p", *["p (McNemar, exact)"] * single]
     note = f'<aside class="note" aria-label="Predictions left out">{problem_list(found.problems)}</aside>'

@@ -1,4 +1,4 @@
-"""Every run's accuracy, with the two runs of a seed joined. Next: `analysis/page/charts.py` for the figure."""
+"""The accuracy of every run, with the two runs of a seed joined. Next: `analysis/page/charts.py` for the figure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from analysis.page.number_text import signed
 
 #: Rows of single runs that a table under a figure may have.
 MOST_ROWS = 1_000
-_TOO_MANY = f"More than {MOST_ROWS:,} runs: they stand one a row in runs.parquet, under “Take the numbers away”."
+_TOO_MANY = f"More than {MOST_ROWS:,} runs: runs.parquet, under “Download the tables”, has one row per run."
 
 
 def blocks(findings: Findings) -> list[Block]:
@@ -36,7 +36,7 @@ def blocks(findings: Findings) -> list[Block]:
     ]
     note = ""
     if comparison.paired and comparison.correlation is not None:
-        note = f" Over seeds, within cells, the two arms correlate by {signed(comparison.correlation)}."
+        note = f" Within cells, the correlation of the two arms over seeds is {signed(comparison.correlation)}."
     caption = "Test accuracy of every run after its last epoch." + (
         " A line joins the two runs of one seed." + note if comparison.paired else ""
     )

@@ -24,8 +24,8 @@ def blocks(findings: Findings) -> list[Block]:
     listing = [[f"{share:.4g}", signed(one.effect), interval(one), p_text(one.p_value), one.n] for share, one in shares]
     headers = ["share of the training data", "benefit", "95 % interval", "p", "pairs" if comparison.paired else "runs"]
     caption = (
-        "Mean benefit over all cells against the share of the training data, 95 % intervals for these data sets. Each "
-        "share is estimated by itself; the p-values are not adjusted for their number."
+        "Mean benefit over all cells against the share of the training data, with 95 % intervals for these data sets. "
+        "Each share is estimated separately; the p-values are not adjusted for multiple comparisons."
     )
     chart = charts.shares(frame, comparison.unit)
     return [Figure("shares", chart, caption, table(headers, listing, "Benefit by share"))]

@@ -31,7 +31,7 @@ SYMBOLS = {
     Verdict.NOT_ESTIMABLE: "·",
 }
 
-#: What the test of equivalence says of a difference.
+#: Words for the result of the equivalence test.
 EQUIVALENCE: Mapping[Equivalence, str] = {
     Equivalence.INSIDE: "too small to matter",
     Equivalence.OUTSIDE: "matters",
@@ -64,32 +64,32 @@ def headline(findings: Findings) -> Headline:
 
 
 def _nothing_to_compare(findings: Findings) -> str:
-    """Why no effect can be given at all."""
+    """Why no effect can be estimated."""
     results, comparison = findings.results, findings.comparison
     treated, control = comparison.arms
     planned = set(results.plan["init"].unique())
     if results.plan.is_empty():
-        return "Nothing can be concluded: the study plans no run, and none has landed."
+        return "There are no results: the study plans no run, and the folder holds none."
     unusable = sum(problem.path.startswith("runs/") for problem in results.problems)
     if results.runs.is_empty() and unusable:
-        files = count_of(unusable, "file of a run", "files of runs")
-        return f"No run can be counted: {files} could not be used ({results.problems[0].reason}). Nothing can be said."
+        files = count_of(unusable, "run file")
+        return f"There are no usable results: {files} could not be used ({results.problems[0].reason})."
     if results.runs.is_empty():
-        return f"No run has ended yet: {count_of(results.plan.height, 'run')} planned, none done. Nothing can be said."
+        return f"No run has ended yet: {count_of(results.plan.height, 'run')} planned."
     if results.done.is_empty():
         count = f"{results.failed.height} of {results.plan.height} planned"
-        return f"Every run that ended has failed ({count}). Nothing can be said."
+        return f"There are no results: every run that ended has failed ({count})."
     present = [arm for arm in comparison.arms if (comparison.runs["init"] == arm).any()]
     absent = [arm for arm in comparison.arms if arm not in present]
     if len(absent) == 1 and present:
         lacking = "is not part of the plan" if absent[0] not in planned else "has no finished run yet"
         return (
-            f"Only the {present[0]} arm has results; the {absent[0]} arm {lacking}. Without both arms the benefit of "
-            "pretraining cannot be estimated."
+            f"Only the {present[0]} arm has results; the {absent[0]} arm {lacking}. The benefit of pretraining "
+            "cannot be estimated without both arms."
         )
     if comparison.runs.is_empty():
-        return f"No run of {comparison.epochs} epochs, which the answer is about, is done. Nothing can be said."
-    return f"No setting has both a {treated} and a {control} run done yet. Nothing can be concluded."
+        return f"The answer is about runs of {comparison.epochs} epochs, and none of them is done."
+    return f"No setting has both a {treated} and a {control} run done yet, so the arms cannot be compared."
 
 
 def _benefit_sentence(estimates: Estimates) -> str:
@@ -97,15 +97,15 @@ def _benefit_sentence(estimates: Estimates) -> str:
     where = f"on {_these(estimates)}"
     change = f"{signed(effect.effect)} {estimates.comparison.unit} of test accuracy"
     if effect.verdict is Verdict.NOT_ESTIMABLE:
-        return f"Whether pretraining helps cannot be told yet: {change} {where} were seen, with {effect.reason}."
+        return f"It is too early to say whether pretraining helps: we observed {change} {where}, with {effect.reason}."
     span = f"{change} {where} (95 % interval {signed(effect.low)} to {signed(effect.high)})"
     margin = f"±{estimates.margin:g} {estimates.comparison.unit}"
     if effect.verdict in (Verdict.POSITIVE, Verdict.NEGATIVE):
         is_small = effect.equivalence is Equivalence.INSIDE
-        small = f", by less than the {margin} that matter" if is_small else ""
+        small = f", but by less than the {margin} that matter" if is_small else ""
         return f"Pretraining {BENEFIT[effect.verdict]}{small}: {span}."
     if effect.verdict is Verdict.EQUIVALENT:
-        return f"Pretraining makes no difference that matters: {span}, within {margin}."
+        return f"Pretraining makes no meaningful difference: {span}, within {margin}."
     return f"Whether pretraining helps is unresolved: {span}."
 
 
@@ -113,16 +113,16 @@ def _growth_sentence(estimates: Estimates) -> str:
     growth, sizes = estimates.growth, estimates.comparison.sizes
     if growth.effect is None:
         if len(sizes) == 1:
-            return "One model size has results, so whether the benefit grows with size cannot be said."
-        return f"Whether the benefit grows with size cannot be said: {growth.reason}." if sizes else ""
+            return "Only one model size has results, so growth with size cannot be estimated."
+        return f"Growth with size cannot be estimated: {growth.reason}." if sizes else ""
     reach = f"from {parameters_text(sizes[0][1])} to {parameters_text(sizes[-1][1])} parameters"
     change = f"{signed(growth.effect)} {estimates.comparison.unit}"
     if growth.verdict is Verdict.NOT_ESTIMABLE:
-        return f"Nor can it be told whether the benefit grows with size: {change} were seen {reach}."
+        return f"It is also too early to say whether the benefit grows with size: we observed {change} {reach}."
     span = f"{change} {reach} (95 % interval {signed(growth.low)} to {signed(growth.high)})"
     if growth.verdict in (Verdict.POSITIVE, Verdict.NEGATIVE):
         is_small = growth.equivalence is Equivalence.INSIDE
-        note = f", though by less than the ±{estimates.margin:g} that matter" if is_small else ""
+        note = f", but by less than the ±{estimates.margin:g} that matter" if is_small else ""
         return f"The benefit {GROWTH[growth.verdict]} with model size{note}: {span}."
     if growth.verdict is Verdict.EQUIVALENT:
         return f"The benefit is the same at all sizes, within ±{estimates.margin:g}: {span}."
@@ -130,23 +130,25 @@ def _growth_sentence(estimates: Estimates) -> str:
 
 
 def _generality(estimates: Estimates) -> str:
-    """What may be said beyond the data sets of the study."""
+    """What holds beyond the data sets of the study."""
     overall, growth = estimates.overall_random, estimates.growth_random
     if overall.effect is None:
         return ""
     if not overall.has_interval:
-        return "These data sets alone are spoken for: " + overall.reason.removeprefix("no interval: ") + "."
+        return f"This holds for these data sets only ({overall.reason.removeprefix('no interval: ')})."
     low, high = signed(overall.low), signed(overall.high)
     if not estimates.sample_is_informative:
         return (
-            f"{count_of(overall.n, 'data set')} are too few to speak for others: the interval for data sets like these "
-            f"reaches beyond what is possible ({low} to {high})."
+            f"{count_of(overall.n, 'data set')} are too few to generalise from: the interval for data sets like these "
+            f"exceeds the possible range ({low} to {high})."
         )
-    text = f"Taken as a sample of data sets like these, the mean benefit is {signed(overall.effect)} ({low} to {high})"
+    text = (
+        f"As a sample of data sets like these, they give a mean benefit of {signed(overall.effect)} ({low} to {high})"
+    )
     if growth.has_interval:
-        text += f" and its growth {signed(growth.effect)} ({signed(growth.low)} to {signed(growth.high)})"
+        text += f" and a growth of {signed(growth.effect)} ({signed(growth.low)} to {signed(growth.high)})"
     if overall.verdict is Verdict.UNRESOLVED:
-        text += "; whether pretraining helps on other data sets stays open"
+        text += "; whether pretraining helps on other data sets is unresolved"
     return text + "."
 
 
@@ -162,7 +164,7 @@ def one_pretraining(findings: Findings) -> str:
     if not findings.has_one_pretraining:
         return ""
     return (
-        f"All {findings.comparison.arms[0]} runs of a size start from the same weights, so the intervals speak of "
-        "these. How far another pretraining of the same size would move the benefit, and with it its growth, no run "
-        "here shows."
+        f"All {findings.comparison.arms[0]} runs of a size start from the same weights, so the intervals hold for "
+        "these weights. No run here shows how much another pretraining of the same size would change the benefit or "
+        "its growth."
     )

@@ -132,9 +132,9 @@ class CellModel:
     def _fit(self) -> Any:
         """Least squares on cell indicators.
 
-        Their columns are orthogonal, so the solution and its covariance are known: the means, and one over the number
-        of runs. `OLS.fit` would find the same from singular values (30 s for the nine fits of a page of 5,000 runs); a
-        test holds that it does.
+        The columns are orthogonal, so the solution and its covariance are known: the means, and one over the number of
+        runs. `OLS.fit` would compute the same from singular values, in 30 s for the nine fits of a page of 5,000 runs;
+        a test compares the two.
         """
         model = OLS(self.values, np.eye(len(self.columns))[self.codes], hasconst=True)
         model.df_model, model.df_resid = len(self.columns) - 1, self.df
@@ -154,20 +154,21 @@ class CellModel:
         return row
 
     def no_interval(self) -> str:
+        """Why no spread can be estimated."""
         if self.df < 1:
-            return "no interval: every cell has one run an arm, so the spread between runs is unknown"
+            return "no interval: every cell has one run per arm, so the spread between runs is unknown"
         return "no interval: the runs of every cell agree exactly, so no spread can be estimated"
 
     def contrasts(self, many: Sequence[tuple[Estimate, Weights]]) -> list[Estimate]:
-        """Fill in each estimate from its weights; effect alone where no spread can be estimated."""
+        """Fill in each estimate from its weights; only its effect where no spread can be estimated."""
         if not many:
             return []
         rows = np.array([self.row(weights) for _, weights in many])
         effects = rows @ self.means
         counts = [int(self.counts[row != 0].sum()) for row in rows]
-        method, leaning = self.method, assumptions(self.comparison)
+        method, assumed = self.method, assumptions(self.comparison)
         described = [
-            replace(shell, effect=float(effect), n=count, method=method, assumptions=leaning)
+            replace(shell, effect=float(effect), n=count, method=method, assumptions=assumed)
             for (shell, _), effect, count in zip(many, effects, counts, strict=True)
         ]
         if not self.has_spread:
@@ -194,7 +195,7 @@ class CellModel:
         row = self.row(weights)
         used = row != 0
         if not self.n or (self.counts[used] < 2).any():
-            return replace(shell, reason="no interval: a cell has one run an arm, so its own spread is unknown")
+            return replace(shell, reason="no interval: a cell has one run per arm, so its own spread is unknown")
         residual = self.values - self.means[self.codes]
         variance = np.bincount(self.codes, residual**2)[used] / (self.counts[used] - 1)
         parts = row[used] ** 2 * variance / self.counts[used]
@@ -223,7 +224,7 @@ def t_estimate(shell: Estimate, effect: float, se: float, df: float, method: str
 
 
 def assumptions(comparison: Comparison) -> tuple[str, ...]:
-    """What the pooled contrasts lean on."""
+    """What the pooled contrasts assume, one string each."""
     unit = "differences of pairs" if comparison.paired else "runs"
     common: tuple[str, ...] = (
         f"{unit} are independent and near-normal within a cell",
@@ -233,17 +234,17 @@ def assumptions(comparison: Comparison) -> tuple[str, ...]:
     if comparison.paired and counts.height and "n_pairs" in counts.columns:
         single = counts.filter(pl.col("n_pairs") == 1).height
         if 0 < single < counts.height:
-            common = (*common, f"{single} of {counts.height} cells have one pair and borrow the spread of the others")
+            common = (*common, f"{single} of {counts.height} cells have one pair and use the spread of the others")
     if not comparison.paired and counts.height and (counts["n_treated"] < 2).all() and (counts["n_control"] > 1).any():
         return (
             *common,
-            f"the {comparison.arms[0]} arm has one run a cell: its spread is assumed, not measured, to "
+            f"the {comparison.arms[0]} arm has one run per cell: its spread is assumed, not measured, to "
             f"equal that of {comparison.arms[1]}",
         )
     if not comparison.paired and counts.height and (counts["n_control"] < 2).all() and (counts["n_treated"] > 1).any():
         return (
             *common,
-            f"the {comparison.arms[1]} arm has one run a cell: its spread is assumed, not measured, to "
+            f"the {comparison.arms[1]} arm has one run per cell: its spread is assumed, not measured, to "
             f"equal that of {comparison.arms[0]}",
         )
     return common
@@ -258,7 +259,7 @@ def over_datasets(shell: Estimate, values: Sequence[float]) -> Estimate:
     shell = replace(
         shell,
         assumptions=(
-            "the data sets are a random sample of those the answer is meant for",
+            "the data sets are a random sample of those to which the answer is applied",
             "benefits are near-normal over data sets",
         ),
     )

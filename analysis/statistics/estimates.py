@@ -2,8 +2,8 @@
 
 Method: ordinary least squares on cell indicators (statsmodels), linear contrasts of cell means, pooled residual degrees
 of freedom. "On these data sets" keeps the data sets fixed; "on a new data set" takes one value per data set as the
-unit (scipy, one-sample t). Nothing is imputed: a contrast uses the cells that exist and names what it lacks. Next:
-`analysis/statistics/robustness.py` for other ways to ask the same, `analysis/page/wording.py` for the sentences.
+unit (scipy, one-sample t). Nothing is imputed: a contrast uses the cells that exist and names those it lacks. Next:
+`analysis/statistics/verdicts.py` for the verdicts, `analysis/statistics/robustness.py` for other assumptions.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Heterogeneity:
 
 @dataclass(frozen=True)
 class Estimates:
-    """All that the page says about one comparison; `growth` is the one primary estimate.
+    """The estimates of one comparison, with verdicts; `growth` is the only primary one.
 
     growth: change of the benefit from the smallest to the largest size along the fitted slope on log10(parameters).
     """
@@ -89,7 +89,7 @@ class Estimates:
 
 
 def growth_weights(comparison: Comparison) -> tuple[dict[str, dict[str, float]], str]:
-    """Per data set, the weights of slope × range on centred log10(parameters); and what was left out, in words.
+    """Per data set, the weights of slope × range on centred log10(parameters); and which data sets were left out.
 
     Uses the data sets that have every size; where none has, those with at least two.
     """
@@ -121,7 +121,7 @@ def mean_weights(groups: Sequence[Weights]) -> dict[str, float]:
 
 
 def estimate(comparison: Comparison, margin: float = 0.5) -> Estimates:
-    """All estimates of a comparison; `margin`: the smallest difference that matters, in the outcome's unit."""
+    """All estimates of a comparison. margin: the smallest difference that matters, above 0, in the outcome's unit."""
     model = CellModel(comparison)
     rows = comparison.estimable
     datasets = _grouped(model, rows, "dataset")
@@ -158,22 +158,22 @@ def estimate(comparison: Comparison, margin: float = 0.5) -> Estimates:
 
 
 def benefit_and_growth(comparison: Comparison) -> tuple[Estimate, Estimate]:
-    """The two main estimates alone: mean over all cells, and growth, for the data sets of the study."""
+    """Only the two main estimates, for the data sets of the study: mean over all cells, and growth; not judged."""
     model = CellModel(comparison)
     rows = comparison.estimable
     return _overall(model, rows, rows["dataset"].n_unique()), _fixed_growth(model, comparison)[0]
 
 
 def cell_benefits(comparison: Comparison) -> tuple[Estimate, ...]:
-    """The benefit of each estimable cell alone, p-values not adjusted."""
+    """The benefit of each estimable cell, with p-values not adjusted; not judged."""
     return _cell_estimates(CellModel(comparison), comparison.estimable)
 
 
 def over_datasets_weighted(shell: Estimate, datasets: Sequence[Estimate]) -> Estimate:
     """Mean over data sets as a sample, each weighted by its precision: Hartung and Knapp's interval.
 
-    For data sets known unequally well (more seeds, larger test sets); with equal precision it is the plain one-sample
-    t. Between-data-set variance: iterated (Paule and Mandel). Needs two data sets with standard errors.
+    For data sets known with different precision (more seeds, larger test sets); with equal precision it equals the
+    one-sample t. Between-data-set variance: iterated (Paule and Mandel). Needs two data sets with standard errors.
     """
     known = [one for one in datasets if one.effect is not None and one.se]
     shell = replace(shell, n=len(known), n_datasets=len(known))
@@ -276,7 +276,7 @@ def _extremes(model: CellModel, comparison: Comparison) -> Estimate:
 
 
 def _adjusted(estimates: tuple[Estimate, ...], method: str) -> tuple[Estimate, ...]:
-    """With p-values adjusted for their number: `holm` (any false finding) or `bh` (share of false findings)."""
+    """With p-values adjusted for multiple comparisons: `holm` (family-wise error) or `bh` (false discovery rate)."""
     p_values = [one.p_value for one in estimates if one.p_value is not None]
     if not p_values or len(p_values) < len(estimates):
         return estimates

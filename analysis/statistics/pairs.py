@@ -1,6 +1,6 @@
-"""From runs to pairs: which runs are compared with which, and why.
+"""From runs to pairs: which runs are compared, and why.
 
-A pair is two done runs of one setting and one seed that differ in the initialisation alone; a cell is one setting with
+A pair is two done runs of one setting and one seed that differ only in the initialisation; a cell is one setting with
 its two arms. Differences are treated − control (pretrained − scratch), in percentage points for outcomes that are
 fractions. Next: `analysis/statistics/estimates.py`.
 """
@@ -16,10 +16,10 @@ import polars as pl
 from analysis.results import Results, ResultsError
 from sweep.schema import HYPERPARAMETERS
 
-#: Columns that follow from the data and the above; they name a group only where nothing else does.
+#: Columns that follow from the data and the above; they name a group only where nothing else differs.
 DERIVED = ("train_examples", "data_digest")
 
-#: Outcome → (words, unit, factor from the table's unit to the page's).
+#: Outcome → (description, unit, factor from the table's unit to the page's).
 OUTCOMES = {
     "test_accuracy": ("test accuracy after the last epoch", "points", 100.0),
     "best_epoch_test_accuracy": ("test accuracy at the epoch chosen on validation", "points", 100.0),
@@ -30,7 +30,7 @@ OUTCOMES = {
     "test_auroc": ("area under the ROC curve on test", "points", 100.0),
     "test_loss": ("cross-entropy on test (lower is better)", "nats", 1.0),
     "best_test_accuracy_of_any_epoch": (
-        "test accuracy at its best epoch (flattering: chosen on test)",
+        "test accuracy at its best epoch (optimistic: chosen on test)",
         "points",
         100.0,
     ),
@@ -44,7 +44,7 @@ class Comparison:
 
     `cells` has a row per setting in the plan (model, size, dataset, parameters, n_treated, n_control, n_pairs,
     mean_treated, mean_control, effect, reason: null where the effect can be computed). `runs` and `pairs` hold the
-    observations, scaled to the page's unit. `paired` says which of the two is analysed, `why` says it in words.
+    observations, scaled to the page's unit. `paired`: whether pairs or runs are analysed; `why`: the reason, in words.
     """
 
     outcome: str
@@ -86,7 +86,7 @@ def compare(
     """Pair the done runs of a study.
 
     epochs: None takes the study's primary setting (see `primary_epochs`). variant: None takes the group of
-    hyperparameters with the most pairs, the first planned among equals; unlike groups are never averaged.
+    hyperparameters with the most pairs, the first planned among equals; groups are never averaged.
     """
     _, unit, factor = OUTCOMES.get(outcome, (outcome, "points", 100.0))
     epochs = primary_epochs(results, arms) if epochs is None else epochs
@@ -105,7 +105,7 @@ def compare(
         "seed",
         (pl.col(outcome) * factor).alias("value"),
     )
-    _refuse_twins(done)
+    _refuse_duplicates(done)
     pairs = _pairs(done, arms)
     variants = _order_variants(settings, pairs)
     if variant is None:
@@ -166,7 +166,7 @@ def label_settings(results: Results) -> pl.DataFrame:
     settings = settings.join(known, on="setting_id", how="left", maintain_order="left")
     settings = settings.with_columns(_variant(settings, block, HYPERPARAMETERS).alias("variant"))
     twice = pl.len().over([*block, "variant"]) > 1
-    if settings.select(twice.any()).item():  # only then: what follows from data differs between data sets, too
+    if settings.select(twice.any()).item():  # only then, because these columns also differ between data sets
         settings = settings.with_columns(_variant(settings, block, (*HYPERPARAMETERS, *DERIVED)).alias("variant"))
     prefix = pl.when(pl.col("variant") == "").then(pl.lit("")).otherwise(pl.col("variant") + ", ")
     own = pl.format("{}setting {}", prefix, pl.col("setting_id").str.slice(0, 12))
@@ -184,7 +184,7 @@ def _variant(settings: pl.DataFrame, block: list[str], names: Sequence[str]) -> 
 def short_names(models: Sequence[str]) -> dict[str, str]:
     """Names without the parts that all share, cut at hyphens: hyenadna-tiny-1k-seqlen → tiny-1k.
 
-    Whole names where a bare number would be left: nano-32 says more than 32.
+    Whole names where only a number would be left, as of nano-32 and nano-64.
 
     >>> short_names(["hyenadna-tiny-1k-seqlen", "hyenadna-large-1m-seqlen"])
     {'hyenadna-tiny-1k-seqlen': 'tiny-1k', 'hyenadna-large-1m-seqlen': 'large-1m'}
@@ -195,25 +195,24 @@ def short_names(models: Sequence[str]) -> dict[str, str]:
     head = _shared(split)
     tail = _shared([parts[head:][::-1] for parts in split])
     short = ["-".join(parts[head : len(parts) - tail]) for parts in split]
-    says_something = all(any(letter.isalpha() for letter in name) for name in short)
-    return dict(zip(models, short if says_something else models, strict=True))
+    all_have_letters = all(any(letter.isalpha() for letter in name) for name in short)
+    return dict(zip(models, short if all_have_letters else models, strict=True))
 
 
 def _shared(many: Sequence[Sequence[str]]) -> int:
-    """How many first parts all have in common."""
+    """How many leading parts are common to all."""
     columns = takewhile(lambda column: len(set(column)) == 1, zip(*many, strict=False))
     return len(list(columns))
 
 
-def _refuse_twins(done: pl.DataFrame) -> None:
-    """A seed can stand once in an arm; two runs of it would make two pairs of one."""
-    twins = done.filter(pl.struct("setting_id", "init", "seed").is_duplicated())
-    if twins.height:
-        row = twins.row(0, named=True)
+def _refuse_duplicates(done: pl.DataFrame) -> None:
+    """Raises ResultsError where a seed occurs twice in an arm: it would make two pairs out of one."""
+    duplicates = done.filter(pl.struct("setting_id", "init", "seed").is_duplicated())
+    if duplicates.height:
+        row = duplicates.row(0, named=True)
         raise ResultsError(
-            f"{row['dataset']}, {row['model']}, {row['init']}, seed {row['seed']}: the plan holds this run more than "
-            "once "
-            "(with other weights?); a comparison needs one run of a seed in each arm"
+            f"{row['dataset']}, {row['model']}, {row['init']}, seed {row['seed']}: the plan lists this run more than "
+            "once (with different weights?); a comparison needs one run per seed and arm"
         )
 
 
@@ -232,25 +231,23 @@ def _order_variants(settings: pl.DataFrame, pairs: pl.DataFrame) -> tuple[str, .
 
 
 def _pairing(done: pl.DataFrame, pairs: pl.DataFrame, arms: tuple[str, str]) -> tuple[bool, str]:
-    """Paired where every cell with both arms has a shared seed and some cell has two; otherwise unpaired, if it can."""
+    """Paired if every cell with both arms has a shared seed and some cell has two; otherwise unpaired if possible."""
     both = done.group_by("setting_id").agg(pl.col("init").n_unique()).filter(pl.col("init") == 2)
     shared = pairs["setting_id"].n_unique()
     if both.is_empty():
-        return True, f"There is no cell with both a {arms[0]} and a {arms[1]} run, so nothing can be compared yet."
+        return True, f"No cell has both a {arms[0]} and a {arms[1]} run, so nothing can be compared yet."
     left_out = done.filter(pl.col("setting_id").is_in(both["setting_id"].to_list())).height - 2 * pairs.height
     freedom = pairs.height - shared
     unpaired_freedom = done.height - done.select("setting_id", "init").n_unique()
     if shared == both.height and (freedom >= 1 or unpaired_freedom < 1):
-        extra = f" {left_out} runs whose seed is done in one arm alone are left out." if left_out else ""
+        extra = f" {left_out} runs whose seed is done in only one arm are left out." if left_out else ""
         return True, f"Runs are paired by seed: every cell with both arms has seeds done in both.{extra}"
     if shared < both.height:
-        return False, (
-            f"Arms are compared unpaired: in {both.height - shared} of {both.height} cells no seed is done in both "
-            "arms."
-        )
+        cells = f"{both.height - shared} of {both.height} cells"
+        return False, f"Arms are compared unpaired: in {cells} no seed is done in both arms."
     return (
         False,
-        "Arms are compared unpaired: no cell has two seeds done in both arms, so pairs have no spread to show.",
+        "Arms are compared unpaired: no cell has two seeds done in both arms, so the spread of pairs is unknown.",
     )
 
 

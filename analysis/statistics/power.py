@@ -1,7 +1,7 @@
-"""What would settle it: how wide the interval on the growth would be with more seeds, or with more data sets.
+"""Planning: how wide the interval on the growth would be with more seeds, or with more data sets.
 
-From the variances seen in the study: σ, the residual standard deviation of the pooled model, and τ, the standard
-deviation of the growth between data sets beyond σ. Next: `analysis/page/robustness_section.py` shows both.
+From the variances observed in the study: σ, the residual standard deviation of the pooled model, and τ, the standard
+deviation of the growth between data sets beyond σ. Next: `analysis/page/planning_section.py` shows both.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ MOST_DATASETS = 1_000
 
 @dataclass(frozen=True)
 class PrecisionPlan:
-    """What it takes until the 95 % interval on the growth is within ± the margin.
+    """Seeds, or data sets, for a 95 % interval on the growth within ± the margin.
 
     `seeds_now`, `datasets_now`: what the study has (seeds: the fewest pairs, or runs of the smaller arm, in a cell).
-    `seeds`: seeds a cell that are enough for these data sets; `seeds_cautious` the same if σ were at its upper 80 %
-    limit. `datasets`: data sets that are enough for data sets like these. None: more than 1,000, or not computable.
-    `detectable`: smallest growth that the present seeds find with 80 % power. Frames: count, half_width, basis, axis.
+    `seeds`: seeds per cell that are enough for these data sets; `seeds_cautious`: the same if σ is at its upper 80 %
+    limit; `datasets`: data sets that are enough to generalise to others like these; None if above 1,000 or not
+    computable. `detectable`: smallest growth that the present seeds detect with 80 % power.
+
+    Frames: count, half_width, basis, axis.
     """
 
     seeds_now: int
@@ -87,7 +89,7 @@ def precision_plan(estimates: Estimates) -> PrecisionPlan | None:
 
 
 def _first(enough: Callable[[int], bool], most: int) -> int | None:
-    """The smallest count from 2 that is enough; half-widths fall with the count, so halving finds it."""
+    """The smallest count from 2 that is enough, by bisection, because half-widths fall with the count."""
     if not enough(most):
         return None
     low, high = 1, most
@@ -101,9 +103,10 @@ def _by_seeds(design: _Design, caution: float, now: int) -> pl.DataFrame:
     counts = [count for count in (2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40) if count <= max(20, 4 * now)]
     rows = [(count, design.half_width(count), "expected") for count in counts]
     rows += [
-        (count, design.half_width(count, caution), "if runs vary more than seen (upper 80 % limit)") for count in counts
+        (count, design.half_width(count, caution), "if runs vary more than observed (upper 80 % limit)")
+        for count in counts
     ]
-    return _frame(rows, "seeds a cell")
+    return _frame(rows, "seeds per cell")
 
 
 def _datasets_needed(estimates: Estimates) -> tuple[int | None, pl.DataFrame]:
@@ -119,8 +122,8 @@ def _datasets_needed(estimates: Estimates) -> tuple[int | None, pl.DataFrame]:
         return float(stats.t.ppf(0.975, count - 1)) * spread / count**0.5
 
     counts = [count for count in (2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 40) if count <= max(20, 3 * len(growths))]
-    rows = [(count, half_width(count, of_runs), "with the seeds at hand") for count in counts if count > 2]
-    if between > 0:  # otherwise all the spread seen is that of runs, and the line would be a promise of certainty
+    rows = [(count, half_width(count, of_runs), "with the present seeds") for count in counts if count > 2]
+    if between > 0:  # otherwise runs explain all the spread observed, and the line would promise certainty
         rows += [(count, half_width(count, 0.0), "with any number of seeds") for count in counts if count > 2]
     return _first(lambda n: n > 1 and half_width(n, of_runs) <= estimates.margin, MOST_DATASETS), _frame(
         rows, "data sets"
@@ -133,7 +136,7 @@ def _frame(rows: list[tuple[int, float, str]], axis: str) -> pl.DataFrame:
 
 
 def _detectable(growth: Estimate) -> float | None:
-    """Growth that a two-sided 5 % test finds with 80 % power, at the standard error and degrees of freedom at hand."""
+    """Growth that a two-sided 5 % test finds with 80 % power, at the present standard error and degrees of freedom."""
     if growth.se is None or growth.df is None:
         return None
     # A one-sample test of df + 1 values has as many degrees; its effect counts standard errors · √(df + 1).

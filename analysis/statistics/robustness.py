@@ -110,7 +110,9 @@ def _by_precision(estimates: Estimates) -> RobustnessCheck:
     """Data sets as a sample again, weighted by how precisely each is known."""
     benefit = over_datasets_weighted(Estimate("all data sets, by precision"), estimates.datasets)
     growth = over_datasets_weighted(Estimate("growth, by precision"), estimates.dataset_growth)
-    return RobustnessCheck("the same, by precision (Hartung–Knapp)", estimates.comparison.unit, benefit, growth)
+    return RobustnessCheck(
+        "data sets as a sample, by precision (Hartung–Knapp)", estimates.comparison.unit, benefit, growth
+    )
 
 
 def sign_flip(comparison: Comparison) -> SignFlip | None:

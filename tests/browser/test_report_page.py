@@ -338,5 +338,5 @@ def test_a_followed_page_grows_under_a_reader_who_keeps_the_place(browser, tmp_p
             watching.send_signal(signal.SIGINT)
         _, errors = watching.communicate(timeout=60)
     assert watching.returncode == 130
-    assert errors == "interrupted; the page on disk is the last whole one\n"
+    assert errors == "interrupted; the last complete page is kept\n"
     assert '"reload_s":null' in output.read_text(encoding="utf-8")

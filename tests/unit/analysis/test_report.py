@@ -132,12 +132,20 @@ def test_markup_in_data_stays_text(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("name", "options", "says"),
     [
-        ("no runs yet", {"missing": lambda row: True}, "No run has ended yet: 24 runs planned"),
-        ("failed runs only", {"fails": lambda row: True}, "Every run that ended has failed (24 of 24 planned)"),
+        ("no runs yet", {"missing": lambda row: True}, "No run has ended yet: 24 runs planned."),
+        (
+            "failed runs only",
+            {"fails": lambda row: True},
+            "There are no results: every run that ended has failed (24 of 24 planned).",
+        ),
         ("one arm", {"missing": lambda row: row["init"] == "scratch"}, "Only the pretrained arm has results"),
         ("one seed", {"missing": lambda row: row["seed"] > 1}, "the spread between runs is unknown"),
         ("one data set", {"missing": lambda row: row["dataset"] == "beta"}, "the spread between data sets is unknown"),
-        ("one size", {"missing": lambda row: row["model"] == "big"}, "One model size has results"),
+        (
+            "one size",
+            {"missing": lambda row: row["model"] == "big"},
+            "Only one model size has results, so growth with size cannot be estimated",
+        ),
         (
             "no setting with both arms",
             {"missing": lambda row: (row["model"] == "big") == (row["init"] == "scratch")},
@@ -164,8 +172,8 @@ def test_one_seed_gives_no_interval_for_these_data_sets(tmp_path, capsys):
     visible, _, _, printed = page_of(folder, tmp_path, capsys)
     assert "95 % interval" not in printed
     assert "not estimable" in visible
-    assert printed.startswith("Whether pretraining helps cannot be told yet")
-    assert "Nor can it be told whether the benefit grows" in printed
+    assert printed.startswith("It is too early to say whether pretraining helps: we observed ")
+    assert "It is also too early to say whether the benefit grows" in printed
 
 
 def test_failures_and_missing_runs_are_seen_with_their_reasons(tmp_path, capsys):
@@ -187,7 +195,7 @@ def test_a_truncated_file_is_named_on_the_page(tmp_path, capsys):
     victim.write_bytes(victim.read_bytes()[:100])
     visible, *_ = page_of(folder, tmp_path, capsys)
     assert f"runs/{victim.name}" in visible
-    assert "could not be used and count nowhere" in visible
+    assert "could not be used, and no number includes them" in visible
 
 
 def test_runs_of_another_plan_are_mentioned(tmp_path, capsys):
@@ -195,7 +203,7 @@ def test_runs_of_another_plan_are_mentioned(tmp_path, capsys):
     plan = pl.read_parquet(folder / "plan.parquet").filter(pl.col("seed") < 3)
     plan.write_parquet(folder / "plan.parquet")
     visible, *_ = page_of(folder, tmp_path, capsys)
-    assert "8 runs in the folder are not part of the present plan" in visible
+    assert "8 runs in the folder are not part of the present plan, and no number includes them" in visible
 
 
 @pytest.mark.parametrize(
@@ -300,7 +308,7 @@ def test_watching_keeps_the_reference_and_outlasts_a_store_that_does_not_answer(
     monkeypatch.setattr("analysis.report.time.sleep", lambda _: None)
     assert report.main([str(folder), "-o", str(page), "--watch", "--reference", "badici2024"]) == 0
     assert len(looks) == 3
-    assert "the network is unreachable; looking again" in capsys.readouterr().err
+    assert "the network is unreachable; retrying" in capsys.readouterr().err
     assert "[−3.81, +1.33]" in page.read_text(encoding="utf-8")
 
 
@@ -324,7 +332,7 @@ def test_an_answer_that_hangs_on_equal_spread_says_so(tmp_path, capsys):
     pooled, own = estimate(comparison).overall, welch(comparison)[0]
     assert (pooled.low > 0) != (own.low > 0)
     visible, *_ = page_of(folder, tmp_path, capsys)
-    assert "Whether pretraining helps depends on the assumption that runs vary alike in all cells" in visible
+    assert "Whether pretraining helps depends on the assumption that runs vary equally in all cells" in visible
     assert interval(own) in visible
     even, *_ = page_of(write_results(tmp_path / "even", SMALL, predictions=False), tmp_path, capsys)
     assert "depends on the assumption" not in even
@@ -333,18 +341,18 @@ def test_an_answer_that_hangs_on_equal_spread_says_so(tmp_path, capsys):
 def test_an_interval_beyond_what_is_possible_is_called_that(tmp_path, capsys):
     truth = replace(SMALL, benefit=lambda parameters, dataset: [0.0, 25.0][dataset])
     visible, *_ = page_of(write_results(tmp_path / "results", truth, predictions=False), tmp_path, capsys)
-    assert "2 data sets are too few to speak for others" in visible
-    assert "Taken as a sample" not in visible
-    assert "Intervals that leave the figure go on beyond it" in visible
+    assert "2 data sets are too few to generalise from" in visible
+    assert "As a sample of data sets like these" not in visible
+    assert "Intervals that leave the figure continue beyond it" in visible
 
 
 def test_nothing_unknown_is_listed_and_a_missing_interval_says_why(tmp_path, capsys):
     output = tmp_path / "page.html"
     assert report.main(["--published", "badici2024", "-o", str(output)]) == 0
     source = html.unescape(output.read_text(encoding="utf-8"))
-    assert "own spread in each cell (Welch): a cell has one run an arm" in source
+    assert "own spread in each cell (Welch): a cell has one run per arm" in source
     assert "50 epochs: no cell has both arms" in source
-    assert "<dt>page made</dt>" in source
+    assert "<dt>page written</dt>" in source
     assert "<dt>devices</dt>" not in source
     assert "SHA-256" not in source
     assert "Intervals that leave the figure" not in source
@@ -386,14 +394,14 @@ def test_a_published_study_can_stand_beside_ones_own(tmp_path, capsys):
 def test_confusion_matrices_name_the_classes_where_the_sweep_noted_them(tmp_path, capsys):
     folder = write_results(tmp_path / "results", SMALL)
     visible, source, *_ = page_of(folder, tmp_path, capsys)
-    assert "numbered by their sorted names" in visible
+    assert "Classes whose names were not recorded are numbered in sorted order" in visible
     study = json.loads((folder / "study.json").read_text())
     study["data"] = {"alpha": {"classes": ["decoy", "enhancer<i>"]}, "beta": {"classes": ["gene", "other"]}}
     (folder / "study.json").write_text(json.dumps(study))
     visible, source, *_ = page_of(folder, tmp_path, capsys)
     assert '<th scope="col">enhancer&lt;i&gt;</th>' in source
     assert '<th scope="row">decoy</th>' in source
-    assert "numbered by their sorted names" not in visible
+    assert "numbered in sorted order" not in visible
 
 
 def test_what_the_sweep_noted_of_its_data_is_on_the_page(tmp_path, capsys):
@@ -446,17 +454,17 @@ def test_without_pairs_a_sentence_says_so(shared, tmp_path, capsys):
     visible, _, payload, _ = page_of(write_results(tmp_path / "results", SMALL, missing=missing), tmp_path, capsys)
     assert ("pairs.csv" in offered(payload)) == bool(shared)
     if shared:
-        use = "each pair of runs and its difference (the estimates do not use them: the arms are compared unpaired)"
+        use = "each pair of runs and its difference (not used by the estimates, which compare the arms unpaired)"
         assert offered(payload)["pairs.csv"]["what"] == use
     else:
-        assert "There is no pairs.csv: no seed of a setting is done in both arms." in visible
+        assert "There is no pairs.csv, because no setting has a seed that is done in both arms." in visible
 
 
 @pytest.mark.parametrize(
     ("output", "complaint"),
     [
         ("folder", "is a folder; expected the name of the page to write"),
-        ("pipe", "is no file; expected the name of the page to write"),
+        ("pipe", "is not a regular file; expected the name of the page to write"),
         ("nowhere/page.html", "the folder {tmp}/nowhere does not exist"),
         ("file/page.html", "the folder {tmp}/file does not exist"),
         ("x" * 300, "file name too long"),
@@ -482,7 +490,7 @@ def test_a_page_that_cannot_be_written_is_told_before_anything_is_read(
 @pytest.mark.parametrize("address", ["s3://bucket/page.html", "s3:/bucket/page.html"])
 def test_a_page_is_not_written_to_an_address(address, capsys):
     assert report.main(["--published", "badici2024", "-o", address]) == 2
-    assert "is an address; name a file on this machine" in capsys.readouterr().err
+    assert "is a URL; give the name of a local file" in capsys.readouterr().err
 
 
 def test_a_folder_that_may_not_be_written_to_is_told_before(tmp_path, capsys, monkeypatch):

@@ -44,7 +44,7 @@ def test_shares_are_of_the_test_split_and_of_this_studys_data(tmp_path):
     page = section(results)
     assert page.count("7.5 %") == 3 * 2, "duplicates, stretches, and stretches of another class; in all and by class"
     assert '<th scope="row">alpha</th><td class="short">positive</td>' in page
-    assert "60 letters" in page
+    assert "60 nucleotides" in page
     assert "99.8 %" not in page
 
 
@@ -72,7 +72,7 @@ def test_audits_by_place_on_the_genome_are_shown_as_the_command_writes_them(tmp_
     command = ["alpha", "--coordinates", str(tmp_path / "coordinates"), "--intervals-only"]
     assert leakage_command([*command, "-o", str(folder / "leakage" / "places.parquet")]) == 0
     page = section(load(folder))
-    assert "By place on the genome" in page
+    assert "By position on the genome" in page
     found = re.findall(r"<tr>(.*?)</tr>", page)
     shown = [re.sub(r"<[^>]+>", " ", row).split() for row in found]
     assert ["alpha", *["60.0", "%", "40.0", "%", "20.0", "%", "20.0", "%", "5"]] in shown

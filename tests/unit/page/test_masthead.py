@@ -12,4 +12,4 @@ def test_cells_whose_control_arm_only_guesses_are_counted(tmp_path):
     results, _ = from_study(tmp_path, truth)
     findings = gather(results)
     page = masthead(findings, headline(findings))
-    assert "In 1 of 2 cells the scratch arm ends no better than naming the largest class" in page
+    assert "In 1 of 2 cells the scratch arm ends no better than always predicting the largest class" in page
