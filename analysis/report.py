@@ -60,14 +60,16 @@ def write(path: Path, html: str) -> None:
 
 
 def make(location: str, reference: str | None = None) -> Report:
-    """The report of a results folder, read while the modules that make the page are imported: each takes seconds."""
+    """The report of a results folder: read and computed while modules are imported, because each takes seconds."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         results = pool.submit(load, location, EPOCH_COLUMNS)
         from analysis.findings import gather
+
+        findings = pool.submit(lambda: gather(results.result(), reference=reference))
         from analysis.page.build import build
 
         bundle()
-        return build(gather(results.result(), reference=reference))
+        return build(findings.result())
 
 
 def watch(location: str, output: Path, reference: str | None = None) -> Report:
