@@ -1,23 +1,25 @@
-"""The tables that a sweep fills and a report reads: one place per column.
+"""The tables that a sweep writes and a report reads: one place per column.
 
 A results folder (local, S3 or GCS) holds
 
-    study.json             the resolved study: every value that the file left to its default written out
-    plan.parquet           PLAN: the runs that the study asks for, done or not
-    runs/RUN_ID.parquet    RUNS: one row a run that ended, well or not
-    epochs/RUN_ID.parquet  EPOCHS: one row per epoch of a finished run
-    predictions/RUN_ID.parquet   PREDICTIONS: one row per test example of a finished run
-    pretraining/KEY.parquet      PRETRAINING: one row per logged step of a pretraining that the study asked for
-    leakage/DIGEST.parquet       hyena.leakage.counts.SCHEMA: how much of a test split stands in its training split
+    study.json             the resolved study, with all defaults filled in
+    plan.parquet           PLAN: all runs of the study, done or not
+    runs/RUN_ID.parquet    RUNS: one row per run that is done or failed
+    epochs/RUN_ID.parquet  EPOCHS: one row per epoch of a run that is done
+    predictions/RUN_ID.parquet   PREDICTIONS: one row per test example of a run that is done
+    pretraining/KEY.parquet      PRETRAINING: one row per logged step of one of the study's pretrainings
+    leakage/DIGEST.parquet       hyena.leakage.counts.SCHEMA: overlap of a data set's test split with its training split
     compact/TABLE-PART.parquet   RUNS, EPOCHS, PREDICTIONS (TABLE: runs, epochs, predictions) of many runs that are done
-    models/RUN_ID/               the fine-tuned model of a finished run, where the study keeps them (docs/weights.md)
-    at-work-HOST-PID.json        a sign of life of a sweep that is at work in the folder (sweep/heartbeat.py)
-    checkpoints/RUN_ID.pt        where an unfinished run stands; weights/ and memory/ hold what a sweep made for itself
+    models/RUN_ID/               the fine-tuned model of a run that is done, if the study keeps models (docs/weights.md)
+    at-work-HOST-PID.json        heartbeat of a sweep that is running in the folder (sweep/heartbeat.py)
+    checkpoints/RUN_ID.pt        state of an unfinished run
+    weights/, memory/            pretrained weights, and memory measurements, for the sweep's own use
 
-`runs/RUN_ID.parquet` is written last, so a run that has its row has all its files; `compact/runs-PART.parquet` is the
-last of a part's three, and the small files of its runs are deleted after it. So the rows of a results folder are those
-of the parts that have all three files, each run once, and those of the small files of every other run
-(`sweep/layout.py`). List the small files first, then the parts: a run that moves between them is then seen.
+`runs/RUN_ID.parquet` is written last, so a run that has its row has all its files. `compact/runs-PART.parquet` is the
+last of a part's three files, and the small files of its runs are deleted after it. The rows of a results folder are
+therefore those of the parts that have all three files, each run once, and those of the small files of all other runs
+(`sweep/layout.py`). A reader lists the small files first, then the parts, so that it misses no run that moves from one
+to the other.
 
 Each table is declared as the type of its rows, a TypedDict whose keys are the columns in order; its pyarrow schema is
 derived from that, with the meaning and the unit of each column as metadata. The columns of the training values are
@@ -39,11 +41,11 @@ from numpy.typing import NDArray
 
 from hyena.training.recipe import TRAINING_VALUES, TrainingConfig, Value
 
-#: Raised with every change that makes older files unreadable; a reader refuses other versions.
+#: Incremented with every change that makes older files unreadable; a reader refuses other versions.
 SCHEMA_VERSION = 1
 
-#: The arms that a study can compare. Two are controls: `shuffled` has the pretrained tensors, each permuted (the same
-#: statistics without the knowledge); `frozen` keeps the pretrained backbone as it is and trains the head alone.
+#: The arms that a study can compare. Two are controls: `shuffled` permutes each of the pretrained tensors (the same
+#: statistics without what was learned); `frozen` keeps the pretrained backbone unchanged and trains only the head.
 INITIALISATIONS = ("pretrained", "scratch", "shuffled", "frozen")
 
 #: The arms that start from pretrained weights.
@@ -55,7 +57,7 @@ STATUSES = ("done", "failed")
 
 @dataclass(frozen=True)
 class Column:
-    """What the values of a column mean, and their unit ("" where they have none)."""
+    """The meaning of a column, and the unit of its values ("" where they have none)."""
 
     meaning: str
     unit: str = ""
@@ -65,7 +67,7 @@ Int64 = Annotated[int, pa.int64()]
 Confusion = list[list[int]]
 Pairs = list[tuple[str, str]]
 
-#: Column types of Python types that name none themselves.
+#: Column types of the Python types that are not annotated with one.
 _TYPES = {
     str: pa.string(),
     int: pa.int32(),
@@ -99,7 +101,7 @@ class PlanRow(TypedDict):
     setting_id: Annotated[
         str,
         Column(
-            "digest of the same less initialisation, weights and seed: the runs of one setting are the two arms of a "
+            "digest of the same without initialisation, weights and seed: the runs of one setting are the arms of a "
             "comparison, paired by seed"
         ),
     ]
@@ -118,7 +120,7 @@ class PlanRow(TypedDict):
 
 
 class RunRow(PlanRow):
-    """A run that ended; a failed one has None in the columns of its measures.
+    """A run that is done or failed; a failed run has None in the columns of its results.
 
     A row also holds the `SETTING_VALUES`, the other fields of `TrainingConfig`, after `split_seed`.
     """
