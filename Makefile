@@ -10,7 +10,7 @@ PART ?= A B C D
 # Optional dependencies to install; with "dev,triton" the GPU's kernels are tested without one, too.
 EXTRAS ?= dev
 
-.PHONY: quickstart test lint format gpu install clean
+.PHONY: quickstart test lint format docs coverage gpu install clean
 
 quickstart: install ## run the embedded study, write and name the report
 	$(BIN)/python -m sweep.run
@@ -23,6 +23,15 @@ lint: install ## style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+docs: install ## the pages of docs/ and the API reference, into docs/_build; a warning is an error
+	$(BIN)/python -m sphinx -b html -q -W --keep-going docs docs/_build
+
+coverage: install ## lines and branches that the unit tests run, in child processes, too
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest tests/unit
+	$(BIN)/python -m coverage combine -q
+	$(BIN)/python -m coverage report
 
 gpu: install ## measure all that runs on a GPU; with GPU="--device cpu --tiny", rehearse it without one
 	$(BIN)/python -m benchmarks.gpu $(addprefix --part ,$(PART)) $(GPU)
@@ -41,4 +50,4 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/_build docs/api htmlcov .coverage* *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
