@@ -1,4 +1,4 @@
-"""What a study will take before it runs, in lines that `--plan` prints; docs/planning.md explains them."""
+"""The lines of a plan: what a study will take, before it runs. `--plan` prints them; docs/planning.md explains them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sweep.study_weights import DOWNLOADED, stored
 from sweep.time_forecast import TimeForecast
 from sweep.workload import state_bytes
 
-#: Bytes of a finished run's tables in the store, less its logits: most of it is what the columns mean.
+#: Bytes of a finished run's tables in the store, without its logits; mostly descriptions of the columns.
 RUN_TABLES_BYTES = 45_000
 LARGE_GPU_BYTES = 80e9
 
@@ -44,9 +44,9 @@ def forecast(time: TimeForecast) -> Iterator[str]:
 
 
 def _each_run(plan: PlanRequest) -> str:
-    """What a run is given, and how many run at once."""
+    """The resources of a run, and how many run at once."""
     if plan.gpu is not None:
-        return f"one {plan.gpu.name} to itself (a sweep measures there how many runs can share it)"
+        return f"a whole {plan.gpu.name} (a sweep measures how many runs can share it)"
     kinds = {MemoryKind.of(run).key for run in plan.to_do}
     known, share, gpus_wanted = remembered(plan.store).keys(), plan.share, plan.study.resources.gpus
     part = f"{share.gpus:g} of a GPU"
@@ -54,12 +54,12 @@ def _each_run(plan: PlanRequest) -> str:
         part = "no GPU"
     elif gpus_wanted == AUTO:
         unknown = len(kinds.difference(known))
-        part = f"a part of a GPU as measured ({len(kinds) - unknown} kinds of run known, {unknown} to be probed)"
+        part = f"a fraction of a GPU as measured ({len(kinds) - unknown} kinds of run known, {unknown} to be probed)"
     return f"{share.cpus} CPU core(s), {part}; {share.parallel(plan.cluster)} at once on this machine"
 
 
 def _memory(plan: PlanRequest) -> str:
-    """The largest run of which nothing is measured, and its part of a large GPU, or of the one asked about."""
+    """Memory of the largest run that has not been measured, as a part of a large GPU or of the one asked about."""
     known = remembered(plan.store).keys()
     shapes = {
         (run.config, run.training.input_length(run.facts.longest), run.training.batch_size, run.facts.num_classes)
@@ -70,7 +70,7 @@ def _memory(plan: PlanRequest) -> str:
         return ""
     largest, gpu = max(peak_forecast(*shape) for shape in shapes), plan.gpu
     whole = gpu.memory_bytes if gpu else LARGE_GPU_BYTES
-    which = f"the {size(whole)} of one {gpu.name}" if gpu else f"a GPU of {size(whole)}"
+    which = f"the {size(whole)} of one {gpu.name}" if gpu else f"a GPU with {size(whole)}"
     return (
         f"about {size(round(largest))} for the largest run, {100 * largest / whole:.2g} % of {which} "
         "(a forecast from float32 on a CPU; a GPU is probed)"
@@ -78,7 +78,7 @@ def _memory(plan: PlanRequest) -> str:
 
 
 def _bytes(plan: PlanRequest) -> str:
-    """What the results folder grows by, and what it holds meanwhile."""
+    """How much the results folder grows, and the most that it holds meanwhile."""
     study = plan.study
     tables = sum(RUN_TABLES_BYTES + run.facts.test_examples * run.facts.num_classes * 4 for run in plan.to_do)
     kept = plan.to_do if study.keep_models else []
@@ -95,7 +95,7 @@ def _bytes(plan: PlanRequest) -> str:
 
 
 def _download(plan: PlanRequest) -> str:
-    """What would be fetched, and what the caches grow by."""
+    """How much would be downloaded, and how much the caches grow."""
     study = plan.study
     fetched = [data for data in plan.data.values() if isinstance(data, PlannedData) and data.download]
     archives, cache = sum(data.archive_bytes for data in fetched), sum(data.cache_bytes for data in fetched)

@@ -1,4 +1,4 @@
-"""How times and runs are written wherever a person reads them."""
+"""Times, sizes and runs as text for people."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def duration(seconds: float) -> str:
-    """2:05 or 1:02:05; a time that would be negative, by clocks that disagree or a poor estimate, is 0:00.
+    """2:05 or 1:02:05; a negative time, from clocks that disagree or a poor estimate, is 0:00.
 
     >>> duration(125), duration(3725), duration(-1)
     ('2:05', '1:02:05', '0:00')
@@ -32,12 +32,12 @@ def size(count: float) -> str:
 
 
 def run_name(run: Mapping[str, Any]) -> str:
-    """A run by the columns of the plan."""
+    """A run, from the columns of the plan."""
     return f"{run['model']}, {run['dataset']}, {run['init']}, seed {run['seed']}, {run['epochs']} epochs"
 
 
 def two_digits(value: float) -> str:
-    """A figure with two digits that count.
+    """A number with two significant digits.
 
     >>> [two_digits(value) for value in (0.0336, 1.2, 251, 12_345)]
     ['0.034', '1.2', '250', '12,000']
@@ -50,7 +50,7 @@ def two_digits(value: float) -> str:
 
 
 def roughly(seconds: float) -> str:
-    """A time to two digits in the unit that fits.
+    """A time with two significant digits in a suitable unit.
 
     >>> roughly(50), roughly(720), roughly(12_240), roughly(4_500_000)
     ('50 seconds', '12 minutes', '3.4 hours', '52 days')
@@ -62,7 +62,7 @@ def roughly(seconds: float) -> str:
 
 
 def operations(count: float) -> str:
-    """Floating-point operations to two digits.
+    """Floating-point operations with two significant digits.
 
     >>> operations(48e9), operations(3.1e15)
     ('48 GFLOP', '3.1 PFLOP')

@@ -1,15 +1,15 @@
-"""How long a GPU that is not at hand would take, by name: from its published peak rates, or from what was measured.
+"""The speed of types of GPU by name, for plans: from published peak rates, or from measurements.
 
-**Nothing of this has been measured on a GPU yet.** A step is taken for the sum of its matrix products at
-`PRODUCT_SHARE` of the peak rate and of all other traffic at `TRAFFIC_SHARE` of the memory's bandwidth, but for no less
-than what it takes to launch its kernels one by one. The counts are exact (operations and bytes of the operands of every
-kernel that PyTorch launches, by running a step on the meta device); the shares and the launch time are what such code
-usually reaches. Expect the result to be off by a factor of up to `UNCERTAINTY`. Where `benchmarks/gpu` has measured
-training steps on a GPU of that name, these take the place of all that.
+**None of these speeds has been measured on a GPU yet.** A step is modelled as its matrix products at `PRODUCT_SHARE` of
+the peak rate, plus all other traffic at `TRAFFIC_SHARE` of the memory bandwidth, but at least the time to launch its
+kernels one by one. The counts are exact (operations and bytes of the operands of every kernel that PyTorch launches,
+from a step on the meta device); the shares and the launch time are what such code usually reaches. Expect the result to
+be off by a factor of up to `UNCERTAINTY`. Where `benchmarks/gpu` has measured training steps on a GPU of that name,
+the measurements replace the model.
 
 Peak rates: NVIDIA's data sheets and architecture whitepapers (Volta, Turing, Ampere, Ada, Hopper, Blackwell), dense,
-with float32 sums. float32 is that of the plain cores, for PyTorch leaves TF32 off unless told. V100 and T4 have no
-bfloat16 units, so that precision runs there as float32 does.
+with float32 accumulation. float32 is the rate of the plain cores, because PyTorch leaves TF32 off by default. V100 and
+T4 have no bfloat16 units, so bfloat16 runs there at the rate of float32.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from hyena.errors import InputError, nearest
 from hyena.model.config import PUBLISHED
 from sweep.gpu_probe import slug
 
-#: What well-tuned kernels reach of a peak rate and of a bandwidth.
+#: Parts of the peak rate and of the bandwidth that well-tuned kernels reach.
 PRODUCT_SHARE, TRAFFIC_SHARE = 0.7, 0.8
-#: Seconds until PyTorch has launched a kernel: one after another from Python, and in a captured graph.
+#: Seconds that PyTorch takes to launch a kernel: from Python, and in a captured graph.
 LAUNCH_S, CAPTURED_LAUNCH_S = 1e-5, 2e-6
-#: Kernels of a step: for each block, and for all else (embedding, pooling, head, loss, clipping, AdamW).
+#: Kernels of a step: for each block, and for the rest (embedding, pooling, head, loss, clipping, AdamW).
 TRAINING_KERNELS, FORWARD_KERNELS = (122, 36), (41, 5)
-#: float32 numbers that they read and write for each position and block: so many a channel D, so many a channel H.
+#: float32 numbers that they read and write for each position and block: for each channel D, for each channel H.
 TRAINING_TRAFFIC, FORWARD_TRAFFIC = (218, 13), (67, 4)
-#: Of that, what is left in bfloat16: half the bytes outside the residual, and a gate chain that is fused.
+#: The part of that traffic in bfloat16: half the bytes outside the residual, and a fused gate chain.
 BFLOAT16_TRAFFIC = 0.4
 UNCERTAINTY = 3.0
 RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
@@ -47,8 +47,8 @@ class GPU:
     Attributes:
         name: what `--gpu` calls it.
         float32, bfloat16: peak rate of matrix products, FLOP/s.
-        bytes_per_s: of its memory.
-        memory_bytes: how large that is.
+        bytes_per_s: memory bandwidth.
+        memory_bytes: memory size.
     """
 
     name: str
@@ -58,7 +58,7 @@ class GPU:
     memory_bytes: float
 
     def seconds(self, work: BatchWork, captured: bool = False) -> float:
-        """Of one batch, derived as the module says."""
+        """Seconds of one batch, modelled as the module describes."""
         blocks, wide = work.config.n_layer, work.kind in ("train", "pretrain")
         per_block, once = TRAINING_KERNELS if wide else FORWARD_KERNELS
         per_channel, per_inner = TRAINING_TRAFFIC if wide else FORWARD_TRAFFIC
@@ -98,7 +98,7 @@ GPUS = {
 
 
 def named(name: str) -> GPU:
-    """The GPU of that name, whatever its case, spaces, hyphens and maker. Raises InputError with the known ones."""
+    """The GPU of that name; case, spaces, hyphens and maker do not matter. Raises InputError with the known names."""
     for gpu in GPUS.values():
         if _letters(gpu.name) == _letters(name):
             return gpu
@@ -107,14 +107,14 @@ def named(name: str) -> GPU:
 
 
 def _letters(name: str) -> str:
-    """What counts of a GPU's name: "NVIDIA GeForce RTX 4090" is rtx4090."""
+    """The part of a GPU's name that is compared: "NVIDIA GeForce RTX 4090" is rtx4090."""
     return re.sub(r"^(nvidia)?(geforce|tesla)?", "", slug(name).replace("-", ""))
 
 
 def measured(gpu: GPU, folder: Path = RESULTS) -> Rates | None:
-    """Rates of training steps that `benchmarks/gpu` took on such a GPU; None where it never did.
+    """Rates of training steps that `benchmarks/gpu` measured on such a GPU; None where there are none.
 
-    A results folder is that of the GPU whose name's parts all stand in the folder's: "a100-80gb" is found in
+    A results folder matches where its name contains all parts of the GPU's: "a100-80gb" matches
     "nvidia-a100-sxm4-80gb".
     """
     parts = set(slug(gpu.name).split("-"))
@@ -129,7 +129,7 @@ def measured(gpu: GPU, folder: Path = RESULTS) -> Rates | None:
 
 
 def _samples(path: Path) -> Iterator[Sample]:
-    """What one file of `benchmarks/gpu/speed.py` says of this project's own eager steps."""
+    """Samples of this project's own eager steps in one file of `benchmarks/gpu/speed.py`."""
     record = json.loads(path.read_text("utf-8"))
     if record["status"] != "measured" or record["tiny"]:
         return

@@ -61,7 +61,7 @@ class PlanRequest:
 
     @cached_property
     def unknown(self) -> int:
-        """Runs of data sets of which nothing is known."""
+        """Number of runs of data sets about which nothing is known."""
         names = {name for name, data in self.data.items() if isinstance(data, Unknown)}
         return sum(point.dataset in names for point in self.study.points()) if names else 0
 
@@ -79,12 +79,12 @@ class PlanRequest:
 
     @cached_property
     def places(self) -> int:
-        """Trials at once: each with a GPU to itself, or with its cores."""
+        """Number of trials at once: each with a GPU to itself, or with its cores."""
         return max(1, int(self.cluster["GPU"])) if self.on_gpu else self.share.parallel(self.cluster)
 
     @cached_property
     def pretrainings(self) -> dict[str, Batches]:
-        """The study's own that are to be made, by model, in the order in which a sweep starts them."""
+        """Batches of each of the study's pretrainings that are left to do, by model, in the order of a sweep."""
         study = self.study
         if study.pretraining is None:
             return {}
@@ -100,7 +100,7 @@ class PlanRequest:
         }
 
     def batches(self, run: RunSpec) -> Batches:
-        """All batches of a run; runs that differ in their seed alone have the same."""
+        """All batches of a run; the same for runs that differ only in their seed."""
         key = (run.setting_id, run.config.checkpoint_activations, run.init.startswith("frozen"))
         if key not in self._batches:
             data = self.data[run.data.name]

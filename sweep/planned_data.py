@@ -1,8 +1,8 @@
-"""The data sets of a study as a plan knows them: from this machine, from an earlier call, or from official figures.
+"""What a plan knows about the data sets of a study: from this machine, from an earlier call, or from official figures.
 
-Nothing is downloaded. A data set that is not on this machine is planned by what the results folder noted of it in an
-earlier call (its digest too, so that its runs are known for done), else, if it is official, by the published counts.
-Next: `workload.py`, what its runs amount to.
+Nothing is downloaded. A data set that is not on this machine is planned by the note that an earlier call left in the
+results folder (it includes the digest, so that runs are recognised as done), or else, if it is official, by the
+published counts. Next: `workload.py`, the work of its runs.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from sweep.earlier_notes import DataNote, data_notes
 from sweep.study import Study
 from sweep.trials import DataFacts, DataSpec, data_spec, facts_of, load_data
 
-#: Bytes of a sequence in an archive of text files, and of each of its letters: the two that are at hand, of 500 and of
-#: 251 letters, have 346 and 271 a sequence.
+#: Bytes in an archive of text files for each sequence, and for each letter: two archives with sequences of 500 and 251
+#: letters have 346 and 271 bytes a sequence.
 ARCHIVE_BYTES, ARCHIVE_BYTES_A_LETTER = 195, 0.302
-#: Bytes of a sequence's offset and label in the cache of tokens, where a letter is one.
+#: Bytes of a sequence's offset and label in the cache of tokens; a letter is one more byte.
 CACHED_BYTES = 16
 
 
@@ -35,8 +35,8 @@ class PlannedData:
         lengths_bp: deciles of the lengths of its sequences, as `hyena.data.catalogue` has them.
         here: whether it is on this machine.
         source: where the facts come from, in words; empty where the data set itself was read.
-        missing: what is to be said of it where it is not here, else empty.
-        download: whether it would be fetched.
+        missing: why it is not here and what a sweep would do, in words; empty where it is here.
+        download: whether a sweep would download it.
     """
 
     spec: DataSpec
@@ -49,7 +49,7 @@ class PlannedData:
 
     @property
     def letters(self) -> float:
-        """Of all its sequences, about."""
+        """Letters of all its sequences, approximately."""
         positions = np.linspace(0, 1, len(self.lengths_bp))
         return float(self.sequences * np.trapezoid(self.lengths_bp, positions))
 
@@ -59,18 +59,18 @@ class PlannedData:
 
     @property
     def archive_bytes(self) -> float:
-        """What would be fetched."""
+        """Size of the download."""
         return self.sequences * ARCHIVE_BYTES + self.letters * ARCHIVE_BYTES_A_LETTER
 
     @property
     def cache_bytes(self) -> float:
-        """What it takes in the cache of tokens."""
+        """Size in the cache of tokens."""
         return self.sequences * CACHED_BYTES + self.letters
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """A data set of which nothing is known: it is the user's own, and not here."""
+    """A data set about which nothing is known: the user's own, and not on this machine."""
 
     missing: str
 
@@ -97,10 +97,10 @@ def _planned(study: Study, notes: Mapping[str, DataNote], data_dir: Path | None)
             lengths = np.concatenate([split.lengths for split in dataset.splits.values()])
             yield name, PlannedData(spec, facts_of(dataset), deciles(lengths))
             continue
-        missing = "not here, would be downloaded"
+        missing = "not on this machine, would be downloaded"
         if spec.source is not None:
             place = spec.source.path or (data_dir or default_data_dir()) / name
-            missing = f"there is nothing at {place}"
+            missing = f"{place} does not exist"
         if name in notes:
             yield name, _noted(spec, notes[name], missing)
         elif spec.source is None:
@@ -110,7 +110,7 @@ def _planned(study: Study, notes: Mapping[str, DataNote], data_dir: Path | None)
 
 
 def _official(spec: DataSpec, missing: str) -> PlannedData:
-    """By the published figures. What its digest will be is not known, so none of its runs is known for done."""
+    """From the published figures. The digest is unknown, so none of its runs is recognised as done."""
     entry = OFFICIAL[spec.name]
     facts = DataFacts(
         digest=f"unknown-{spec.name}",
@@ -124,7 +124,7 @@ def _official(spec: DataSpec, missing: str) -> PlannedData:
 
 
 def _noted(spec: DataSpec, note: DataNote, missing: str) -> PlannedData:
-    """By what an earlier call noted. Of lengths that is the longest alone, unless the data set is the official one."""
+    """From the note of an earlier call, which has only the longest length unless the data set is an official one."""
     classes = note.classes
     entry = OFFICIAL.get(spec.name) if note.official else None
     if entry is not None and set(entry.classes) != set(classes):
@@ -138,10 +138,10 @@ def _noted(spec: DataSpec, note: DataNote, missing: str) -> PlannedData:
         test_examples=note.test,
     )
     lengths = entry.lengths_bp if entry else (note.longest,) * 11
-    source = "as an earlier call noted it"
+    source = "from the notes of an earlier call"
     return PlannedData(spec, facts, lengths, False, source, missing, spec.source is None)
 
 
 def _evenly(examples: int, classes: int) -> tuple[int, ...]:
-    """Counts as equal as can be, where only their sum is known."""
+    """Counts that are as equal as possible, where only their sum is known."""
     return tuple((examples + place) // classes for place in range(classes))

@@ -38,19 +38,19 @@ from sweep.study import Resources
 
 __all__ = ["RayError", "RaySession", "node_resources", "resources_here"]
 
-#: Bytes that the name of a socket may have, and those of Ray's own part of it, with a process id of seven digits.
+#: Longest name of a socket in bytes, and the length of the part that Ray adds, with a process id of seven digits.
 SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 RAY_BYTES = len("/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.12")
-#: Letters of a temporary folder that Ray hands on unharmed.
+#: Paths of a temporary folder that Ray passes on unchanged.
 _PLAIN = re.compile(r"/[A-Za-z0-9_./+=@,~-]*")
-#: Where sockets may lie when the temporary folder is not for them.
+#: Folders for sockets where the temporary folder cannot hold them.
 SHORT_FOLDERS = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
 SHARED_MEMORY = Path("/dev/shm")
-#: Size of the object store where it is not in shared memory. A sweep puts little into it: what all workers are told.
+#: Size of the object store where it is not in shared memory. A sweep puts little into it: what every worker receives.
 STORE_BYTES = 500_000_000
-#: Seconds within which a cluster must accept a connection, its control service answer, and Ray be joined.
+#: Timeouts in seconds: for the connection to a cluster, for the answer of its control service, for joining it.
 CONNECT_S, ANSWER_S, JOIN_S = 10.0, 30.0, 120.0
-#: Asks a cluster's control service for a sign of life; Ray's library cannot be interrupted, so in its own process.
+#: Queries a cluster's control service; in a process of its own, because Ray's library cannot be interrupted.
 _ASK = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
 
 
@@ -154,43 +154,45 @@ class RaySession:
             self.report(f"Ray: {lines[0][:160] if lines else text}")
 
     def _start(self) -> None:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else a token file of another session is demanded
-        # Ray's own switch for "loopback only" is named after the systems where it is the default.
+        os.environ.setdefault(
+            "RAY_AUTH_MODE", "disabled"
+        )  # otherwise Ray may require the token file of another session
+        # Listen on loopback only. Ray's switch is named after the systems where that is the default.
         os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
         ray_constants.ENABLE_RAY_CLUSTER = False
         self._find_folder()
         options: dict[str, Any] = {}
         if sys.platform == "linux" and not os.access(SHARED_MEMORY, os.R_OK | os.W_OK | os.X_OK):
-            say(f"nothing may be written in {SHARED_MEMORY}: Ray keeps its objects on the disk")
+            say(f"{SHARED_MEMORY} is not writable: Ray keeps its objects on disk")
             options |= {"_plasma_directory": str(ray_folder().parent), "object_store_memory": STORE_BYTES}
         try:
             with waiting_for("Ray to start on this machine"):
                 ray.init(
-                    address="local",  # never a stale record of a former cluster
+                    address="local",  # not the stale record of an earlier cluster
                     num_cpus=granted_cores().count,
                     include_dashboard=False,
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                     **options,
                 )
-        except Exception as error:  # of any kind: Ray raises what its parts raise
+        except Exception as error:  # of any kind: Ray does not wrap what its parts raise
             raise InputError(f"Ray cannot be started on this machine: {_line(error)}") from None
 
     def _find_folder(self) -> None:
-        """Give Ray another folder for its sockets where the temporary folder is not fit for them."""
+        """Give Ray another folder for its sockets where the temporary folder cannot hold them."""
         lack = unfit(ray_folder())
         if lack is None:
             return
         if "RAY_TMPDIR" in os.environ:
-            raise InputError(f"RAY_TMPDIR = {ray_folder().parent}: {lack}; set it to another folder, as /tmp")
+            raise InputError(f"RAY_TMPDIR = {ray_folder().parent}: {lack}; set it to another folder, such as /tmp")
         for folder in SHORT_FOLDERS:
             if unfit(folder / "sweep-ray-12345678" / "ray") is None:
                 self.private = Path(tempfile.mkdtemp(prefix="sweep-ray-", dir=folder))
                 os.environ["RAY_TMPDIR"] = str(self.private)
                 return
         raise InputError(
-            f"{ray_folder().parent}: {lack}, and nothing may be written in {SHORT_FOLDERS[0]}; set RAY_TMPDIR to a "
-            "folder with a short name that may be written"
+            f"{ray_folder().parent}: {lack}, and {SHORT_FOLDERS[0]} is not writable; set RAY_TMPDIR to a writable "
+            "folder with a short name"
         )
 
     def _join(self, address: str) -> str | None:
@@ -198,15 +200,15 @@ class RaySession:
             require_answer(address)
             if not services.find_node_ids():
                 raise InputError(
-                    f"this machine is no node of the Ray cluster at {address}: start the sweep on one of its nodes, "
-                    f"or make it one with `ray start --address={address}`"
+                    f"this machine is not a node of the Ray cluster at {address}: start the sweep on one of its nodes, "
+                    f"or add this machine with `ray start --address={address}`"
                 )
             watchdog = threading.Timer(JOIN_S, _give_up, [address])
             watchdog.daemon = True
             watchdog.start()
             try:
                 cluster = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-            except Exception as error:  # of any kind, a bare Exception for other versions of Ray or Python
+            except Exception as error:  # of any kind: a bare Exception where versions differ
                 raise InputError(f"the Ray cluster at {address} cannot be joined: {_line(error)}") from None
             finally:
                 watchdog.cancel()
@@ -214,30 +216,30 @@ class RaySession:
 
 
 def ray_folder() -> Path:
-    """Where Ray would put its sockets and logs."""
+    """The folder in which Ray puts its sockets and logs."""
     base = os.environ.get("RAY_TMPDIR", os.environ.get("TMPDIR", "/tmp"))
     return Path(base) / "ray"
 
 
 def unfit(folder: Path) -> str | None:
-    """Why Ray cannot have its sockets in this folder, which it makes if need be; None where it can."""
+    """Why Ray cannot put its sockets in this folder, which it creates if necessary; None where it can."""
     base = str(folder.parent)
     if len(os.fsencode(folder.parent)) + RAY_BYTES > SOCKET_BYTES:
-        return f"too long for the names of sockets, at most {SOCKET_BYTES - RAY_BYTES} bytes"
+        return f"the path is too long for the names of sockets: at most {SOCKET_BYTES - RAY_BYTES} bytes"
     if not _PLAIN.fullmatch(base):
-        return "Ray needs a whole path of plain letters and digits (no spaces, no accents)"
+        return "Ray needs an absolute path of plain letters and digits (no spaces, no accents)"
     there = next(path for path in (folder, *folder.parents) if path.exists())
     try:
         tempfile.TemporaryDirectory(dir=there).cleanup()
     except OSError:
-        return f"nothing can be written in {there}"
+        return f"{there} is not writable"
     return None
 
 
 def checked(address: str) -> str:
-    """The address of a cluster as HOST:PORT. Raises InputError for what is none, saying what would be right."""
+    """The address of a cluster as HOST:PORT. Raises InputError for anything else, with what would be right."""
     said = f"--address {address if address.strip() else repr(address)}"
-    right = "give HOST:PORT of the cluster's head, as 10.0.0.1:6379, or auto on one of its nodes"
+    right = "give HOST:PORT of the cluster's head, such as 10.0.0.1:6379, or auto on one of its nodes"
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS", "") or "auto"
         said = said if address == "auto" else f"--address auto, RAY_ADDRESS = {address}"
@@ -250,32 +252,34 @@ def checked(address: str) -> str:
         )
     if address.startswith(("http://", "https://")):
         raise InputError(
-            f"{said}: the address of a dashboard; send this command to the cluster with "
+            f"{said}: this is the address of a dashboard; send this command to the cluster with "
             f"`ray job submit --address {address} -- …`, or {right}"
         )
     host, port = re.fullmatch(r"(?s)(.*?)(?::([^:\]]*))?", address).groups()  # type: ignore[union-attr]
     if not re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\]", host) or port is None:
-        raise InputError(f"{said}: no address of a Ray cluster; {right}")
+        raise InputError(f"{said}: not the address of a Ray cluster; {right}")
     if not re.fullmatch("[0-9]{1,5}", port) or not 1024 <= int(port) <= 65535:
-        raise InputError(f"{said}: port {port!r} is no number from 1024 to 65535; {right}")
+        raise InputError(f"{said}: port {port!r} is not a number from 1024 to 65535; {right}")
     return address
 
 
 def _found_here() -> str:
-    """Address of the cluster of which this machine is a node."""
+    """Address of the cluster that this machine is a node of."""
     try:
         return str(services.canonicalize_bootstrap_address_or_die("auto"))
     except Exception as error:  # of any kind
         if "multiple" in str(error):
-            raise InputError(f"--address auto: several Ray clusters run on this machine; {_line(error)}") from None
+            raise InputError(
+                f"--address auto: several Ray clusters are running on this machine; {_line(error)}"
+            ) from None
         raise InputError(
-            "--address auto: no Ray cluster runs on this machine; start one with `ray start --head`, or leave "
-            "--address out and Ray is started for this sweep alone"
+            "--address auto: no Ray cluster is running on this machine; start one with `ray start --head`, or leave "
+            "--address out to start Ray for this sweep only"
         ) from None
 
 
 def require_answer(address: str) -> None:
-    """Raises InputError where no Ray cluster answers, within half a minute."""
+    """Raises InputError, within a minute, where no Ray cluster answers at this address."""
     host, _, port = address.rpartition(":")
     nobody = f"no Ray cluster answers at {address}"
     try:
@@ -288,21 +292,21 @@ def require_answer(address: str) -> None:
             words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=ANSWER_S
         )
     except subprocess.TimeoutExpired:
-        raise InputError(f"{nobody}: something accepts connections there and says nothing") from None
+        raise InputError(f"{nobody}: something accepts connections there, but does not answer") from None
     if asked.returncode:
         last = (asked.stderr.strip().splitlines() or [""])[-1].removeprefix("ray.exceptions.")[:300]
         raise InputError(f"{nobody} ({last})" if "imed out" in last else f"{address} refuses this sweep: {last}")
 
 
 def grows() -> bool:
-    """Whether the cluster that was joined has an autoscaler that could start other nodes than those that are there.
+    """Whether the cluster has an autoscaler that could start nodes of other types than those that are running.
 
-    The autoscaler publishes its state every few seconds, with the node types that it knows. One of a cluster that was
-    put together by hand knows each node as a type of its own.
+    The autoscaler publishes its state every few seconds, with its node types. In a cluster that was assembled by hand
+    each node is a type of its own.
     """
     published = _internal_kv_get(ray_constants.DEBUG_AUTOSCALING_STATUS)
     if not published:
-        return bool(is_autoscaler_v2())  # which does not publish there
+        return bool(is_autoscaler_v2())  # which publishes elsewhere
     report: Mapping[str, Any] = json.loads(published).get("autoscaler_report") or {}
     nodes = {name for kind in ("active_nodes", "idle_nodes") for name in report.get(kind) or {}}
     return any(not re.fullmatch("node_[0-9a-f]+|local.cluster.node", name) for name in nodes)
@@ -319,12 +323,12 @@ def resources_here() -> dict[str, float]:
 
 
 def _line(error: BaseException) -> str:
-    """An error on one line, not too long."""
+    """An error on one line, truncated."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return printable(text or type(error).__name__)[:400]
 
 
 def _give_up(address: str) -> None:
-    """Ray waits in a library that neither Ctrl-C nor an exception ends; nothing has begun that could be lost."""
+    """End the process: Ray waits in a library that neither Ctrl-C nor an exception interrupts. No run has started."""
     say(f"error: the Ray cluster at {address} answers, but could not be joined within {JOIN_S:g} s")
     os._exit(WRONG_REQUEST)

@@ -1,6 +1,6 @@
-"""How long each run and each pretraining will take: formula, measured rate, and what runs that are done say of both.
+"""How long each run and each pretraining will take, corrected by the runs that are done.
 
-Times are those of a whole place: a GPU to itself, or the cores of one run. Next: `schedule.py`, many of them at once.
+Times are those of a whole place: a GPU, or the cores of one run. Next: `schedule.py`, many of them at once.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Seconds = Callable[[BatchWork], float]
 
 @dataclass(frozen=True)
 class Corrections:
-    """By what the runs that are done differ from their forecasts.
+    """How the times of runs that are done differ from their forecasts.
 
     Attributes:
-        runs: how many are known.
-        by_model: time taken over time foretold, of all its runs together.
-        lowest, highest: the same of single runs.
+        runs: number of runs done.
+        by_model: time taken divided by time forecast, over all runs of a model.
+        lowest, highest: the extremes of that ratio over single runs.
     """
 
     runs: int = 0
@@ -36,7 +36,7 @@ class Corrections:
     highest: float = 1.0
 
     def factor(self, model: str) -> float:
-        """A model's own; of one without runs, the median of the others."""
+        """Ratio for a model; for one without runs, the median of the others."""
         if not self.by_model:
             return 1.0
         return self.by_model.get(model) or statistics.median(self.by_model.values())
@@ -53,25 +53,25 @@ def flops_of(batches: Batches, device_type: str) -> float:
 def corrections(
     done: Iterable[tuple[RunSpec, float]], batches: Callable[[RunSpec], Batches], seconds: Seconds
 ) -> Corrections:
-    """From runs that are done, each with the seconds that it held a whole place."""
-    foretold: dict[str, float] = defaultdict(float)
+    """From runs that are done, each with the seconds for which it occupied a whole place."""
+    forecast: dict[str, float] = defaultdict(float)
     taken: dict[str, float] = defaultdict(float)
     ratios = []
     for run, held_s in done:
         expected = seconds_of(batches(run), seconds)
-        foretold[run.model] += expected
+        forecast[run.model] += expected
         taken[run.model] += held_s
         ratios.append(held_s / expected)
     if not ratios:
         return Corrections()
-    by_model = {model: taken[model] / foretold[model] for model in taken}
+    by_model = {model: taken[model] / forecast[model] for model in taken}
     return Corrections(len(ratios), by_model, min(ratios), max(ratios))
 
 
 def held_seconds(row: Mapping[str, Any], on_gpu: bool, cpus: int) -> float | None:
-    """Seconds for which a finished run held a whole place of this kind; None where it ran on the other kind of device.
+    """Seconds for which a finished run occupied a whole place; None where it ran on the other kind of device.
 
-    A run with a fifth of a GPU held it for a fifth of its time; one with two cores held two places of one core.
+    A run on a fifth of a GPU counts with a fifth of its time; one on two cores, where a place is one core, twice.
     """
     if row["train_s"] is None or row["evaluate_s"] is None or (row["gpu_fraction"] > 0) != on_gpu:
         return None
@@ -79,17 +79,18 @@ def held_seconds(row: Mapping[str, Any], on_gpu: bool, cpus: int) -> float | Non
 
 
 def shares_of_work(batches: Iterable[Batches], device_type: str) -> list[tuple[BatchWork, float]]:
-    """The steps to probe: one batch of each size and octave of lengths, with the operations of all such, most first.
+    """The steps to probe, with the operations of all similar batches, most first.
 
-    Of these it is the one with most of the work. The context that a model could have had does not count, for filters
-    are made over the input's positions alone. Forward passes are measured with the steps.
+    Batches are similar if they agree in model size and octave of length; the one with the most work stands for them.
+    The model's longest context does not matter, because filters are made over the positions of the input only. Forward
+    passes are measured with the steps.
     """
     operations: dict[tuple[object, ...], dict[BatchWork, float]] = defaultdict(lambda: defaultdict(float))
     for one in batches:
         for work, number in one.items():
             if work.kind != "evaluate":
                 shape = replace(work.config, l_max=2)
-                alike = (work.kind, shape, work.precision, round(math.log2(work.length)))
-                operations[alike][work] += number * flops(work, device_type).total
+                similar = (work.kind, shape, work.precision, round(math.log2(work.length)))
+                operations[similar][work] += number * flops(work, device_type).total
     found = [(max(counts, key=lambda work: counts[work]), sum(counts.values())) for counts in operations.values()]
     return sorted(found, key=lambda pair: -pair[1])

@@ -23,24 +23,24 @@ from sweep.store import Store
 from sweep.study import Study
 from sweep.trials import corpus_of, weights_keys
 
-#: Of a digest, what names weights in the store and in the identity of a run.
+#: Digits of a digest that name weights in the store and in the identity of a run.
 KEY_DIGITS = 16
-#: What is said of published weights that are not here.
+#: Description of published weights that are not on this machine.
 DOWNLOADED = "would be downloaded"
 
 
 def known_keys(study: Study, store: Store, folder: Path | None) -> tuple[dict[str, str], dict[str, str]]:
-    """Key of each model's weights, and what is to be said of those that are not there yet. Downloads nothing.
+    """Key of each model's weights, and a description of where missing ones would come from. Downloads nothing.
 
-    Of weights that are not on this machine it is the key that an earlier call noted, where the study still takes them
-    from the same place, so that runs which started from them are known for done.
+    For weights that are not on this machine, the key is the one noted by an earlier call, if the study still takes them
+    from the same place; so runs that started from them are recognised as done.
     """
     models = study.pretrained_models
     if not models:
         return {}, {}
     if study.pretraining is not None:
         keys = weights_keys(study, corpus_of(study).digest)
-        return keys, {model: "would be made" for model in models if not stored(store, keys[model])}
+        return keys, {model: "would be pretrained" for model in models if not stored(store, keys[model])}
     keys, missing = {}, {}
     noted = store.noted_study()
     same_place = noted.get("weights") == study.resolved()["weights"]
@@ -57,7 +57,7 @@ def known_keys(study: Study, store: Store, folder: Path | None) -> tuple[dict[st
 
 
 def require(study: Study, folder: Path | None) -> None:
-    """InputError, before anything is fetched or started, where a run takes weights that are nowhere to be had."""
+    """InputError where a run needs weights that are nowhere to be found; before anything is downloaded or started."""
     if study.pretraining is None:
         for model in study.pretrained_models:
             reason = _nowhere(study, model, folder)
@@ -66,9 +66,9 @@ def require(study: Study, folder: Path | None) -> None:
 
 
 def prepared_keys(study: Study, store: Store, folder: Path | None) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    """Key of each model's weights, and where those that the study does not make were found, with their digest.
+    """Key of each model's weights; and path and digest of those that the study does not pretrain itself.
 
-    Published ones are downloaded if need be; found ones are put into the store.
+    Published weights are downloaded if necessary; all that were found are copied into the store.
     """
     models = study.pretrained_models
     if not models:
@@ -86,7 +86,7 @@ def prepared_keys(study: Study, store: Store, folder: Path | None) -> tuple[dict
 
 
 def _present(study: Study, model: str, folder: Path | None) -> Path | None:
-    """Where a model's weights lie on this disk: named by the study, or found by name."""
+    """Path of a model's weights on this machine, named by the study or found by name; None where there are none."""
     path = study.weights.paths.get(model)
     if path is None:
         return present_weights(model, folder, study.weights.revision)
@@ -94,23 +94,23 @@ def _present(study: Study, model: str, folder: Path | None) -> Path | None:
 
 
 def _nowhere(study: Study, model: str, folder: Path | None) -> str | None:
-    """Of weights that are not present: why they are nowhere else, and what would be right; None of published ones."""
+    """Why weights that are not present cannot be obtained, and what would be right; None for published ones."""
     if model in study.weights.paths:
-        return f"[weights.paths] names {study.weights.paths[model]}, where there is nothing"
+        return f"[weights.paths] names {study.weights.paths[model]}, which does not exist"
     if model in PUBLISHED:
         return None
-    put = f"put them at {folder / model}" if folder else f"give --weights a folder with '{model}' in it"
-    return f"the size is the study's own: {put}, name them in [weights.paths], or make them by a [pretraining] table"
+    place = f"put them at {folder / model}" if folder else f"give --weights a folder with '{model}' in it"
+    return f"the size is defined by the study: {place}, name them in [weights.paths], or add a [pretraining] table"
 
 
 def _loaded(study: Study, model: str, path: Path) -> tuple[str, Backbone]:
-    """Weights from a file, and their digest, which depends neither on where they lie nor on the file's format."""
+    """Weights from a file, and their digest, which depends on neither the path nor the format of the file."""
     backbone = Backbone(study.model(model))
     return load_backbone(backbone, path), backbone
 
 
 def stored(store: Store, key: str) -> bool:
-    """Whether the store holds these weights whole. Damaged ones are not there: they are made or put there anew."""
+    """Whether the store holds these weights intact. Damaged ones count as missing, and are replaced."""
     try:
         safetensors.deserialize(store.read(f"weights/{key}/{SAFETENSORS}") or b"")
     except safetensors.SafetensorError:
@@ -119,7 +119,7 @@ def stored(store: Store, key: str) -> bool:
 
 
 def put(store: Store, key: str, backbone: torch.nn.Module, config: HyenaConfig) -> None:
-    """Save weights in the store; the tensors last, for they say that the weights are there."""
+    """Save weights in the store; the tensors last, because their presence marks the weights as complete."""
     for name, content in weights_files(backbone, config).items():
         store.write(f"weights/{key}/{name}", content)
 

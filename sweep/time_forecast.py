@@ -1,7 +1,8 @@
-"""How long a study will take, what it will cost, and what that is known from: four lines of a plan.
+"""How long a study will take, what it will cost, and what the forecast rests on: four lines of a plan.
 
-Time is a formula's operations (`hyena/cost/flops.py`) at a measured rate (`hyena/cost/step_rates.py`) or a named GPU's
-(`named_gpus.py`), corrected by the runs that are done (`run_times.py`), through a simulated schedule (`schedule.py`).
+Time is the number of operations by a formula (`hyena/cost/flops.py`), divided by a rate that is measured
+(`hyena/cost/step_rates.py`) or a named GPU's (`named_gpus.py`), corrected by the runs that are done (`run_times.py`),
+and put through a simulated schedule (`schedule.py`).
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ from sweep.schedule import RUN_S, sweep_seconds
 from sweep.study_weights import DOWNLOADED
 from sweep.trials import RunSpec, stacked
 
-#: How far from the truth forecasts from a probe were, at most (docs/planning.md).
+#: Largest factor between forecasts from a probe and the time that was measured (docs/planning.md).
 WITHIN = 1.5
-#: Of a probe, how many sizes are named, and below which part of the cores other programs are mentioned.
+#: Sizes of a probe that a line names, and the part of the cores below which it mentions other programs.
 NAMED, SHARED = 2, 0.8
 #: FLOP/s of a core, or of a GPU, where a probe found none: about what the slowest size does on a core of 2021
 #: (benchmarks/results/training_step_cpu.json), and a fifth of a small GPU's float32 rate.
@@ -46,7 +47,7 @@ Measure = Callable[[Jobs, int, int, str], list[Sample]]
 
 @dataclass(frozen=True)
 class _Speed:
-    """Seconds of any batch, and in words where they are from."""
+    """Seconds of any batch, and where they come from, in words."""
 
     seconds: Seconds
     source: str
@@ -83,7 +84,7 @@ class TimeForecast:
             yield f"work       {self._work()}"
         estimate = self.estimate
         if estimate is None:
-            unknown = f"not known: {_without(plan)} are left"
+            unknown = f"unknown: {_without(plan)} are left"
             yield f"time       {unknown if plan.unknown else 'nothing is left to do'}"
         else:
             yield f"time       {self._cost(estimate)}"
@@ -112,7 +113,7 @@ class TimeForecast:
         )
 
     def _work(self) -> str:
-        """Operations in all, and what part of them pretraining is."""
+        """Total operations, and the part of them that is pretraining."""
         plan, device = self.plan, self.plan.device_type
         pretraining = sum(flops_of(batches, device) for batches in plan.pretrainings.values())
         cells = {_cell(run): run for run in plan.to_do}
@@ -122,7 +123,7 @@ class TimeForecast:
         return f"{text}, {100 * pretraining / whole:.0f} % of it pretraining" if pretraining else text
 
     def _speed(self) -> _Speed:
-        """How fast it goes: as a named GPU should, as a probe of this machine found, or as is assumed."""
+        """The speed of a named GPU, of this machine by a probe, or an assumed one."""
         plan, device, threads = self.plan, self.plan.device_type, self.plan.share.cpus
         if plan.gpu is not None:
             return _of_gpu(plan.gpu, plan.study.resources.captured)
@@ -134,12 +135,12 @@ class TimeForecast:
         rate = ASSUMED[device] * (1 if plan.on_gpu else threads)
         return _Speed(
             lambda work: flops(work, device).total / rate,
-            f"from an assumed {two_digits(rate / 1e9)} GFLOP/s, for a probe of this machine found no rate in its "
+            f"from an assumed {two_digits(rate / 1e9)} GFLOP/s, because a probe of this machine found no rate in its "
             f"{BUDGET_S:g} seconds: expect it to be off by a factor of up to {named_gpus.UNCERTAINTY:g}",
         )
 
     def _source(self, samples: Sequence[Sample]) -> str:
-        """A probe in words: the rates of the sizes with most work, and whether other programs ran beside it."""
+        """A probe in words: the rates of the sizes with the most work, and whether other programs were running."""
         trained = [sample for sample in samples if sample.work.kind != "evaluate"]
         named = ", ".join(
             f"{self._name(sample.work)} at {sample.work.length} positions {sample.flop_per_s / 1e9:.2g} GFLOP/s"
@@ -147,20 +148,20 @@ class TimeForecast:
         )
         busy, beside = statistics.median(sample.busy for sample in samples), ""
         if not self.plan.on_gpu and self.plan.share.cpus == 1 and busy < SHARED:
-            beside = f"; other programs took {100 * (1 - busy):.0f} % of the cores meanwhile, which does not count"
+            beside = f"; other programs used {100 * (1 - busy):.0f} % of the cores meanwhile, which is not counted"
         return (
-            f"from seconds of training steps here ({named}){beside}; "
+            f"from training steps measured here ({named}){beside}; "
             f"such forecasts were within a factor of {WITHIN:g} (docs/planning.md)"
         )
 
     def _name(self, work: BatchWork) -> str:
-        """The first model of the study of that shape."""
+        """The first model of the study with that shape."""
         study, shape = self.plan.study, (work.config.d_model, work.config.n_layer, work.config.d_inner)
         models = ((name, study.model(name)) for name in study.grid.models)
         return next(name for name, size in models if (size.d_model, size.n_layer, size.d_inner) == shape)
 
     def _done_runs(self) -> Iterator[tuple[RunSpec, float]]:
-        """Runs that are done on the kind of device that is planned for, with the seconds that each held a place."""
+        """Runs done on the kind of device that is planned for, each with the seconds for which it occupied a place."""
         plan = self.plan
         by_id = {run.run_id: run for run in plan.runs if run.run_id in plan.done}
         gpu = set(slug(plan.gpu.name).split("-")) if plan.gpu else set()
@@ -196,12 +197,12 @@ class TimeForecast:
 
 
 def _cell(run: RunSpec) -> tuple[str, str]:
-    """What the batches of a run depend on: all but its seed."""
+    """What the batches of a run depend on: everything but its seed."""
     return run.setting_id, run.init
 
 
 def _of_gpu(gpu: named_gpus.GPU, captured: bool) -> _Speed:
-    """By what was measured on such a GPU, else by its published figures."""
+    """From measurements on such a GPU, or else from its published rates."""
     rates = named_gpus.measured(gpu)
     if rates is not None:
         return _Speed(rates.seconds, "from training steps measured on such a GPU (benchmarks/results)")
@@ -213,14 +214,14 @@ def _of_gpu(gpu: named_gpus.GPU, captured: bool) -> _Speed:
 
 
 def _without(plan: PlanRequest) -> str:
-    return f"the {plan.unknown} runs whose data set is not here"
+    return f"the {plan.unknown} runs whose data set is not on this machine"
 
 
 def _of_done(found: Corrections) -> str:
-    """What the runs that are done did to a forecast."""
+    """How the runs that are done corrected a forecast."""
     if not found.runs:
         return ""
     return (
         f"; corrected by the {found.runs} runs done, which took {found.lowest:.2g} to {found.highest:.2g} times as "
-        "long as foretold"
+        "long as forecast"
     )

@@ -1,6 +1,6 @@
-"""Where else the epochs of a sweep can be followed: TensorBoard files, Weights & Biases, MLflow.
+"""Experiment trackers that can follow the epochs of a sweep: TensorBoard files, Weights & Biases, MLflow.
 
-None is needed: the tables hold more than any of them is told. They are Tune callbacks, called by the driver alone.
+None is needed: the results hold more than a tracker receives. They are Tune callbacks, called in the driver only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TRACKERS = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
 
 
 def trackers(names: Collection[str], study: Study, store: Store) -> list[tune.Callback]:
-    """The callbacks of these trackers. InputError where one's package is missing, or its address or key does not do."""
+    """The callbacks of these trackers. InputError where a package is missing, or an address or key was rejected."""
     for name in names:
         if find_spec(TRACKERS[name]) is None:
             raise InputError(f"--track {name}: the package {TRACKERS[name]} is missing: pip install {TRACKERS[name]}")
@@ -33,14 +33,14 @@ def trackers(names: Collection[str], study: Study, store: Store) -> list[tune.Ca
         try:
             with waiting_for(f"--track {name}: its server"):
                 callback.setup()
-        except Exception as error:  # of any kind: each tracker has its own
+        except Exception as error:  # of any kind: each tracker raises its own
             reason = " ".join((str(error).strip() or type(error).__name__).split())
             raise InputError(f"--track {name}: {reason[:300]}") from None
     return list(callbacks.values())
 
 
 def _tracker(name: str, study: Study, store: Store) -> tune.Callback:
-    """Ray's own callbacks, which take address and key from the environment as their makers document."""
+    """Ray's own callbacks, which read address and key from the environment variables that each tracker documents."""
     if name == "wandb":
         from ray.air.integrations.wandb import WandbLoggerCallback
 
@@ -53,9 +53,9 @@ def _tracker(name: str, study: Study, store: Store) -> tune.Callback:
 
 
 class TensorBoard(tune.Callback):
-    """One folder of event files a trial, named by what it is. One that is taken up again adds to its folder.
+    """Writes one folder of event files for each trial, named after its runs. A resumed trial adds to its folder.
 
-    Runs that are trained as one model share it, with the means over them.
+    Runs that are trained as one model share a folder, which holds their means.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -81,5 +81,5 @@ class TensorBoard(tune.Callback):
         return self.writers[run_id]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its callbacks into a state of its own, from which no sweep resumes."""
+        """Nothing: Tune pickles its callbacks into a state from which no sweep resumes."""
         return {}

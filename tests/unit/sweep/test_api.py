@@ -84,7 +84,7 @@ def test_a_wrong_request_is_an_input_error(small: Path, tmp_path: Path) -> None:
     wrong: list[tuple[dict, str]] = [
         ({"study": sweep.load_study(small), "overrides": ["split_seed=1"]}, "overrides are for a study file"),
         ({"study": small, "overrides": ["resources.cpus=4096"]}, "no node has more than"),
-        ({"study": small, "address": "garbage"}, "no address of a Ray cluster"),
+        ({"study": small, "address": "garbage"}, "not the address of a Ray cluster"),
         ({"study": "absent.toml"}, "no study file 'absent.toml'"),
     ]
     for request, said in wrong:

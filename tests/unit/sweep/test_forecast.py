@@ -49,7 +49,7 @@ def request(
     """The plan of a study whose data are here, but for those that are `unknown`."""
     study = load_study(path, overrides)
     data = planned_data(study, None, None)
-    data |= {name: Unknown("there is nothing at /data/mine") for name in unknown}
+    data |= {name: Unknown("/data/mine does not exist") for name in unknown}
     known = {name: (one.spec, one.facts) for name, one in data.items() if isinstance(one, PlannedData)}
     keys = dict.fromkeys(study.grid.models, "w")
     return PlanRequest(
@@ -59,7 +59,7 @@ def request(
         done=set(),
         data=data,
         keys=keys,
-        missing_weights={"small": "would be made"},
+        missing_weights={"small": "would be pretrained"},
         corpus_bases=20_000,
         cluster={"CPU": 4, "GPU": 0, **(cluster or {})},
         notes=["said beside it"],
@@ -96,7 +96,7 @@ def test_counts_parts_bytes_and_what_is_missing(path: Path, store: Store) -> Non
         f"bytes      about {size(tables + weights)} more in the results folder (pretrained weights {size(weights)}), "
         "and at most "
     ) in text
-    assert "missing    weights of small: would be made" in text
+    assert "missing    weights of small: would be pretrained" in text
     assert "download " not in text
     assert text.endswith("\nnote       said beside it")
 
@@ -125,7 +125,7 @@ def test_time_and_cost_are_the_operations_at_the_rate_that_was_probed(path: Path
         "an hour"
     ) in lines
     assert (
-        "forecast   from seconds of training steps here (small at 120 positions 0.1 GFLOP/s, small at 100 positions "
+        "forecast   from training steps measured here (small at 120 positions 0.1 GFLOP/s, small at 100 positions "
         "0.1 GFLOP/s); such forecasts were within a factor of 1.5 (docs/planning.md)"
     ) in lines
     work = 1e9 * (sum(making) + sum(each)) * RATE / 1e18
@@ -147,14 +147,14 @@ def test_the_probe_is_asked_about_what_will_run_side_by_side(path: Path, store: 
 
 def test_other_programs_beside_the_probe_are_told(path: Path, store: Store) -> None:
     lines = plan_lines(request(path, store), lambda jobs, *_: [Sample(work, RATE, busy=0.4) for work, _ in jobs])
-    assert "; other programs took 60 % of the cores meanwhile, which does not count; such" in "\n".join(lines)
+    assert "; other programs used 60 % of the cores meanwhile, which is not counted; such" in "\n".join(lines)
 
 
 def test_a_probe_that_finds_nothing_leaves_an_assumed_rate(path: Path, store: Store) -> None:
     text = "\n".join(plan_lines(request(path, store, "resources.cpus=2"), lambda *_: []))
     assert (
-        "forecast   from an assumed 60 GFLOP/s, for a probe of this machine found no rate in its 5 seconds: expect it "
-        "to be off by a factor of up to 3"
+        "forecast   from an assumed 60 GFLOP/s, because a probe of this machine found no rate in its 5 seconds: expect "
+        "it to be off by a factor of up to 3"
     ) in text
     assert "time       about " in text
 
@@ -168,7 +168,7 @@ def test_runs_that_are_done_correct_the_forecast(path: Path, store: Store) -> No
     done = finish(asked, 2, train_s=0.75 * foretold, evaluate_s=0.25 * foretold)
     assert [run.model for run in asked.runs[:2]] == ["small", "small"]
     text = said(done)
-    assert "; corrected by the 2 runs done, which took 2 to 2 times as long as foretold" in text
+    assert "; corrected by the 2 runs done, which took 2 to 2 times as long as forecast" in text
     left = sum(flops_of(asked.batches(run), "cpu") / RATE for run in asked.runs[2:])
     assert f", {two_digits(2 * left / 3600)} core hours" in text
     assert "corrected" not in plain
@@ -193,10 +193,10 @@ def test_runs_of_an_unknown_data_set_count_as_planned_and_are_named_as_left_out(
     asked = request(path, store, *more, unknown=["mine"])
     text = said(asked)
     assert "40 planned, 0 done already, 40 to do" in text
-    assert " core hours, without the 16 runs whose data set is not here" in text
-    assert "missing    data set mine: there is nothing at /data/mine" in text
+    assert " core hours, without the 16 runs whose data set is not on this machine" in text
+    assert "missing    data set mine: /data/mine does not exist" in text
     assert "data set   mine" not in text
-    assert "time       not known: the 16 runs whose data set is not here are left" in said(finish(asked, 24))
+    assert "time       unknown: the 16 runs whose data set is not on this machine are left" in said(finish(asked, 24))
 
 
 def test_official_data_sets_and_published_weights_are_planned_without_them(tmp_path: Path, store: Store) -> None:
@@ -218,7 +218,9 @@ epochs = [15]
         "data set   human_nontata_promoters: 27097 training sequences, 2 classes, longest 251 (official figures)"
         in text
     )
-    assert "missing    data set human_nontata_promoters: not here, would be downloaded (about 9.78 MB)" in text
+    assert (
+        "missing    data set human_nontata_promoters: not on this machine, would be downloaded (about 9.78 MB)" in text
+    )
     assert "missing    weights of hyenadna-tiny-1k-seqlen: would be downloaded (about 1.8 MB)" in text
     assert "download   about 11.6 MB: data sets 9.78 MB, weights 1.8 MB; 9.65 MB more in the cache of tokens" in text
     tables = 4 * (45_000 + 9_034 * 2 * 4)
@@ -234,7 +236,7 @@ def test_a_named_gpu_takes_the_place_of_this_machine(path: Path, store: Store) -
         request(path, store, *ONE_CELL, "resources.price_per_hour=2", cluster={"CPU": 1, "GPU": 1}), gpu=gpu
     )
     text = "\n".join(plan_lines(asked, unwanted))
-    assert "each run   one A100 to itself (a sweep measures there how many runs can share it)" in text
+    assert "each run   a whole A100 (a sweep measures how many runs can share it)" in text
     assert " % of the 40 GB of one A100 (a forecast" in text
     assert " on one A100, " in text
     assert " GPU hours, cost " in text

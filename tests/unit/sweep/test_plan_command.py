@@ -90,7 +90,7 @@ def test_the_shipped_studies_are_planned_on_a_bare_machine(name: str, runs: int,
     assert lines["time"].startswith("about ")
     assert " core hours, cost " in lines["time"]
     assert lines["bytes"].startswith("about ")
-    assert lines["forecast"].startswith("from seconds of training steps here (")
+    assert lines["forecast"].startswith("from training steps measured here (")
     assert "nothing is left" not in out
     assert not (bare / "results").exists()
     assert not (bare / "home" / ".genomic_benchmarks").exists()
@@ -149,9 +149,9 @@ def test_runs_are_known_for_done_where_data_and_weights_are_not(say, bare: Path)
     code, out, _ = say(str(study_path), "--plan")
     assert code == 0
     assert "runs       4 planned, 3 done already, 1 to do" in out
-    assert "data set   mine: 8 training sequences, 2 classes, longest 40 (as an earlier call noted it)" in out
-    assert f"missing    data set mine: there is nothing at {folder}" in out
-    assert f"missing    weights of small: [weights.paths] names {bare / 'made'}, where there is nothing" in out
+    assert "data set   mine: 8 training sequences, 2 classes, longest 40 (from the notes of an earlier call)" in out
+    assert f"missing    data set mine: {folder} does not exist" in out
+    assert f"missing    weights of small: [weights.paths] names {bare / 'made'}, which does not exist" in out
     assert "corrected by the 3 runs done" in out
     moved = f'weights.paths.small="{bare / "elsewhere"}"'
     assert "4 planned, 1 done already, 3 to do" in say(str(study_path), "--plan", "--set", moved)[1]
@@ -187,7 +187,7 @@ def test_a_note_of_the_wrong_type_counts_as_none(spoilt: dict[str, object], say,
     code, out, err = say(str(bare / "own.toml"), "--plan")
     assert (code, err) == (0, "")
     known = "data" not in spoilt
-    assert ("(as an earlier call noted it)" in out) == known
+    assert ("(from the notes of an earlier call)" in out) == known
     assert ("its runs are not in this plan's time, cost and bytes" in out) != known
 
 
@@ -200,5 +200,5 @@ def test_an_official_note_with_other_classes_is_taken_as_noted(bare: Path) -> No
     assert (data.facts.classes, data.facts.class_counts, data.source) == (
         ("0", "1"),
         (4, 4),
-        "as an earlier call noted it",
+        "from the notes of an earlier call",
     )

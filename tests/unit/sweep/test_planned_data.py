@@ -57,13 +57,17 @@ def test_an_official_one_that_is_not_here_has_the_official_figures(study: Study,
     assert (data.facts.longest, data.facts.validation_examples) == (802, 0)
     assert data.lengths_bp == OFFICIAL["human_ensembl_regulatory"].lengths_bp
     assert data.facts.digest == "unknown-human_ensembl_regulatory"
-    assert (data.source, data.missing, data.download) == ("official figures", "not here, would be downloaded", True)
+    assert (data.source, data.missing, data.download) == (
+        "official figures",
+        "not on this machine, would be downloaded",
+        True,
+    )
 
 
 def test_ones_own_that_is_not_here_is_unknown_with_its_place(study: Study, tmp_path: Path) -> None:
     place = tmp_path / "tables" / "mine"
     assert planned_data(study, None, tmp_path)["mine"] == Unknown(
-        f"there is nothing at {place}; its runs are not in this plan's time, cost and bytes"
+        f"{place} does not exist; its runs are not in this plan's time, cost and bytes"
     )
 
 
@@ -72,8 +76,8 @@ def test_what_an_earlier_call_noted_is_known_without_the_data(study: Study, tmp_
     data = known(found, "mine")
     assert (data.facts.digest, data.facts.classes, data.facts.class_counts) == ("d" * 64, ("a", "b"), (50, 51))
     assert (data.facts.longest, data.facts.validation_examples, data.facts.test_examples) == (222, 0, 30)
-    assert (data.lengths_bp, data.source) == ((222,) * 11, "as an earlier call noted it")
-    assert (data.missing, data.download) == (f"there is nothing at {tmp_path / 'tables' / 'mine'}", False)
+    assert (data.lengths_bp, data.source) == ((222,) * 11, "from the notes of an earlier call")
+    assert (data.missing, data.download) == (f"{tmp_path / 'tables' / 'mine'} does not exist", False)
 
 
 def test_an_official_one_that_was_noted_has_its_digest_and_the_official_lengths(study: Study, tmp_path: Path) -> None:

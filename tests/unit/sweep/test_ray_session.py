@@ -27,21 +27,21 @@ def test_host_and_port_are_an_address(address: str) -> None:
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("garbage", "--address garbage: no address of a Ray cluster; give HOST:PORT"),
-        ("", "--address '': no address of a Ray cluster"),
-        ("  ", "--address '  ': no address of a Ray cluster"),
-        (":6379", "--address :6379: no address of a Ray cluster"),
-        ("10.0.0.1", "no address of a Ray cluster"),
-        ("a b:6379", "no address of a Ray cluster"),
-        ("host:notaport", "port 'notaport' is no number from 1024 to 65535"),
-        ("host:99999", "port '99999' is no number from 1024 to 65535"),
-        ("host:80", "port '80' is no number from 1024 to 65535"),
-        ("host:", "port '' is no number"),
-        ("host:６３７９", "is no number from 1024"),
-        ("host:6379\n", "is no number from 1024"),
+        ("garbage", "--address garbage: not the address of a Ray cluster; give HOST:PORT"),
+        ("", "--address '': not the address of a Ray cluster"),
+        ("  ", "--address '  ': not the address of a Ray cluster"),
+        (":6379", "--address :6379: not the address of a Ray cluster"),
+        ("10.0.0.1", "not the address of a Ray cluster"),
+        ("a b:6379", "not the address of a Ray cluster"),
+        ("host:notaport", "port 'notaport' is not a number from 1024 to 65535"),
+        ("host:99999", "port '99999' is not a number from 1024 to 65535"),
+        ("host:80", "port '80' is not a number from 1024 to 65535"),
+        ("host:", "port '' is not a number"),
+        ("host:６３７９", "is not a number from 1024"),
+        ("host:6379\n", "is not a number from 1024"),
         ("ray://10.0.0.1:10001", "Ray Tune does not run over Ray Client; run this command on a node of the cluster"),
         ("http://127.0.0.1:8265", "`ray job submit --address http://127.0.0.1:8265 -- …`"),
-        ("redis://10.0.0.1:6379", "no address of a Ray cluster"),
+        ("redis://10.0.0.1:6379", "not the address of a Ray cluster"),
     ],
 )
 def test_what_can_be_no_address_says_what_is_one(address: str, said: str) -> None:
@@ -54,14 +54,14 @@ def test_auto_takes_the_environment_and_names_it(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     assert checked("auto") == "10.0.0.1:6379"
     monkeypatch.setenv("RAY_ADDRESS", "garbage")
-    with pytest.raises(InputError, match=r"^--address auto, RAY_ADDRESS = garbage: no address of a Ray cluster"):
+    with pytest.raises(InputError, match=r"^--address auto, RAY_ADDRESS = garbage: not the address of a Ray cluster"):
         checked("auto")
 
 
 def test_auto_without_a_cluster_says_how_to_have_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # where no cluster has left its address
     monkeypatch.setattr(ray_session.services, "find_gcs_addresses", set)
-    with pytest.raises(InputError, match=r"^--address auto: no Ray cluster runs on this machine; start one with"):
+    with pytest.raises(InputError, match=r"^--address auto: no Ray cluster is running on this machine; start one with"):
         checked("auto")
 
 
@@ -92,17 +92,17 @@ def silent() -> Iterator[str]:
 
 def test_a_port_that_says_nothing_is_told(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_session, "ANSWER_S", 5.0)
-    with pytest.raises(InputError, match=r"something accepts connections there and says nothing$"):
+    with pytest.raises(InputError, match=r"something accepts connections there, but does not answer$"):
         require_answer(silent)
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("x" * (SOCKET_BYTES - RAY_BYTES), "too long for the names of sockets, at most 36 bytes"),
-        ("é", "Ray needs a whole path of plain letters"),
-        ("a b", "Ray needs a whole path of plain letters"),
-        ("it's", "Ray needs a whole path of plain letters"),
+        ("x" * (SOCKET_BYTES - RAY_BYTES), "the path is too long for the names of sockets: at most 36 bytes"),
+        ("é", "Ray needs an absolute path of plain letters"),
+        ("a b", "Ray needs an absolute path of plain letters"),
+        ("it's", "Ray needs an absolute path of plain letters"),
     ],
 )
 def test_a_folder_that_is_not_for_sockets_says_why(name: str, said: str) -> None:
@@ -110,9 +110,9 @@ def test_a_folder_that_is_not_for_sockets_says_why(name: str, said: str) -> None
 
 
 def test_a_relative_folder_and_one_that_cannot_be_written_are_not_for_sockets() -> None:
-    assert "Ray needs a whole path" in str(unfit(Path("here") / "ray"))
-    assert unfit(Path("/proc/ray")) == "nothing can be written in /proc"
-    assert unfit(Path("/dev/null/ray")) == "nothing can be written in /dev/null"
+    assert "Ray needs an absolute path" in str(unfit(Path("here") / "ray"))
+    assert unfit(Path("/proc/ray")) == "/proc is not writable"
+    assert unfit(Path("/dev/null/ray")) == "/dev/null is not writable"
 
 
 def test_a_short_plain_folder_is_fit_and_left_as_it_was() -> None:
@@ -135,7 +135,9 @@ def test_an_unfit_temporary_folder_gives_way_to_a_private_one(tmp_path: Path, mo
 
 def test_an_unfit_folder_that_was_asked_for_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", "/é")
-    with pytest.raises(InputError, match=r"^RAY_TMPDIR = /é: Ray needs a whole path of plain letters .*; set it to"):
+    with pytest.raises(
+        InputError, match=r"^RAY_TMPDIR = /é: Ray needs an absolute path of plain letters .*; set it to"
+    ):
         RaySession(None)._find_folder()
 
 
@@ -156,7 +158,7 @@ def test_shared_memory_that_cannot_be_written_is_replaced(
     monkeypatch.setattr(ray_session, "SHARED_MEMORY", Path("/nowhere"))
     monkeypatch.setenv("TMPDIR", "/tmp")
     RaySession(None).begin()
-    assert capsys.readouterr().err == "nothing may be written in /nowhere: Ray keeps its objects on the disk\n"
+    assert capsys.readouterr().err == "/nowhere is not writable: Ray keeps its objects on disk\n"
     assert (given["_plasma_directory"], given["object_store_memory"]) == ("/tmp", 500_000_000)
 
 

@@ -86,10 +86,11 @@ def test_the_path_goes_before_the_name_and_the_format_does_not_matter(path: Path
 @pytest.mark.parametrize(
     ("overrides", "weights_dir", "said"),
     [
-        ((), True, "weights of large: the size is the study's own: put them at {dir}/large, name them in "
-                   "[weights.paths], or make them by a [pretraining] table"),
-        ((), False, "weights of small: the size is the study's own: give --weights a folder with 'small' in it, name"),
-        (('weights.paths.large="nothing"',), True, "weights of large: [weights.paths] names {root}/nothing, where"),
+        ((), True, "weights of large: the size is defined by the study: put them at {dir}/large, name them in "
+                   "[weights.paths], or add a [pretraining] table"),
+        ((), False, "weights of small: the size is defined by the study: give --weights a folder with 'small' in it"),
+        (('weights.paths.large="nothing"',), True,
+         "weights of large: [weights.paths] names {root}/nothing, which does not exist"),
     ],
 )  # fmt: skip
 def test_weights_that_are_nowhere_are_one_line_before_anything_starts(
@@ -143,7 +144,7 @@ def test_what_the_study_makes_is_missing_until_it_is_stored(path: Path, store: S
     study = study_with(path, 'pretraining={corpus="synthetic", steps=1, length=100}')
     require(study, None)
     keys, missing = known_keys(study, store, None)
-    assert missing == {"small": "would be made", "large": "would be made"}
+    assert missing == {"small": "would be pretrained", "large": "would be pretrained"}
     assert prepared_keys(study, store, None) == (keys, {})
 
 
