@@ -2,10 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Where pip finds torch: by default the index that pip is set to. See README.md, "Installation", for a chosen CUDA build.
+# The index from which pip installs torch; empty is pip's own. See README.md, "Installation", to choose a build.
 TORCH_INDEX ?=
 
-# What `make gpu` measures: PART=A, B, C or D alone, or all of them.
+# The parts that `make gpu` measures.
 PART ?= A B C D
 # Optional dependencies to install; with "dev,triton" the GPU's kernels are tested without one, too.
 EXTRAS ?= dev
@@ -16,7 +16,7 @@ quickstart: install ## run the embedded study, write and name the report
 	$(BIN)/python -m sweep.run
 	$(BIN)/python -m analysis.report results/quickstart -o report.html
 
-test: install ## run the tests that need neither GPU nor network nor much time
+test: install ## run the quick tests, which need neither a GPU nor the network
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install ## style and types
@@ -25,6 +25,7 @@ lint: install ## style and types
 	$(BIN)/mypy
 
 docs: install ## the pages of docs/ and the API reference, into docs/_build; a warning is an error
+	rm -rf docs/api
 	$(BIN)/python -m sphinx -b html -q -W --keep-going docs docs/_build
 
 coverage: install ## lines and branches that the unit tests run, in child processes, too
@@ -42,7 +43,7 @@ format: install
 
 install: $(VENV)/.installed
 
-# torch comes first and by itself: with it in place, no other package's open range fetches another build.
+# torch is installed first and by itself, so that no other package's requirement replaces it with another build.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -r constraints.txt

@@ -1,7 +1,7 @@
-"""`cluster.yaml` through Ray's own launcher, onto a pretended machine: what would really be typed there, and when.
+"""`cluster.yaml` through Ray's own launcher, onto a simulated machine: which commands it would run, and when.
 
 Ray's NodeUpdater runs as `ray up` and the autoscaler run it. Its `ssh` and `rsync` are answered here, and on the
-pretended machine `docker`, `ray`, `pip` and the rest are one script that writes down how it was called. So the
+simulated machine `docker`, `ray`, `pip` and the rest are one script that writes down how it was called. So the
 quoting through two shells, the order, the environment and the files are real, and no Ray and no cloud is touched.
 """
 
@@ -52,7 +52,7 @@ elif name == "docker" and words[0] == "exec":
     sys.exit(subprocess.run(command, env={{"HOME": str(container), "PATH": path, **environment}}).returncode)
 elif name == "curl" and "PUT" in words:
     print("session-token")
-elif name == "curl":  # the notice of AWS: not found until it is there, and only for the session's token
+elif name == "curl":  # the notice of AWS: 404 until it is given, and only with the session's token
     time.sleep(0.05)
     sys.exit(0 if (machine / "notice").exists() and "X-aws-ec2-metadata-token: session-token" in words else 22)
 """
@@ -60,10 +60,10 @@ COMMANDS = ("docker", "ray", "pip", "python", "nvidia-smi", "curl", "pkill", "ch
 
 
 class Machine(NodeProvider):
-    """One pretended machine: a provider to Ray, and the process runner of its `ssh` and `rsync`."""
+    """One simulated machine: Ray's node provider, and the process runner that answers its `ssh` and `rsync`."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__({"type": "pretended"}, "hyenadna-sweep")
+        super().__init__({"type": "simulated"}, "hyenadna-sweep")
         self.folder = folder
         self.tags: dict[str, str] = {}
         for part in ("bin", "home", "container"):
@@ -124,7 +124,7 @@ class Machine(NodeProvider):
         return [call for call in every if call["words"][: len(first)] == list(first)]
 
     def give_notice(self) -> dict[str, Any]:
-        """AWS announces the end of this spot node; returns the call that drains it, once its trials are told, too."""
+        """Announce the end of this spot node; returns the call that drains it, after its trials have been signalled."""
         (self.folder / "notice").touch()
         deadline = time.monotonic() + 20
         while not self.calls("pkill"):
@@ -144,7 +144,7 @@ def machine(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     machine = launched(kind, tmp_path, monkeypatch)
     yield machine
     if kind == "worker":
-        machine.give_notice()  # ends the watcher, which would look for it for ever
+        machine.give_notice()  # ends the watcher, which would otherwise poll for ever
 
 
 def launched(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
@@ -194,7 +194,7 @@ def test_a_node_is_set_up_as_the_file_says(kind: str, machine: Machine) -> None:
     image = "rayproject/ray:2.60.0-py311-" + ("cpu" if kind == "head" else "cu128")
     assert pulled["words"][2] == image
     assert image in run["words"]
-    assert "--runtime=nvidia" in run["words"]  # the pretended machine has a GPU; a CPU-only head has no such runtime
+    assert "--runtime=nvidia" in run["words"]  # the simulated machine has a GPU; a CPU-only head has no such runtime
 
     project = home / "hyenadna-sweep"
     assert sorted(path.name for path in project.iterdir()) == [

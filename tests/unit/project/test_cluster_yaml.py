@@ -466,7 +466,7 @@ BREAKAGES: dict[str, tuple[Callable[[Config], list[str]], Callable[[Config], Any
 def test_each_lint_fails_on_a_broken_copy(name: str, committed: Config) -> None:
     lint, break_it, message = BREAKAGES[name]
     broken = copy.deepcopy(committed)
-    # What a user may change without breaking the tests: the place and the size.
+    # A user may change region and size without breaking the tests.
     broken["provider"].update(region="us-west-2", availability_zone="us-west-2a,us-west-2b,us-west-2c")
     broken["max_workers"] = worker(broken)["max_workers"] = 2
     assert lint(broken) == []
@@ -489,7 +489,7 @@ def test_every_lint_has_a_breakage() -> None:
 
 
 def test_the_one_placeholder_is_marked_and_explained(committed: Config) -> None:
-    """An image number that was not looked up must not start; once it is, the same stands for head and worker."""
+    """The placeholder of the image is no valid one; head and worker must name the same image."""
     text = (ROOT / "cluster.yaml").read_text()
     images = [node_type["node_config"]["ImageId"] for node_type in (head(committed), worker(committed))]
     assert images[0] == images[1]

@@ -1,4 +1,4 @@
-"""The examples of docs/notebook.md run as they stand."""
+"""The examples in docs/notebook.md run as they are printed."""
 
 import os
 import re

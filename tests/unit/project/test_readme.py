@@ -1,4 +1,4 @@
-"""The README's commands exist, take the options it shows, and its set-up commands are the two it promises."""
+"""The commands and options in the README exist, and so does every file and heading that a document links to."""
 
 import re
 import subprocess
@@ -44,21 +44,22 @@ def test_the_example_study_is_valid(tmp_path: Path) -> None:
 
 
 def links(document: Path) -> list[str]:
-    """Targets of the links of a Markdown file that lead somewhere in this repository."""
+    """Targets of the links of a Markdown file into this repository."""
     text = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
     return re.findall(r"\]\((?!https?:|mailto:)([^)\s]+)\)", text)
 
 
 def anchors(document: Path) -> set[str]:
-    """What the headings of a Markdown file are called in an address."""
+    """The anchors of the headings of a Markdown file."""
     headings = re.findall(r"^#+ (.+)$", document.read_text(), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDES = [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", [*DOCUMENTS, *GUIDES], ids=lambda path: path.name)
 def test_every_link_leads_somewhere(document: Path) -> None:
     for link in links(document):
         path, _, anchor = link.partition("#")
