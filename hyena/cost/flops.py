@@ -1,9 +1,10 @@
 """Floating-point operations of a training step, an evaluation batch and a pretraining step, by formula.
 
 A multiply-add counts as two. Notation: B sequences of L positions, D channels, H channels of the MLP, N blocks, F the
-width and E the inputs of the filter network, C classes, V rows of the embedding table. The products of matrices are
-those that PyTorch's FlopCounterMode counts, exactly; transforms count 2.5 · n · log2(n) for n real numbers. Left out,
-as less than a per cent: normalisation, residual sums, dropout, loss and optimiser. Next: `step_rates.py`.
+width and E the inputs of the filter network, C classes, V rows of the embedding table. The matrix products are exactly
+those that PyTorch's FlopCounterMode counts; transforms count 2.5 · n · log2(n) for n real numbers. Normalisation,
+residual sums, dropout, loss and optimiser, together less than one percent, are left out. Next: `step_rates.py`, the
+operations per second of a device.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from hyena.convolution.toeplitz import BLOCK, TOEPLITZ
 from hyena.model.config import HyenaConfig, Pooling
 from hyena.training.recipe import Precision
 
-#: What is done with a batch: a training step, one of the head alone, next-nucleotide training, a forward pass.
+#: What a batch is used for: a training step, one of the head only, next-nucleotide training, a forward pass.
 Kind = Literal["train", "frozen", "pretrain", "evaluate"]
 
 
 @dataclass(frozen=True)
 class BatchWork:
-    """One batch, and all that its time depends on.
+    """One batch, with everything that its time depends on.
 
     Attributes:
         kind: "train": forward and backward; "frozen": forward, and backward through the head alone; "evaluate":
@@ -46,16 +47,16 @@ class BatchWork:
 
 
 class Flops(NamedTuple):
-    """Operations by what they are for.
+    """Operations by purpose.
 
     Attributes:
         projections: in_proj and out_proj: 3 D² + D² multiply-adds a position and block.
         mlp: fc1 and fc2: 2 D H.
-        filters: the networks that make the long filters, once a batch: E F + 2 F² + F D a position and block.
-        pooling: the mean over real positions, as a product of matrices; 0 where all positions are averaged.
+        filters: the networks that compute the long filters, once a batch: E F + 2 F² + F D a position and block.
+        pooling: the mean over real positions, as a matrix product; 0 if all positions are averaged.
         head: D C a sequence; in pretraining the tied output head, D V a position.
-        toeplitz: the long convolution as block-Toeplitz products; 0 where it is done by transforms.
-        transforms: the long convolution by real FFTs, and the products of their spectra.
+        toeplitz: the long convolution as block-Toeplitz products; 0 if FFTs compute it.
+        transforms: the long convolution by real FFTs, with the products of their spectra.
         gates: the short filter of width 3 on 3 D channels, both gates and the skip.
     """
 
@@ -70,7 +71,7 @@ class Flops(NamedTuple):
 
     @property
     def products(self) -> float:
-        """The products of matrices among them."""
+        """The matrix products among them."""
         return self.projections + self.mlp + self.filters + self.pooling + self.head + self.toeplitz
 
     @property
@@ -85,7 +86,8 @@ def flops(work: BatchWork, device_type: str = "cpu") -> Flops:
     """Operations of one batch.
 
     Args:
-        device_type: on a CPU short inputs of many sequences take Toeplitz products, all others FFTs.
+        device_type: determines the method of the long convolution, as `convolution.gated.method_for` chooses it in
+            float32; on a GPU FFTs are counted, for bfloat16 too.
     """
     config, shape = work.config, (work.config, work.batch, work.length, device_type)
     positions = float(work.batch * work.length)
@@ -117,8 +119,8 @@ def _forward(config: HyenaConfig, batch: int, length: int, device_type: str) -> 
 def _backward(config: HyenaConfig, batch: int, length: int, device_type: str) -> Flops:
     """The backbone's backward pass: gradients of inputs and of weights, each as much as forward.
 
-    The filter network's inputs, the position features, need none. The gate chain makes x0, x1, v and u again. With
-    `checkpoint_activations` the forward pass of every block is done once more, but for out_proj.
+    The filter network's inputs, the position features, need none. The gated convolution computes x0, x1, v and u again.
+    With `checkpoint_activations` the forward pass of every block is repeated, except for out_proj.
     """
     positions, blocks, channels = float(batch * length), config.n_layer, config.d_model
     toeplitz, transforms = _convolution(config, batch, length, device_type)[1]
@@ -137,29 +139,31 @@ def _backward(config: HyenaConfig, batch: int, length: int, device_type: str) ->
 
 
 def _short_filter() -> int:
-    """Operations a position and channel of D: three filters of three taps."""
+    """Operations per position and channel of D: three filters of three taps."""
     return 3 * 2 * SHORT_FILTER_ORDER
 
 
 def _filter_input(config: HyenaConfig) -> float:
-    """Operations a position of the filter network's first product."""
+    """Operations per position of the filter network's first product."""
     return 2.0 * config.emb_dim * config.filter_order
 
 
 def _filter_rest(config: HyenaConfig) -> float:
-    """Operations a position of its other three."""
+    """Operations per position of its other three products."""
     return 2.0 * (2 * config.filter_order**2 + config.filter_order * config.d_model)
 
 
 def _convolution(
     config: HyenaConfig, batch: int, length: int, device_type: str
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Of one block's long convolution: (Toeplitz products, transforms), forward and backward."""
+    """Operations of one block's long convolution: (Toeplitz products, transforms), forward and backward."""
     channels = config.d_model
     if method_for(torch.device(device_type), torch.float32, batch, length) is TOEPLITZ:
         widths = [(start, min(BLOCK, length - start)) for start in range(0, length, BLOCK)]
-        below = sum((start + width) * width for start, width in widths)  # all of a block up to its end
-        beside = sum((length - start) * width for start, width in widths)  # all of a block from its start on
+        below = sum((start + width) * width for start, width in widths)  # a block reads all positions up to its end
+        beside = sum(
+            (length - start) * width for start, width in widths
+        )  # a block reads all positions from its start on
         return (2.0 * channels * batch * below, 0.0), (4.0 * channels * batch * beside, 0.0)
     size = fft_size(length)
     transform, spectrum = 2.5 * size * math.log2(size), 6.0 * (size // 2 + 1)

@@ -1,10 +1,10 @@
-"""How fast this machine trains when it trains as many runs at once as it will, found within a few seconds.
+"""The training speed of this machine with as many concurrent runs as a sweep would have, measured in a few seconds.
 
-Runs that share a machine share its memory and its clock. So processes as many as a sweep would have work through the
-same list at the same time, each with the threads of a run. They say what they have found as they find it, and are ended
-when the time is up. Next: `step_rates.py`, what one of them measures.
+Concurrent runs share the memory bandwidth and the clock rate of a machine. So as many processes as a sweep would have
+work through the same list at the same time, each with the threads of a run. They report each result at once, and are
+killed when the time is up. Next: `step_rates.py`, what each process measures.
 
-`python -m hyena.speed_probe` starts these processes; `SpeedProbe` talks to it through its standard streams.
+`python -m hyena.cost.speed_probe` starts these processes; `SpeedProbe` talks to it through its standard streams.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ from hyena.cost.flops import BatchWork, Kind
 from hyena.cost.step_rates import Jobs, Measuring, RealSteps, Sample
 from hyena.model.config import HyenaConfig
 
-#: Seconds of a probe in all, and those before its end after which no step is begun.
+#: Seconds of a whole probe, and of its end in which no step starts.
 BUDGET_S, END_S = 5.0, 0.2
-ROOT = Path(__file__).resolve().parent.parent
+#: The folder that contains the package `hyena`.
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class SpeedProbe:
-    """The processes that measure. They load PyTorch while the caller reads what it will ask about."""
+    """The measuring processes. They load PyTorch while the caller prepares the list of jobs."""
 
     def __init__(self, command: Sequence[str] = (sys.executable, "-m", "hyena.cost.speed_probe")) -> None:
-        """`command`: what takes the steps; it reads one line, and writes one for each rate."""
+        """`command`: the measuring program; it reads one line, and writes one line per sample."""
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         self.child = subprocess.Popen(
             command,
@@ -48,7 +49,7 @@ class SpeedProbe:
             stderr=subprocess.DEVNULL,
             text=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-            start_new_session=True,  # so that all that it starts can be ended with it
+            start_new_session=True,  # so that its children can be killed with it
         )
 
     def __enter__(self) -> SpeedProbe:
@@ -62,46 +63,46 @@ class SpeedProbe:
     def rates(
         self, jobs: Jobs, processes: int, threads: int, device_type: str = "cpu", budget_s: float = BUDGET_S
     ) -> list[Sample]:
-        """Measure with so many processes at once, of so many threads each; over after `budget_s` whatever happens.
+        """Measure in that many processes at once, with that many threads each; returns after at most `budget_s`.
 
         Args:
-            jobs: what most of the work is comes first.
+            jobs: those with the most work first.
 
         Returns:
-            One sample for each batch and kind that was reached: the median of the processes. None where none came far.
+            One sample for each batch and kind that was reached: the median of the processes. May be empty.
         """
         deadline = time.monotonic() + budget_s
-        asked = {
+        request = {
             "jobs": [[dataclasses.asdict(work), share] for work, share in jobs],
             "processes": processes,
             "threads": threads,
             "device": device_type,
             "deadline": deadline - END_S,
         }
-        said: queue.Queue[str] = queue.Queue()
+        lines: queue.Queue[str] = queue.Queue()
         assert self.child.stdin is not None
-        with suppress(OSError):  # it has ended already, and its silence says so
-            self.child.stdin.write(json.dumps(asked) + "\n")
+        with suppress(OSError):  # it has ended already, which the reader notices
+            self.child.stdin.write(json.dumps(request) + "\n")
             self.child.stdin.flush()
-        threading.Thread(target=_listen, args=(self.child, said), daemon=True).start()
-        return _gathered(said, deadline)
+        threading.Thread(target=_listen, args=(self.child, lines), daemon=True).start()
+        return _gathered(lines, deadline)
 
 
-def _listen(child: subprocess.Popen[str], said: queue.Queue[str]) -> None:
-    """Pass on what a process says, and an empty line when it has ended."""
+def _listen(child: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
+    """Put each line of a process into the queue, and an empty line when it has ended."""
     assert child.stdout is not None
-    with suppress(ValueError):  # closed, for nobody listens any more
+    with suppress(ValueError):  # closed by the caller
         for line in child.stdout:
-            said.put(line)
-    said.put("")
+            lines.put(line)
+    lines.put("")
 
 
-def _gathered(said: queue.Queue[str], deadline: float) -> list[Sample]:
-    """The last word of each process on each batch, up to the deadline."""
+def _gathered(lines: queue.Queue[str], deadline: float) -> list[Sample]:
+    """The last sample of each process for each batch, up to the deadline."""
     found: dict[tuple[int, Kind], dict[int, Sample]] = {}
     while True:
         try:
-            line = said.get(timeout=max(0.0, deadline - time.monotonic()))
+            line = lines.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
             break
         if not line:
@@ -113,7 +114,7 @@ def _gathered(said: queue.Queue[str], deadline: float) -> list[Sample]:
 
 
 def _median(samples: Sequence[Sample]) -> Sample:
-    """Of one batch, by the processes that measured it at the same time."""
+    """Of the samples that processes took of one batch at the same time."""
     middle = sorted(samples, key=lambda sample: sample.flop_per_s)[len(samples) // 2]
     return dataclasses.replace(middle, flop_per_s=statistics.median(sample.flop_per_s for sample in samples))
 
@@ -123,42 +124,43 @@ def _work(values: dict[str, Any]) -> BatchWork:
 
 
 def main() -> None:
-    """Read what is asked, and let so many processes work on it at once, each writing a line for every rate it finds.
+    """Read a request and measure in that many processes at once, each of which writes a line per sample.
 
-    They are copies of this one, which has loaded all that a step needs and taken a small one, so they begin together
-    and at once. It has no threads, which a copy would lack.
+    The processes are forked from this one after it has imported everything and taken a small step, so they start
+    together and at once. It has no threads, which a fork would not copy.
     """
     torch.set_num_threads(1)
     tiny = BatchWork("train", HyenaConfig(d_model=8, n_layer=1, l_max=16), batch=1, length=8)
     RealSteps(tiny, torch.device("cpu")).step(1, 8)
-    asked = json.loads(sys.stdin.readline())
+    request = json.loads(sys.stdin.readline())
     others = []
-    for process in range(1, asked["processes"]):
+    for process in range(1, request["processes"]):
         other = os.fork()
         if other == 0:
             try:
-                _work_on(asked, process)
+                _measure(request, process)
             finally:
                 os._exit(0)
         others.append(other)
-    _work_on(asked, 0)
+    _measure(request, 0)
     for other in others:
         os.waitpid(other, 0)
 
 
-def _work_on(asked: dict[str, Any], process: int) -> None:
-    torch.set_num_threads(asked["threads"])
-    device, current = torch.device(asked["device"]), -1
+def _measure(request: dict[str, Any], process: int) -> None:
+    torch.set_num_threads(request["threads"])
+    device, current = torch.device(request["device"]), -1
 
     def make(work: BatchWork) -> RealSteps:
         nonlocal current
         current += 1
         return RealSteps(work, device)
 
-    measuring = Measuring(make, asked["deadline"], asked["threads"] if device.type == "cpu" else 0)
-    for sample in measuring.samples([(_work(values), share) for values, share in asked["jobs"]]):
+    measuring = Measuring(make, request["deadline"], request["threads"] if device.type == "cpu" else 0)
+    for sample in measuring.samples([(_work(values), share) for values, share in request["jobs"]]):
         found = {"process": process, "job": current, **dataclasses.asdict(sample)}
-        os.write(sys.stdout.fileno(), (json.dumps(found) + "\n").encode())  # whole lines, whoever else writes
+        line = (json.dumps(found) + "\n").encode()
+        os.write(sys.stdout.fileno(), line)  # in one call, so that the lines of several processes do not mix
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What a training worker meets, in short: the real model at full size on random tokens, for one seed or a stack.
+"""A short probe of training: the real model at full size on random tokens, for one seed or a stack.
 
-Whoever plans runs measures memory and time around it. Next: `model/stacked.py`.
+Callers that plan runs measure memory and time around it. Next: `model/stacked.py`.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ def probe(
 ) -> float:
     """Take `steps` training steps (the second has the optimiser's state) and predict one batch, all seeds together.
 
-    Batches are full, and as long as `training.max_length`, or else `config.l_max`: none of a run is larger.
+    Batches are full, and as long as `training.max_length` or else `config.l_max`: no batch of a run is larger.
 
     Args:
-        seeds: seeds stacked, at least 1.
-        frozen: whether the head alone is trained.
-        steps: at least 2; with `captured` more than `capture.EAGER_STEPS`, or none is replayed.
+        seeds: number of seeds in the stack, at least 1.
+        frozen: whether only the head is trained.
+        steps: at least 2; with `captured`, more than `cuda_graphs.EAGER_STEPS`, or no step is replayed.
         captured: whether the steps are replayed as CUDA graphs.
 
     Returns:
-        Median seconds of a training step after the first (with `captured`, of those that are replayed), the device
-        waited for. Peak memory is the caller's to read.
+        Median seconds of a training step after the first (with `captured`, of the replayed steps), synchronised with
+        the device. The caller reads the peak memory.
     """
     models = [Classifier(config, num_classes, training.pooling, training.padding) for _ in range(seeds)]
     for seed, classifier in enumerate(models):

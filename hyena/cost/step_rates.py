@@ -1,8 +1,8 @@
-"""How fast a device works: rates of real steps of real sizes, and the time of any batch from them.
+"""The speed of a device: measured rates of real training steps, from which the time of any batch is estimated.
 
-Efficiency differs by size (32 channels at 120 letters against 256 at 1,000), so the sizes with most of the work are
-measured, with as many sequences as the time allows, and every other batch goes at the rate of the most similar one.
-Next: `speed_probe.py`, several processes that measure at once; `flops.py`, what the rates are rates of.
+Efficiency differs by size (32 channels at 120 letters against 256 at 1,000). So the sizes with most of the work are
+measured, with as many sequences as the time allows, and every other batch gets the rate of the most similar one. Next:
+`speed_probe.py`, which measures in several processes at once; `flops.py`, the operations that the rates count.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from hyena.training.cuda_graphs import stepper
 from hyena.training.optimisation import mixed_precision, optimizer_for, predict, update
 from hyena.training.recipe import TrainingConfig
 
-#: Seconds that a size is given at least.
+#: Fewest seconds for a size.
 LEAST_S = 0.5
-#: Positions of the first step of a size, which warms up and says how many sequences the next one can have.
+#: Positions of the first step of a size, which warms up and shows how many sequences the next step can have.
 FIRST_LENGTH = 64
-#: Of a step's time, what one and the two forward passes after the last one take.
+#: Time of one step and of the two forward passes after the last step, in units of a step.
 STEP_AND_PASSES = 1.7
-#: Steps of one batch after which its rate is known well enough.
+#: Steps of one batch after which its rate is known precisely enough.
 ENOUGH = 40
 
 
@@ -45,9 +45,9 @@ class Sample:
     """A measured rate.
 
     Attributes:
-        work: the batch that was measured; it may have fewer or shorter sequences than the one that was asked for.
-        flop_per_s: operations by `flops.py` over seconds, of one process.
-        busy: seconds of CPU over seconds by the clock and threads: below 1 where other programs run, too.
+        work: the batch that was measured; it may have fewer or shorter sequences than the requested one.
+        flop_per_s: operations by `flops.py` per second, of one process.
+        busy: CPU seconds over wall-clock seconds times threads: below 1 if other programs run, too.
     """
 
     work: BatchWork
@@ -56,7 +56,7 @@ class Sample:
 
 
 class Rates:
-    """Seconds of any batch, from the rate of the most similar one of these."""
+    """Estimates the seconds of any batch from the rate of the most similar sample."""
 
     def __init__(self, samples: Sequence[Sample], device_type: str = "cpu") -> None:
         """`samples`: at least one."""
@@ -69,7 +69,7 @@ class Rates:
         return min(self.samples, key=lambda sample: _distance(work, sample.work))
 
 
-#: Of a kind that was not measured, which other ones stand in for it, the nearest first.
+#: The kinds whose rate may be used for a kind, the most similar first.
 STAND_INS: dict[Kind, tuple[Kind, ...]] = {
     "train": ("train", "pretrain", "evaluate", "frozen"),
     "pretrain": ("pretrain", "train", "evaluate", "frozen"),
@@ -79,7 +79,7 @@ STAND_INS: dict[Kind, tuple[Kind, ...]] = {
 
 
 def _distance(work: BatchWork, other: BatchWork) -> float:
-    """How different two batches are to a machine: in kind, precision, width, and, less, in length, tokens and depth."""
+    """How differently a machine runs two batches: by kind, precision and width, and, less, length, tokens and depth."""
 
     def octaves(mine: float, its: float) -> float:
         return abs(math.log2(mine / its))
@@ -95,33 +95,33 @@ def _distance(work: BatchWork, other: BatchWork) -> float:
 
 
 class Stepper(Protocol):
-    """Takes steps, and forward passes, of one size; each call returns when it is done."""
+    """Runs steps and forward passes of one size; each call returns when the device is done."""
 
     def step(self, batch: int, length: int) -> None:
-        """One step of the kind asked for."""
+        """One step of the requested kind."""
 
     def evaluate(self, batch: int, length: int) -> None:
         """One forward pass of a classifier."""
 
 
 Jobs = Sequence[tuple[BatchWork, float]]
-"""Batches, each with what all of its size amount to, in any unit: of the time it is given as much."""
+"""Batches, each with the total work of its size in any unit; it gets that share of the time."""
 
 
 class Clock:
-    """Of this process."""
+    """The time of this process."""
 
     def now(self) -> float:
-        """Seconds by the clock, as all processes of this machine have them."""
+        """Wall-clock seconds, the same in all processes of this machine."""
         return time.monotonic()
 
     def worked(self) -> float:
-        """Seconds of CPU, all threads together."""
+        """CPU seconds of all threads together."""
         return time.process_time()
 
 
 class _Taken(NamedTuple):
-    """Seconds of a call by the clock, and of CPU for each thread."""
+    """Wall-clock seconds of a call, and CPU seconds per thread."""
 
     wall_s: float
     cpu_s: float
@@ -133,13 +133,13 @@ class _Taken(NamedTuple):
 
 @dataclass(frozen=True)
 class Measuring:
-    """Takes the steps of one process.
+    """Measures rates in one process.
 
     Attributes:
-        make: of a batch, what takes its steps.
-        deadline: when all must be over, by `clock.now()`.
-        threads: of a CPU that each step may use; 0 on a GPU. One thread is timed by its seconds of CPU, so that other
-            programs beside it do not count; of several threads, and on a GPU, the clock is right.
+        make: returns the stepper of a batch.
+        deadline: when measuring must end, by `clock.now()`.
+        threads: CPU threads of a step; 0 on a GPU. One thread is timed in CPU seconds, which exclude other programs;
+            several threads, and a GPU, are timed by the wall clock.
     """
 
     make: Callable[[BatchWork], Stepper]
@@ -148,10 +148,10 @@ class Measuring:
     clock: Clock = field(default_factory=Clock)
 
     def samples(self, jobs: Jobs) -> Iterator[Sample]:
-        """Rates of as many of these batches as the time allows, better ones of the same batch as they come.
+        """Rates of as many of these batches as the time allows; later samples of a batch replace earlier ones.
 
-        Each gets of the time what it has of all work, but at least `LEAST_S`. No step is begun that would end after
-        its time by the rate of the one before it, but for the first short one.
+        Each batch gets its share of the time, but at least `LEAST_S`. Except for the first short step, no step starts
+        that would, at the rate of the one before, end after the batch's time.
         """
         for place, (work, share) in enumerate(jobs):
             now = self.clock.now()
@@ -167,11 +167,11 @@ class Measuring:
                     raise
 
     def _of_job(self, work: BatchWork, end: float) -> Iterator[Sample]:
-        """Rates of one batch: after a short step, of full ones, of more and more sequences."""
+        """Rates of one batch: of a short step, then of steps at full length with more and more sequences."""
         steps, now = self.make(work), self.clock.now
         length = min(work.length, FIRST_LENGTH)
         first = self._timed(partial(steps.step, 1, length))
-        rate = _flop(work, 1, length) / first.wall_s  # by the clock, as all that says what fits into the time
+        rate = _flop(work, 1, length) / first.wall_s  # by the wall clock, which decides what fits into the time
         yield self._sample(_cut(work, 1, length), [first])
         length = work.length
         while length > FIRST_LENGTH and now() + STEP_AND_PASSES * _flop(work, 1, length) / rate > end:
@@ -180,7 +180,7 @@ class Measuring:
         while len(times) < ENOUGH and now() + STEP_AND_PASSES * _flop(work, batch, length) / rate < end:
             times.append(self._timed(partial(steps.step, batch, length)))
             rate = _flop(work, batch, length) / statistics.median(taken.wall_s for taken in times[-3:])
-            yield self._sample(_cut(work, batch, length), times[1:] or times)  # the first one takes memory anew
+            yield self._sample(_cut(work, batch, length), times[1:] or times)  # the first one allocates memory
             more = int((end - now()) / 4 * rate / _flop(work, 1, length))  # two such steps and a forward pass fit
             if batch < work.batch and more > batch:
                 batch, times = min(work.batch, more), []
@@ -213,19 +213,19 @@ def _classifier(work: BatchWork, config: HyenaConfig) -> Classifier:
 
 
 class RealSteps:
-    """The steps of `training/optimisation.py` and of pretraining, on random letters."""
+    """A `Stepper` of real training and pretraining steps, on random letters."""
 
     def __init__(self, work: BatchWork, device: torch.device) -> None:
-        # Filters are made over the input's positions alone, so a shorter context takes as long, and is sooner built.
+        # Filters are computed only for the input's positions: a smaller l_max takes as long, and is faster to build.
         config = dataclasses.replace(work.config, l_max=max(2, work.length))
         self.work, self.device = work, device
         self.training = TrainingConfig(epochs=1, batch_size=work.batch, pooling=work.pooling, precision=work.precision)
-        with torch.device("meta"):  # the usual initial values take longer than some steps, and no time depends on them
+        with torch.device("meta"):  # proper initial values take longer than some steps, and change no timing
             model = LanguageModel(config) if work.kind == "pretrain" else _classifier(work, config)
         self.model = model.to_empty(device=device)
         with torch.no_grad():
             for values in (*model.parameters(), *model.buffers()):
-                values.uniform_(0.01, 0.1)  # no infinities, and nothing so small that a processor slows down
+                values.uniform_(0.01, 0.1)  # neither infinities nor denormal numbers, which slow a processor down
         self.model.backbone.requires_grad_(work.kind != "frozen")
         self.optimizer, self.dropout = optimizer_for(self.model, self.training), stream(0, "dropout", device)
         self.take = stepper(self.model, self.optimizer, self.training, self.dropout, captured=False)

@@ -1,4 +1,4 @@
-"""The network: sizes, blocks, the classifier, and several seeds as one stack. Open `hyenadna.py` first."""
+"""The network: sizes, blocks, classifier and language model, and stacks of seeds. Open `hyenadna.py` first."""
 
 #: What other rooms may import.
 __all__ = ["config", "hyenadna", "stacked"]

@@ -1,4 +1,4 @@
-"""Sizes: what distinguishes one HyenaDNA from another, and the seven that were published.
+"""Sizes: the values that define the shape of a HyenaDNA, and the seven published ones.
 
 Source: the `config.json` files of the Hugging Face organisation LongSafari. Next: `hyenadna.py`.
 """
@@ -24,17 +24,17 @@ class HyenaConfig:
     Attributes:
         d_model: channels D of the residual stream.
         n_layer: blocks.
-        l_max: positions that the implicit filter is defined for; a longer input is refused. Positions are measured
-            against it (``t = n / (l_max - 1)``), so it shapes the filter at any input length.
-        d_inner: channels H of the MLP; 4 · d_model where not given, or 0.
-        emb_dim: features of a position: 1 for time and 2 a frequency band; odd, at least 3.
+        l_max: positions that the implicit filter is defined for; a longer input is an error. Positions are relative to
+            it (``t = n / (l_max - 1)``), so it shapes the filter at any input length.
+        d_inner: channels H of the MLP; 0, the default, means 4 · d_model.
+        emb_dim: features of a position: 1 for time and 2 for each frequency band; odd, at least 3.
         filter_order: width of the filter network.
-        embed_dropout: probability of dropping a channel of an embedded token, in training.
-        resid_dropout: the same before every later residual sum.
+        embed_dropout: in training, the probability of dropping a channel of an embedded token.
+        resid_dropout: the same for the output of each half of a block, before the residual sum.
         layer_norm_eps: epsilon of every LayerNorm.
-        checkpoint_activations: keep only what stands between mixers and MLPs for the backward pass and compute the
-            rest again there: a fraction of the memory for a third more work, and the same numbers. It describes no
-            network, so it does not count when two configurations are compared.
+        checkpoint_activations: keep only the inputs of mixers and MLPs for the backward pass and recompute the rest: a
+            fraction of the memory for a third more work, and the same numbers. It does not describe the network, so it
+            is ignored when two configurations are compared.
     """
 
     d_model: Annotated[int, Range(ge=1, le=16_384)]
@@ -48,7 +48,7 @@ class HyenaConfig:
     layer_norm_eps: Annotated[float, Range(gt=0, le=1)] = 1e-5
     checkpoint_activations: bool = field(default=False, compare=False)
 
-    #: Letters and special tokens; the embedding table is padded to a multiple of 8 rows, as published.
+    #: Rows of the embedding table: letters and special tokens, padded to a multiple of 8 as published.
     vocabulary_rows = 16
 
     def __post_init__(self) -> None:
@@ -70,12 +70,12 @@ PUBLISHED: dict[str, HyenaConfig] = {
     "hyenadna-large-1m-seqlen": HyenaConfig(d_model=256, n_layer=8, l_max=1_000_002),
 }
 
-#: Values of a size that leave its tensors as they are, so that a published size may take others.
+#: Values that do not change the tensors of a size, so they may be changed for a published size.
 BESIDE_THE_SHAPE = ("embed_dropout", "resid_dropout", "checkpoint_activations")
 
 
 def published(name: str) -> HyenaConfig:
-    """The published size of that exact name; raises InputError with the nearest one."""
+    """The published size of that exact name. Raises InputError, which suggests the nearest name."""
     if name not in PUBLISHED:
         raise InputError(f"unknown model {shown(name)}; {nearest(name, list(PUBLISHED))}")
     return PUBLISHED[name]

@@ -1,4 +1,4 @@
-"""From tokens to scores, and from a genome to weights. Open `recipe.py`, then `loop.py`."""
+"""Training: from tokens to scores, and from a genome to weights. Open `recipe.py`, then `loop.py`."""
 
 #: What other rooms may import.
 __all__ = [

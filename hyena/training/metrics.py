@@ -1,7 +1,7 @@
-"""Scores of a classifier from its logits: real counts, nothing averaged over batches.
+"""Scores of a classifier from its logits, computed over a whole split and never averaged over batches.
 
-Definitions follow scikit-learn's: multi-class MCC is R_K, macro averages are unweighted over classes, a precision or
-recall without a denominator counts as 0. NumPy alone.
+Definitions follow scikit-learn's: multi-class MCC is R_K, macro averages are unweighted over classes, and a precision
+or recall with a zero denominator counts as 0.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 
 @dataclass(frozen=True)
 class Scores:
-    """What a classifier scores on one split; `auroc` is None where a class has no example or no counter-example."""
+    """Scores of a classifier on one split; `auroc` is None if a class has no example or no counter-example."""
 
     accuracy: float
     loss: float
@@ -53,21 +53,21 @@ def confusion_matrix(labels: NDArray[np.integer], predicted: NDArray[np.integer]
 
 
 def matthews(counts: NDArray[np.int64]) -> float:
-    """Matthews correlation coefficient R_K of a confusion matrix (Gorodkin 2004); 0 where it is undefined.
+    """Matthews correlation coefficient R_K of a confusion matrix (Gorodkin 2004); 0 if it is undefined.
 
     >>> matthews(np.array([[3, 0], [0, 3]])), matthews(np.array([[0, 3], [3, 0]])), matthews(np.array([[3, 0], [3, 0]]))
     (1.0, -1.0, 0.0)
     """
     total, right = float(counts.sum()), float(np.trace(counts))
     true, predicted = counts.sum(axis=1).astype(float), counts.sum(axis=0).astype(float)
-    spread = (total**2 - predicted @ predicted) * (total**2 - true @ true)
-    return float((right * total - true @ predicted) / np.sqrt(spread)) if spread > 0 else 0.0
+    variance = (total**2 - predicted @ predicted) * (total**2 - true @ true)
+    return float((right * total - true @ predicted) / np.sqrt(variance)) if variance > 0 else 0.0
 
 
 def auroc(probability: NDArray[np.floating], labels: NDArray[np.integer]) -> float | None:
-    """Area under the ROC curve by ranks, ties counted half: of class 1 for two classes, else mean of one against rest.
+    """Area under the ROC curve by ranks, ties counted half: of class 1 for two classes, else the mean of one-vs-rest.
 
-    None where a class has no example or no counter-example.
+    None if a class has no example or no counter-example.
 
     >>> auroc(np.array([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3], [0.2, 0.8]]), np.array([0, 0, 1, 1]))
     0.75
@@ -84,5 +84,5 @@ def auroc(probability: NDArray[np.floating], labels: NDArray[np.integer]) -> flo
     return float(np.mean(areas))
 
 
-def _ratio(above: NDArray[Any], below: NDArray[Any]) -> NDArray[np.float64]:
-    return np.divide(above, below, out=np.zeros(len(below)), where=below > 0)
+def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> NDArray[np.float64]:
+    return np.divide(numerator, denominator, out=np.zeros(len(denominator)), where=denominator > 0)

@@ -1,7 +1,7 @@
 """One step of training, and a forward pass over a split: for one model, or for a stack with a seed axis.
 
-The optimiser is the original study's. A stack's parameters, batches and logits have one axis S more, in front, and its
-loss is one a seed; nothing here mixes seeds. Next: `loop.py`, the loop.
+The optimiser is the original study's. In a stack, parameters, batches and logits have a leading axis S, and each seed
+has its own loss; nothing here mixes seeds. Next: `loop.py`, the loop.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from hyena.data.batches import Batch, batch_widths
 from hyena.randomness import Dropout, put_state
 from hyena.training.recipe import Precision, TrainingConfig
 
-#: Parameters with one of these in their name belong to the implicit filter: no weight decay.
+#: Parameters whose name contains one of these belong to the implicit filter and have no weight decay.
 FILTER_PARAMETERS = ("filter_fn", "pos_emb", "modulation")
 
 
 class Step(NamedTuple):
-    """What one optimisation step found, as tensors on the device.
+    """The results of one optimisation step, as tensors on the device.
 
     Mean loss [] or [S], logits [B, C] or [S, B, C], gradient norm before clipping [] or [S].
     """
@@ -34,7 +34,7 @@ class Step(NamedTuple):
 
 
 def optimizer_for(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW in the two published groups: no decay on the implicit filter, decay on all else (norms and biases too)."""
+    """AdamW in the two published groups: no decay on the implicit filter, decay on all else (norms and biases, too)."""
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     decayed = [p for name, p in named if not any(part in name for part in FILTER_PARAMETERS)]
     filters = [p for name, p in named if any(part in name for part in FILTER_PARAMETERS)]
@@ -47,8 +47,8 @@ def update(
 ) -> Tensor:
     """Back-propagate `loss`, clip, step at `rate`; returns the gradient norm before clipping.
 
-    A loss [S] says that every parameter has a seed axis in front: each seed's gradients are clipped by their own norm,
-    which is returned as [S].
+    With a loss [S], every parameter has a leading seed axis: each seed's gradients are clipped by their own norm, and
+    the norms are returned as [S].
     """
     optimizer.zero_grad(set_to_none=True)
     loss.sum().backward()
@@ -63,7 +63,7 @@ def update(
 
 
 def _clip_each_seed(parameters: Iterable[nn.Parameter], clip: float) -> Tensor:
-    """`clip_grad_norm_` of each seed by itself: norms [S] over all gradients [S, …], which are scaled in place."""
+    """`clip_grad_norm_` for each seed separately: norms [S] over all gradients [S, …], which are scaled in place."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     norm = torch.linalg.vector_norm(torch.cat([g.flatten(1) for g in gradients], dim=1), dim=1)
     scale = (clip / (norm + 1e-6)).clamp(max=1.0)
@@ -74,9 +74,10 @@ def _clip_each_seed(parameters: Iterable[nn.Parameter], clip: float) -> Tensor:
 def snapshot(
     model: nn.Module, optimizer: torch.optim.Optimizer, streams: Mapping[str, torch.Generator]
 ) -> dict[str, Any]:
-    """Parameters, optimiser and random streams as plain containers of tensors; buffers are built, not learnt.
+    """Parameters, optimiser and random streams as plain containers of tensors. Buffers are not learned and left out.
 
-    The learning rate is a number, whatever the steps take it from, so that any other way of taking them can go on.
+    The learning rate is saved as a number, even if captured steps read it from a tensor, so that steps of any kind can
+    continue.
     """
     of_optimizer = optimizer.state_dict()
     groups = [{**group, "lr": float(group["lr"])} for group in of_optimizer["param_groups"]]
@@ -91,7 +92,7 @@ def snapshot(
 def restore(
     state: Mapping[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer, streams: Mapping[str, torch.Generator]
 ) -> None:
-    """Put a `snapshot` back, in place."""
+    """Load a `snapshot`, in place."""
     for name, parameter in model.named_parameters():
         parameter.copy_(state["model"][name])
     optimizer.load_state_dict(state["optimizer"])
@@ -100,7 +101,7 @@ def restore(
 
 
 def mixed_precision(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
-    """The context in which a forward pass runs: bfloat16 matrix products where asked for."""
+    """The context of a forward pass: with bfloat16 matrix products if `precision` says so."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
@@ -119,7 +120,7 @@ def optimisation_step(
     config: TrainingConfig,
     dropout: Dropout | None = None,
 ) -> Step:
-    """One step on one batch. Nothing here waits for the device."""
+    """One step on one batch, without waiting for the device."""
     with mixed_precision(batch.tokens.device, config.precision):
         logits = model(batch.tokens, batch.lengths, dropout)
     loss = mean_loss(logits, batch.labels)
@@ -131,8 +132,8 @@ def optimisation_step(
 def predict(model: nn.Module, data: Batch, config: TrainingConfig) -> Tensor:
     """Logits [N, C] of a model, [S, N, C] of a stack, in float32, without dropout and augmentation.
 
-    Where padding leaves no trace, batches are cut from the sequences sorted by length, each to its longest; the logits
-    come back in the order of `data`, equal within rounding.
+    If padding does not change results, sequences are sorted by length and each batch is cut to its longest one; the
+    logits are returned in the order of `data` and are equal within rounding.
     """
     longest, size = data.tokens.shape[1], config.batch_size
     order, widths = None, [longest] * -(-len(data.labels) // size)

@@ -1,9 +1,9 @@
 """Next-nucleotide pretraining: from a genome to weights of any size.
 
 Recipe: HyenaDNA's (AdamW, 6e-4, betas 0.9/0.999, weight decay 0.1 except on the implicit filter, 1 % warm-up, cosine,
-gradient norm clipped at 1, bfloat16 on a GPU). Windows start anywhere in the training part of the genome, but for its
-gaps; the end of every record, or whatever regions are named, is held out, and measured on its forward strand. The
-command is `python -m hyena.pretrain`; what it reads is in `data/corpus.py`.
+gradient norm clipped at 1, bfloat16 on a GPU). Windows start anywhere in the training part of the genome outside its
+gaps. The end of every record, or a list of regions, is held out and evaluated on its forward strand. The command is
+`python -m hyena.pretrain`. Next: `data/corpus.py`, the genome; `pretraining_folder.py`, the output.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ BITS_PER_NAT = 1 / math.log(2)
 
 @dataclass(frozen=True)
 class PretrainingConfig:
-    """How a size is pretrained.
+    """How a model size is pretrained.
 
     Attributes:
         steps: optimisation steps.
         length: nucleotides predicted in each window.
         batch_size: windows per step.
-        seed: of the initial weights, the windows and the dropout.
+        seed: seed of the initial weights, the windows and the dropout.
         learning_rate, final_learning_rate, warmup_fraction, weight_decay, gradient_clip: as in training.
         reverse_complement: probability of reading a window from the other strand.
         validation_fraction: share of every record, at its end, that is held out.
         hold_out: regions held out instead: records by name, or parts of them as RECORD:FIRST-LAST.
-        validation_bases: of the held-out regions at most so many are measured, in windows spread evenly over them.
+        validation_bases: most bases of the held-out regions that are evaluated, in windows spread evenly over them.
         log_every: steps between two logged losses.
         precision: of matrix products; "auto" is bfloat16 on a GPU and float32 elsewhere.
     """
@@ -93,7 +93,7 @@ class PretrainingConfig:
 
     @property
     def schedule(self) -> TrainingConfig:
-        """The same recipe in the words of `recipe.py`."""
+        """The same recipe as a `TrainingConfig`."""
         return TrainingConfig(
             epochs=1,
             batch_size=self.batch_size,
@@ -105,7 +105,7 @@ class PretrainingConfig:
         )
 
     def precision_on(self, device: torch.device) -> Precision:
-        """What "auto" means on `device`."""
+        """The precision on `device`, with "auto" resolved."""
         if self.precision != "auto":
             return self.precision
         return "bfloat16" if device.type == "cuda" else "float32"
@@ -113,7 +113,7 @@ class PretrainingConfig:
 
 @dataclass(frozen=True)
 class PretrainingRecord:
-    """One row of the pretraining table, less the weights' name."""
+    """One row of the pretraining table, without the name of the weights."""
 
     step: int
     tokens: int
@@ -123,7 +123,7 @@ class PretrainingRecord:
 
 
 def require_length(size: HyenaConfig, config: PretrainingConfig) -> None:
-    """InputError where the windows are longer than what the model takes."""
+    """Raise InputError if the windows are longer than the model's l_max."""
     if config.length > size.l_max:
         raise InputError(f"pretraining length = {config.length}: the model takes at most {size.l_max}")
 
@@ -139,7 +139,7 @@ class Pretraining:
         self.starts = _window_starts(train, config.length, f"training part of the corpus ({config.length} + 1 bases)")
         self.held_out = _held_out_starts(held_out, config.length, config.validation_bases)
         self.config, self.device, self.precision = config, device, config.precision_on(device)
-        self.tokens = corpus.tokens  # on the host, perhaps on its disk: a step needs a few kilobytes of them
+        self.tokens = corpus.tokens  # in host memory or on disk: a step needs a few kilobytes of them
         self.complement = torch.from_numpy(np.array(COMPLEMENT)).to(device)
         self.model = LanguageModel(model_config)
         initialise(self.model, config.seed)
@@ -153,9 +153,9 @@ class Pretraining:
         return bool(self.history) and self.history[-1].step >= self.config.steps
 
     def advance(self) -> PretrainingRecord:
-        """Train up to the next multiple of `log_every`, or the end; validate where a tenth of the way was passed.
+        """Train up to the next multiple of `log_every`, or the end; validate after every tenth of the steps.
 
-        Raises TrainingError where the loss is not a number.
+        Raises TrainingError if the loss is not a number.
         """
         started, config = time.perf_counter(), self.config
         first, seconds = (self.history[-1].step, self.history[-1].seconds) if self.history else (0, 0.0)
@@ -166,7 +166,7 @@ class Pretraining:
         train = float(loss_sum) / (last - first) * BITS_PER_NAT
         is_tenth = 10 * first // config.steps < 10 * last // config.steps
         validation = self.validate() if is_tenth and math.isfinite(train) else None
-        for loss in (train, validation or 0.0):  # the second sees what the last step made of the parameters
+        for loss in (train, validation or 0.0):  # validation shows an error in the last update, too
             if not math.isfinite(loss):
                 raise TrainingError(f"the pretraining loss became {loss} by step {last}")
         record = PretrainingRecord(
@@ -180,14 +180,14 @@ class Pretraining:
         return record
 
     def state(self) -> dict[str, Any]:
-        """All that the rest of the pretraining depends on, as `Run.state()` gives it."""
+        """Everything that the rest of the pretraining depends on, in the form of `Run.state()`."""
         history = [asdict(record) for record in self.history]
         return {**snapshot(self.model, self.optimizer, self.streams), "history": history}
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from what `state()` returned: equal, bit for bit on a CPU, to never having stopped.
+        """Continue from what `state()` returned; on a CPU, bit for bit as if uninterrupted.
 
-        Raises InputError, which says in a few words why, where it is not of this pretraining or damaged.
+        Raises InputError with a few words on the reason if the state is damaged or belongs to another pretraining.
         """
         fault = misfit_of(state, self.model, self.optimizer, self.streams)
         if fault is not None:
@@ -204,7 +204,7 @@ class Pretraining:
 
     @torch.inference_mode()
     def validate(self) -> float:
-        """Bits per base on the held-out stretches, forward strand, in windows side by side."""
+        """Bits per base on the held-out regions, forward strand, in adjacent windows."""
         total, counted = 0.0, 0
         for first in range(0, len(self.held_out), self.config.batch_size):
             loss, bases = self._loss(self._windows(self.held_out[first : first + self.config.batch_size]), None)
@@ -215,9 +215,10 @@ class Pretraining:
         config = self.config
         draw = torch.rand(2, config.batch_size, generator=self.streams["corpus"], dtype=torch.float64)
         windows = self._windows(_draw_starts(self.starts, draw[0]).numpy())
-        turned = self.complement[windows.flip(1).int()]
-        flip = sent(draw[1] < config.reverse_complement, self.device)
-        total, bases = self._loss(torch.where(flip[:, None], turned, windows), self.streams["dropout"])
+        other_strand = self.complement[windows.flip(1).int()]
+        reverse_complemented = sent(draw[1] < config.reverse_complement, self.device)
+        windows = torch.where(reverse_complemented[:, None], other_strand, windows)
+        total, bases = self._loss(windows, self.streams["dropout"])
         loss = total / bases.clamp(min=1)
         update(
             self.model, self.optimizer, loss, learning_rate(step, config.steps, config.schedule), config.gradient_clip
@@ -230,7 +231,7 @@ class Pretraining:
         return sent(torch.from_numpy(self.tokens[starts[:, None] + span]), self.device)
 
     def _loss(self, windows: Tensor, dropout: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Cross-entropy, summed over the targets that are A, C, G or T, and the number of these."""
+        """Cross-entropy summed over the targets that are A, C, G or T, and their number."""
         with mixed_precision(self.device, self.precision):
             logits = self.model(windows[:, :-1], dropout)
         targets = windows[:, 1:].long()
@@ -240,7 +241,7 @@ class Pretraining:
 
 
 def _held_out_starts(regions: Intervals, length: int, most_bases: int) -> NDArray[np.int64]:
-    """First positions of windows side by side in the held-out regions; some, evenly spread, where they hold more."""
+    """First positions of adjacent windows in the held-out regions; an evenly spaced subset if there are too many."""
     starts = np.concatenate([np.zeros(0, np.int64), *(np.arange(a, b - length, length) for a, b in regions)])
     if len(starts) == 0:
         raise InputError(f"the held-out part of the corpus is shorter than a window of {length} + 1 bases")
@@ -249,7 +250,7 @@ def _held_out_starts(regions: Intervals, length: int, most_bases: int) -> NDArra
 
 
 def _window_starts(regions: Intervals, length: int, what: str) -> Tensor:
-    """Regions that hold a window of length + 1, as [3, regions]: first start, number of starts, starts before it."""
+    """Regions long enough for a window of length + 1, as [3, regions]: first start, number of starts, starts before."""
     count = regions[:, 1] - regions[:, 0] - length
     kept = count > 0
     if not kept.any():
@@ -259,7 +260,7 @@ def _window_starts(regions: Intervals, length: int, what: str) -> Tensor:
 
 
 def _draw_starts(starts: Tensor, uniform: Tensor) -> Tensor:
-    """Uniform draws in [0, 1) to window starts, uniform over all allowed ones."""
+    """Uniform draws in [0, 1) to window starts, uniform over all allowed starts."""
     first, counts, before = starts
     number = (uniform * counts.sum()).long()
     region = torch.searchsorted(before, number, right=True) - 1

@@ -1,12 +1,12 @@
-"""The folder that a pretraining writes: what may stand there before it begins, and what it leaves.
+"""The output folder of a pretraining: what it may hold before the start, and what it holds afterwards.
 
     pretraining.json                 size, recipe and corpus; once it is finished, the weights' digest and the curve
-    unfinished.pt                    where it stands, until it is finished
+    unfinished.pt                    the checkpoint, until it is finished
     config.json, model.safetensors   the weights
 
-`pretraining.json` is written before the first step, so that the folder is known to be this pretraining's; with the
-weights' digest it says that all is there. Nothing that another pretraining or another program left is ever replaced.
-Next: `pretrain.py`, the command.
+`pretraining.json` is written before the first step and identifies the pretraining that owns the folder; once it has the
+digest of the weights, the folder is complete. Files of another pretraining or another program are never replaced. Next:
+`hyena/pretrain.py`, the command.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ from hyena.weights.classifiers import classifier_bytes
 from hyena.weights.tensor_files import SAFETENSORS, SUFFIXES, UNFINISHED
 
 RECORD = "pretraining.json"
-#: What the results folder of a sweep begins with.
+#: Files that every results folder of a sweep has.
 OF_A_SWEEP = ("study.json", "plan.parquet")
-#: Numbers of a checkpoint for each parameter: itself and two moments. While one is replaced, two stand there.
+#: Numbers in a checkpoint per parameter: itself and two moments. During a replacement there are two checkpoints.
 NUMBERS_SAVED = 3 * 2
 
 
 class PretrainingFolder:
     """The folder of one pretraining; it need not exist.
 
-    `corpus` is the digest of its genomes: None until they are read, which takes long, so that all else is told before.
+    `corpus` is the digest of the genomes. It is None until they are read, which takes long: all other errors are found
+    before that.
     """
 
     def __init__(self, path: Path, size: HyenaConfig, config: PretrainingConfig) -> None:
@@ -47,10 +48,7 @@ class PretrainingFolder:
         self.corpus: str | None = None
 
     def check(self) -> None:
-        """InputError where the weights could not be written, or something else stands in their place.
-
-        Leaves nothing behind.
-        """
+        """Raise InputError if the weights could not be written, or would replace something else. Writes nothing."""
         self._require_place()
         if not self.path.exists():
             return
@@ -66,7 +64,7 @@ class PretrainingFolder:
             )
 
     def finished(self) -> str | None:
-        """Digest of the weights, where this pretraining was finished before; the corpus must be known."""
+        """Digest of the weights if this pretraining is finished already, else None; `corpus` must be set."""
         record = self._record()
         if record is None or record["weights"] is None or not (self.path / SAFETENSORS).exists():
             return None
@@ -75,11 +73,11 @@ class PretrainingFolder:
                 f"{self.path / SAFETENSORS}: not the weights that {RECORD} records: move them away, or choose another "
                 "--output"
             )
-        (self.path / UNFINISHED).unlink(missing_ok=True)  # where it was killed after the record
+        (self.path / UNFINISHED).unlink(missing_ok=True)  # left if the process was killed after writing the record
         return str(record["weights"])
 
     def resume(self, run: Pretraining) -> bool:
-        """Let a pretraining go on from the checkpoint here; False where there is none."""
+        """Resume a pretraining from the checkpoint in the folder; False if there is none."""
         checkpoint = self._checkpoint()
         if checkpoint is None:
             return False
@@ -90,25 +88,25 @@ class PretrainingFolder:
         return True
 
     def begin(self) -> None:
-        """Make the folder, and say whose it is."""
+        """Create the folder and record which pretraining owns it."""
         self._write_record(weights=None, history=[])
 
     def save(self, run: Pretraining) -> None:
-        """Replace the checkpoint, whole or not at all. Raises OSError."""
+        """Replace the checkpoint atomically. Raises OSError."""
         content = checkpoint_bytes({"recipe": json.dumps(self._identity()), "run": run.state()})
         write_files({UNFINISHED: content}, self.path)
 
     def finish(self, run: Pretraining) -> str:
-        """Write the weights, then the record that they are there; returns their digest."""
+        """Write the weights, then record that they are complete; returns their digest."""
         digest = save_weights(run.model.backbone, self.size, self.path)
         self._write_record(digest, [dataclasses.asdict(record) for record in run.history])
         (self.path / UNFINISHED).unlink(missing_ok=True)
         return digest
 
-    # -------------------------------------------------------------------------------------------------------- the place
+    # ----------------------------------------------------------------------------------------------------------- checks
 
     def _require_place(self) -> None:
-        """A folder that can be written to, or made, and the room for what is written."""
+        """Raise InputError unless the folder exists or can be created, is writable, and has enough free space."""
         if is_address(self.path):
             raise InputError(f"--output {self.path}: is an address; name a folder on this machine")
         place = self.path
@@ -131,17 +129,17 @@ class PretrainingFolder:
             )
 
     def _foreign(self, is_recorded: bool) -> str | None:
-        """The name of a file that is not of a pretraining, and that the weights would replace or lie beside."""
+        """The name of a file of another program that the weights would replace or be mixed with, or None."""
         names = sorted(file.name for file in self.path.iterdir())
         of_weights = [name for name in names if name == CONFIG or Path(name).suffix in SUFFIXES]
         of_others = [name for name in names if name in OF_A_SWEEP] + ([] if is_recorded else of_weights)
         return of_others[0] if of_others else None
 
-    # ---------------------------------------------------------------------------------------------------- what is there
+    # --------------------------------------------------------------------------------------------------- existing files
 
     def _identity(self) -> list[Any]:
-        """Size, recipe and corpus, as JSON gives them back: all that determines the weights."""
-        size = dataclasses.replace(self.size, checkpoint_activations=False)  # it may change on the way
+        """Size, recipe and corpus, as read back from JSON: everything that determines the weights."""
+        size = dataclasses.replace(self.size, checkpoint_activations=False)  # may change on resumption
         text = json.dumps([dataclasses.asdict(size), dataclasses.asdict(self.config), self.corpus])
         return list(json.loads(text))
 
@@ -161,7 +159,7 @@ class PretrainingFolder:
             )
 
     def _record(self) -> dict[str, Any] | None:
-        """What `pretraining.json` says; None where there is none that can be read."""
+        """The content of `pretraining.json`; None if it is missing or cannot be read."""
         try:
             found = json.loads((self.path / RECORD).read_text("utf-8"))
         except (OSError, ValueError):
@@ -170,7 +168,7 @@ class PretrainingFolder:
         return found if whole and {"corpus", "weights"} <= found.keys() else None
 
     def _checkpoint(self) -> dict[str, Any] | None:
-        """`unfinished.pt`: the recipe, and the state to go on from. InputError where it is damaged."""
+        """`unfinished.pt`: the recipe, and the state to resume from. Raises InputError if it is damaged."""
         try:
             found = read_checkpoint((self.path / UNFINISHED).read_bytes())
         except FileNotFoundError:
@@ -196,7 +194,7 @@ class PretrainingFolder:
 
 
 def _is_identity(text: Any) -> bool:
-    """Whether it is the JSON of a size, a recipe and a corpus."""
+    """Whether `text` is the JSON of a size, a recipe and a corpus."""
     try:
         found = json.loads(text)
     except (TypeError, ValueError):
@@ -205,6 +203,6 @@ def _is_identity(text: Any) -> bool:
 
 
 def output_bytes(size: HyenaConfig) -> int:
-    """About how many bytes a pretraining needs in its folder at most."""
+    """Approximately the most bytes that a pretraining needs in its folder."""
     parameters = sum(parameter.nbytes for parameter in without_memory(size, 2).parameters())
     return classifier_bytes(size, 2) + NUMBERS_SAVED * parameters

@@ -1,6 +1,6 @@
-"""What a training under way leaves behind, read back: whether it is whole, and whether it is of this training.
+"""Checkpoints of a training: writing and reading them, and checking that one is intact and belongs to this training.
 
-`optimisation.py` makes snapshots and puts them back. Next: `pretraining.py`, which goes on from one.
+`optimisation.py` takes the snapshots and restores them. Next: `pretraining.py`, which resumes from one.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from torch import Tensor, nn
 
 from hyena.errors import InputError, one_line
 
-#: Of an optimiser's group, what its steps need.
+#: Keys of an optimiser's parameter group that its steps need.
 GROUP_VALUES = {"params", "lr", "betas", "eps", "weight_decay"}
 
 
 def checkpoint_bytes(state: Any) -> bytes:
-    """The file of a checkpoint. In memory first: a disk that is full is then an OSError of its own writing."""
+    """The content of a checkpoint file, built in memory: so a full disk raises OSError only when it is written."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     return buffer.getvalue()
 
 
 def read_checkpoint(content: bytes, device: torch.device | str = "cpu") -> Any:
-    """What `checkpoint_bytes` was given, its tensors on `device`. No code in the file is run.
+    """The state passed to `checkpoint_bytes`, with its tensors on `device`. No code in the file is run.
 
-    Raises InputError that says in a few words what the content is instead; the caller names the file.
+    Raises InputError with a few words on what is wrong with the content; the caller names the file.
     """
     if not content:
         raise InputError("it is empty")
@@ -37,14 +37,14 @@ def read_checkpoint(content: bytes, device: torch.device | str = "cpu") -> Any:
         raise InputError("it is damaged, or was not written by this program")
     try:
         return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
-    except Exception as error:  # torch has no one kind for damaged files: RuntimeError, KeyError, UnpicklingError, …
+    except Exception as error:  # torch raises many types for damaged files: RuntimeError, KeyError, UnpicklingError, …
         raise InputError(f"it is damaged, or was not written by this program ({one_line(error):.80})") from None
 
 
 def misfit_of(
     state: Any, model: nn.Module, optimizer: torch.optim.Optimizer, streams: Mapping[str, torch.Generator]
 ) -> str | None:
-    """Why a snapshot (of `optimisation.snapshot`) cannot be put into these, or None. Changes nothing."""
+    """Why a snapshot (of `optimisation.snapshot`) cannot be restored into these, or None. Changes nothing."""
     parts = ("model", "optimizer", "streams")
     if not isinstance(state, dict) or not all(isinstance(state.get(part), dict) for part in parts):
         return "it holds no parameters, optimiser and random streams"

@@ -390,5 +390,5 @@ def test_steps_that_recompute_activations_are_not_captured() -> None:
             if recomputed:
                 assert not isinstance(stepper(model, optimizer_for(model, config), config, (), True), CapturedSteps)
             else:
-                with pytest.raises(ValueError, match="captured on CUDA alone, not on cpu"):
+                with pytest.raises(ValueError, match="captured only on CUDA, not on cpu"):
                     stepper(model, optimizer_for(model, config), config, (), True)
