@@ -6,8 +6,8 @@ Axis letters, here and in every einops pattern:
     D  d_model, channels           C  classes
     H  d_inner, channels of MLP    S  seeds of a stack
 
-Rooms, from the bottom up: none imports one below it in this list. The `__init__.py` of each names its doors, the
-modules that others may import. Open `model/hyenadna.py` first.
+Rooms, from the bottom up: none imports one that comes later in this list. Each names its doors, the modules that others
+may import, in its `__init__.py`. Open `model/hyenadna.py` first.
 
     errors, ranges, randomness, device   used everywhere: InputError, ranges of numbers, random streams, CPU or GPU
     system/        the machine: cores, paths, files, locks, the terminal
