@@ -27,7 +27,6 @@ from hyena.device import is_out_of_memory
 from hyena.errors import InputError
 from hyena.model.config import BESIDE_THE_SHAPE, PUBLISHED, HyenaConfig, published
 from hyena.system import terminal
-from hyena.training.loop import TrainingError
 from hyena.training.pretraining import (
     Pretraining,
     PretrainingConfig,
@@ -36,6 +35,7 @@ from hyena.training.pretraining import (
     require_length,
 )
 from hyena.training.pretraining_folder import PretrainingFolder
+from hyena.training.seed_state import TrainingError
 
 SAVE_EVERY_S = 300.0
 #: Seconds between two attempts to write the finished weights, and until the last attempt.

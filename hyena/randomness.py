@@ -1,7 +1,7 @@
 """Random streams: one generator per use, all from one seed, none of them global.
 
-A stream's draws depend on its seed and its name alone. So loading weights never shifts the data order, and two arms
-with the same seed see the same head, batches, augmentation and dropout.
+A stream's draws depend on its seed and its name only. So loading weights never shifts the data order, and two arms
+with the same seed have the same head, batches, augmentation and dropout.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-#: Where dropout masks are drawn from: one stream, or one for each seed of a stack.
+#: The source of dropout masks: one stream, or one for each seed of a stack.
 Dropout = torch.Generator | Sequence[torch.Generator]
 
-#: Every name a stream may have, and what draws from it.
+#: The names of streams, and what draws from each. A name is hashed into the stream's seed: renaming it changes numbers.
 STREAMS = {
     "backbone": "initial weights of a backbone trained from scratch",
     "shuffle": "permutation of each pretrained tensor in the shuffled arm",
     "head": "initial weights of the head",
     "order": "order of the training examples, each epoch",
-    "turn": "turn of batches of like length, each epoch: seeded by its number, the same for all runs",
+    "turn": "order of the batches of like length, each epoch: seeded by the epoch's number, the same for all runs",
     "augmentation": "which training sequences are reverse-complemented",
     "dropout": "dropout masks",
     "split": "which training examples become the validation split",
@@ -40,10 +40,10 @@ def stream(seed: int, name: str, device: torch.device | str = "cpu") -> torch.Ge
 
 
 def put_state(generator: torch.Generator, state: torch.Tensor) -> None:
-    """Make a stream go on from what `get_state()` gave, on this kind of device or on another.
+    """Continue a stream from what `get_state()` returned, on the same kind of device or on another.
 
-    A CPU's generator and a GPU's draw differently, and neither can take the other's state. A stream that changes the
-    kind of its device is seeded from the state instead, so that its draws still depend on nothing else.
+    Generators of a CPU and of a GPU draw differently, and neither accepts the other's state. A stream that moves to the
+    other kind of device is seeded from the state instead, so that its draws still depend on nothing else.
     """
     state = state.cpu()
     if state.shape == generator.get_state().shape:
@@ -54,5 +54,5 @@ def put_state(generator: torch.Generator, state: torch.Tensor) -> None:
 
 
 def numpy_stream(seed: int, name: str) -> np.random.Generator:
-    """The same for NumPy: its draws depend on (seed, name) alone, and not on any torch stream."""
+    """A NumPy generator whose draws, too, depend on (seed, name) only."""
     return np.random.default_rng(int(torch.randint(2**62, (), generator=stream(seed, name))))

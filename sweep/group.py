@@ -17,8 +17,9 @@ import torch
 
 from hyena.device import is_out_of_memory
 from hyena.model.hyenadna import Classifier, initialise, shuffle
-from hyena.training.loop import EpochRecord, PreparedData, RunResult, TrainingError, position
+from hyena.training.loop import PreparedData, RunResult
 from hyena.training.resumption import checkpoint_bytes, read_checkpoint
+from hyena.training.seed_state import EpochRecord, TrainingError, position
 from hyena.training.stacked_run import StackedRun
 from hyena.weights.checkpoint import load_backbone
 from sweep.store import Store

@@ -10,5 +10,6 @@ __all__ = [
     "pretraining_folder",
     "recipe",
     "resumption",
+    "seed_state",
     "stacked_run",
 ]

@@ -1,7 +1,8 @@
-"""Training of classifiers, epoch by epoch, with every random draw from a named stream: the loop, and one run of it.
+"""Training of classifiers, epoch by epoch, with every random draw from a named stream: the loop, and a single run.
 
-Deviations from the original study's code, each a fault repaired: no optimiser step after evaluation, no augmentation of
-test sequences, epochs chosen on a validation split. Next: `model/stacked.py`, several seeds in one loop; `metrics.py`.
+Deviations from the original study's code, each of which fixes an error: no optimiser step after evaluation, no
+augmentation of test sequences, and the best epoch is chosen on a validation split. Next: `seed_state.py`, what belongs
+to one seed; `stacked_run.py`, several seeds in one loop; `metrics.py`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,20 +23,17 @@ from hyena.data.subsets import training_subset, with_validation
 from hyena.device import wait_for
 from hyena.leakage.regroup import regroup
 from hyena.model.hyenadna import Classifier
-from hyena.randomness import Dropout, put_state, stream
+from hyena.randomness import Dropout, stream
 from hyena.training.cuda_graphs import stepper
 from hyena.training.metrics import Scores, score
 from hyena.training.optimisation import Step, mean_loss, optimizer_for, predict, restore, snapshot
 from hyena.training.recipe import TrainingConfig, learning_rate
-
-
-class TrainingError(RuntimeError):
-    """The run cannot go on: its loss is not a number."""
+from hyena.training.seed_state import Epoch, EpochRecord, Progress, TrainingError
 
 
 @dataclass(frozen=True)
 class PreparedData:
-    """The three splits as dense tensors on the device, padded alike. Shared by all runs of a worker that need them."""
+    """The three splits as dense tensors on the device, padded to one length. Runs of a worker may share them."""
 
     train: Batch
     validation: Batch | None
@@ -44,7 +42,7 @@ class PreparedData:
 
     @classmethod
     def of(cls, dataset: Dataset, config: TrainingConfig, split_seed: int, device: torch.device) -> PreparedData:
-        """Cut the splits, pad as the configuration says, move to `device`."""
+        """Make the splits, pad them as the configuration says, and move them to `device`."""
         if config.split == "regroup":
             dataset = regroup(dataset, split_seed, validation_fraction=config.validation_fraction)
         else:
@@ -61,30 +59,14 @@ class PreparedData:
 
     @property
     def evaluated(self) -> dict[str, Batch]:
-        """The splits that every epoch is measured on, by name."""
+        """The splits that are evaluated after every epoch, by name."""
         held_out = {"validation": self.validation} if self.validation is not None else {}
         return {**held_out, "test": self.test}
 
 
 @dataclass(frozen=True)
-class EpochRecord:
-    """One row of the epochs table, less the run's name. Seeds that are trained together share its seconds equally."""
-
-    epoch: int
-    learning_rate: float
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float | None
-    validation_accuracy: float | None
-    test_loss: float
-    test_accuracy: float
-    train_s: float
-    evaluate_s: float
-
-
-@dataclass(frozen=True)
 class RunResult:
-    """A finished run: its epochs, its final scores, and the test logits [N, C] that they come from."""
+    """A finished run: its epochs, its final scores, and the test logits [N, C] from which they were computed."""
 
     epochs: list[EpochRecord]
     validation: Scores | None
@@ -95,84 +77,11 @@ class RunResult:
     test_labels: np.ndarray
 
 
-@dataclass
-class Progress:
-    """What is one seed's own: its random streams, its epochs, its last logits by split, and why it failed if it did."""
-
-    streams: dict[str, torch.Generator]
-    history: list[EpochRecord] = field(default_factory=list)
-    logits: dict[str, Tensor] = field(default_factory=dict)
-    error: TrainingError | None = None
-
-    @classmethod
-    def of(cls, seed: int, device: torch.device) -> Progress:
-        """A seed at its start. Order and augmentation are drawn on the CPU, the same whatever the device."""
-        return cls(
-            {
-                "order": stream(seed, "order"),
-                "augmentation": stream(seed, "augmentation"),
-                "dropout": stream(seed, "dropout", device),
-            }
-        )
-
-    def state(self) -> dict[str, Any]:
-        """Streams and history, as tensors and plain values."""
-        streams = {name: generator.get_state() for name, generator in self.streams.items()}
-        return {"streams": streams, "history": [asdict(record) for record in self.history]}
-
-    def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state()` returned."""
-        for name, generator in self.streams.items():
-            put_state(generator, state["streams"][name])
-        self.history, self.logits = [EpochRecord(**record) for record in state["history"]], {}
-
-
-@dataclass
-class Epoch:
-    """An epoch under way, of S seeds.
-
-    Attributes:
-        order: [S, N], the examples in the order of each seed's steps; on the CPU.
-        flipped: [S, N], which of these are turned; on the CPU.
-        loss, correct: [S], sums over the examples of the steps taken.
-        steps: those taken.
-        train_s: seconds of each seed.
-    """
-
-    order: Tensor
-    flipped: Tensor
-    loss: Tensor
-    correct: Tensor
-    steps: int = 0
-    train_s: float = 0.0
-
-    def state_of(self, place: int) -> dict[str, Any]:
-        """One seed's part."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {name: value[place].clone() if torch.is_tensor(value) else value for name, value in values.items()}
-
-    @classmethod
-    def joined(cls, states: Sequence[Mapping[str, Any]], device: torch.device) -> Epoch:
-        """From the parts of seeds that have taken equally many steps; the sums on `device`."""
-        order, flipped, loss, correct = (
-            torch.stack([state[name].to(where) for state in states])
-            for name, where in {"order": "cpu", "flipped": "cpu", "loss": device, "correct": device}.items()
-        )
-        return cls(order, flipped, loss, correct, states[0]["steps"], states[0]["train_s"])
-
-
-def position(state: Mapping[str, Any] | None) -> tuple[int, int]:
-    """Epochs done, and steps taken of the next one, of a run with that `state()`; None is one not begun."""
-    if state is None:
-        return 0, 0
-    return len(state["history"]), state["under_way"]["steps"] if "under_way" in state else 0
-
-
 class Training:
-    """The loop: seeds of one cell in step, each with its own streams and history, in one model.
+    """The loop: trains the seeds of one cell in step, each with its own streams and history, in one model.
 
-    The model is a `Classifier` where there is one seed, else a stack, whose parameters have a seed axis in front, as
-    batches, losses and logits have then.
+    The model is a `Classifier` for one seed. For several it is a stack: its parameters, and with them batches, losses
+    and logits, have a leading seed axis.
     """
 
     def __init__(
@@ -185,10 +94,10 @@ class Training:
         stacked: bool,
         captured: bool,
     ) -> None:
-        """`captured`: whether steps are replayed as CUDA graphs, which changes no number; on CUDA alone.
+        """`captured`: whether steps are replayed as CUDA graphs, which changes no number; on CUDA only.
 
-        `pause` may be set to a function that is asked after each step: where it says yes, the epoch is left as it
-        stands, for `state()` to take, and the next call goes on with it.
+        `pause` may be set to a function that is called after each step: when it returns True, the epoch is interrupted,
+        so that `state()` can save it, and the next call continues it.
         """
         self.model, self.data, self.config, self.stacked, self.captured = model, data, config, stacked, captured
         self.device = data.train.tokens.device
@@ -196,13 +105,13 @@ class Training:
         self.progress = [Progress.of(seed, self.device) for seed in seeds]
         self.lengths = data.train.lengths.cpu()
         self.steps_per_epoch = math.ceil(len(self.lengths) / config.batch_size)
-        self.step: Callable[[Batch, float], Step] | None = None  # made when first needed
+        self.step: Callable[[Batch, float], Step] | None = None  # created at the first step
         self.under_way: Epoch | None = None
         self.pause: Callable[[], bool] = lambda: False
 
     @property
     def running(self) -> list[Progress]:
-        """The seeds that have not failed: those that the model holds, in its order."""
+        """The seeds that have not failed, which are those in the model, in its order."""
         return [seed for seed in self.progress if seed.error is None]
 
     @property
@@ -214,9 +123,9 @@ class Training:
         return not self.running or self.epochs_done >= self.config.epochs
 
     def train_and_evaluate(self) -> None:
-        """One epoch of all running seeds, or what is left of it, or as much as `pause` allows.
+        """One epoch of all running seeds, or the rest of it, up to where `pause` interrupts it.
 
-        A seed whose loss is not a number fails, by itself, before the evaluation.
+        A seed whose loss is not a number fails before the evaluation; the others continue.
         """
         trained = self._train()
         if trained.steps < self.steps_per_epoch:
@@ -243,7 +152,7 @@ class Training:
             seeds[place].history.append(record)
 
     def _train(self) -> Epoch:
-        """Take the steps of an epoch that are left, up to a pause."""
+        """Take the remaining steps of an epoch, up to a pause."""
         started = time.perf_counter()
         epoch = self.under_way = self.under_way or self._begin()
         take_step = self.step = self.step or self._new_step()
@@ -254,7 +163,7 @@ class Training:
             epoch.steps += 1
             if self.pause():
                 break
-        wait_for(self.device)  # the last steps are training time, too
+        wait_for(self.device)  # the last steps count as training time
         epoch.train_s += (time.perf_counter() - started) / len(self.running)
         return epoch
 
@@ -262,21 +171,23 @@ class Training:
         return learning_rate(step, self.config.epochs * self.steps_per_epoch, self.config)
 
     def _begin(self) -> Epoch:
-        """The next epoch, in each seed's order and draw of reverse complements."""
-        orders, flips = zip(*(self._visit(seed.streams) for seed in self.running), strict=True)
+        """The next epoch, with each seed's draw of the order and of the reverse complements."""
+        orders, strands = zip(*(self._draw(seed.streams) for seed in self.running), strict=True)
         loss, correct = torch.zeros(2, len(self.running), device=self.device).unbind()
-        return Epoch(torch.stack(orders), torch.stack(flips), loss, correct)
+        return Epoch(torch.stack(orders), torch.stack(strands), loss, correct)
 
     def _new_step(self) -> Callable[[Batch, float], Step]:
-        """A step on the model, its optimiser and its streams as they are now."""
+        """A training step on the model, the optimiser and the streams that are there now."""
         streams = [seed.streams["dropout"] for seed in self.running]
         dropout: Dropout = streams if self.stacked else streams[0]
         return stepper(self.model, self.optimizer, self.config, dropout, self.captured)
 
     def _batches(self, epoch: Epoch) -> Iterator[Batch]:
-        """The training split once, as the epoch has it, less what its steps have seen; made on the device."""
+        """The batches of the epoch's remaining steps, assembled on the device."""
         train, size = self.data.train, self.config.batch_size
-        order, flipped = (epoch.order, epoch.flipped) if self.stacked else (epoch.order[0], epoch.flipped[0])
+        order, reverse_complemented = epoch.order, epoch.reverse_complemented
+        if not self.stacked:
+            order, reverse_complemented = order[0], reverse_complemented[0]
         longest = train.tokens.shape[1]
         widths = [longest] * self.steps_per_epoch
         if self.config.batching == "like_length":
@@ -285,21 +196,21 @@ class Training:
         for number in range(epoch.steps, self.steps_per_epoch):
             place = (..., slice(number * size, (number + 1) * size))
             batch = train.take(order[place], widths[number])
-            flip_rows(batch.tokens, batch.lengths, flipped[place], self.config.padding)
+            flip_rows(batch.tokens, batch.lengths, reverse_complemented[place], self.config.padding)
             yield batch
 
-    def _visit(self, streams: Mapping[str, torch.Generator]) -> tuple[Tensor, Tensor]:
-        """One seed's next epoch: the examples in the order of its steps [N], and which of these are turned [N]."""
+    def _draw(self, streams: Mapping[str, torch.Generator]) -> tuple[Tensor, Tensor]:
+        """One seed's next epoch: the examples in the order of its steps [N], and which are reverse-complemented [N]."""
         examples = len(self.lengths)
         order = torch.randperm(examples, generator=streams["order"])
-        flipped = torch.rand(examples, generator=streams["augmentation"]) < self.config.reverse_complement
+        reverse_complemented = torch.rand(examples, generator=streams["augmentation"]) < self.config.reverse_complement
         if self.config.batching == "like_length":
-            turn = stream(self.epochs_done + 1, "turn")
-            order = like_length_order(self.lengths, order, self.config.batch_size, turn)
-        return order, flipped
+            batch_order = stream(self.epochs_done + 1, "turn")
+            order = like_length_order(self.lengths, order, self.config.batch_size, batch_order)
+        return order, reverse_complemented
 
     def _evaluate(self) -> list[dict[str, Any]]:
-        """Mean cross-entropy and accuracy of each running seed, as EpochRecord names them; keeps the logits."""
+        """Mean cross-entropy and accuracy of each running seed, as EpochRecord names them; also stores the logits."""
         seeds = self.running
         measured: list[dict[str, Any]] = [
             {f"{name}_{what}": None for name in ("validation", "test") for what in ("loss", "accuracy")} for _ in seeds
@@ -311,27 +222,27 @@ class Training:
             losses, right = mean_loss(logits, labels), (logits.argmax(dim=-1) == labels).sum(dim=-1)
             for place, seed in enumerate(seeds):
                 seed.logits[name] = logits[place]
-                accuracy = int(right[place]) / len(split.labels)  # exact, for ties between epochs
+                accuracy = int(right[place]) / len(split.labels)  # exact, so that equal epochs tie
                 measured[place] |= {f"{name}_loss": float(losses[place]), f"{name}_accuracy": accuracy}
         return measured
 
     def state_of(self, seed: Progress, place: int) -> dict[str, Any]:
-        """What is one seed's own, the epoch under way too, which holds it at that place."""
+        """One seed's state, with its part of the epoch under way, in which it is at `place`."""
         under_way = {"under_way": self.under_way.state_of(place)} if self.under_way else {}
         return {**seed.state(), **under_way}
 
-    def take_up_epoch(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Go on within the epoch that these seeds, at the same step, were in the midst of, if they were."""
+    def resume_epoch(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Continue the epoch in which these seeds, all at the same step, were interrupted, if they were."""
         begun = [state["under_way"] for state in states if "under_way" in state]
         self.under_way = Epoch.joined(begun, self.device) if begun else None
 
     def _keep(self, places: list[int]) -> None:
-        """Let go of the seeds of a stack at all other places."""
+        """Remove the seeds at all other places from the model."""
         self.step = None
 
     def result_of(self, seed: Progress) -> RunResult:
         """Final scores of a finished seed. Choices (the best epoch) are made on validation, never on test."""
-        if not seed.logits:  # it was resumed after its last epoch
+        if not seed.logits:  # the run was resumed after its last epoch
             self._evaluate()
         scores = {
             name: score(seed.logits[name].numpy(), split.labels.cpu().numpy())
@@ -352,15 +263,15 @@ class Training:
 
 
 class Run(Training):
-    """One run in progress: `advance()` trains one epoch; `state()` and `resume()` make it survive its process.
+    """One run in progress: `advance()` trains one epoch; `state()` and `resume()` carry it to another process.
 
-    A run that is resumed equals one that was never interrupted, bit for bit on a CPU with as many threads.
+    A resumed run equals an uninterrupted one, bit for bit on a CPU with the same number of threads.
     """
 
     def __init__(
         self, model: Classifier, data: PreparedData, config: TrainingConfig, seed: int, captured: bool = False
     ) -> None:
-        """`model` initialised already, on the device of `data`."""
+        """`model`: already initialised, on the device of `data`."""
         super().__init__(model, data, config, [seed], stacked=False, captured=captured)
 
     @property
@@ -383,12 +294,12 @@ class Run(Training):
         return self.result_of(self.progress[0])
 
     def state(self) -> dict[str, Any]:
-        """All that the rest of the run depends on: tensors and plain values only, so it loads without pickle code."""
+        """Everything that the rest of the run depends on, as tensors and plain values: no code is unpickled."""
         return {**snapshot(self.model, self.optimizer, {}), **self.state_of(self.progress[0], 0)}
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from what `state()` returned."""
+        """Continue from what `state()` returned."""
         self._keep([0])
         restore(state, self.model, self.optimizer, {})
         self.progress[0].resume(state)
-        self.take_up_epoch([state])
+        self.resume_epoch([state])

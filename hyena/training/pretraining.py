@@ -37,10 +37,10 @@ from hyena.ranges import (
     WeightDecay,
     require_ranges,
 )
-from hyena.training.loop import TrainingError
 from hyena.training.optimisation import mixed_precision, optimizer_for, restore, snapshot, update
 from hyena.training.recipe import Precision, TrainingConfig, learning_rate
 from hyena.training.resumption import misfit_of
+from hyena.training.seed_state import TrainingError
 
 __all__ = ["Corpus", "Pretraining", "PretrainingConfig", "PretrainingRecord", "read_corpus"]
 

@@ -1,4 +1,4 @@
-"""Runs of one cell that differ in their seed alone, trained in step as one stack.
+"""Runs of one cell that differ only in their seeds, trained in step as one stack.
 
 Each seed has its own initialisation, data order, augmentation, dropout, gradient clipping and optimiser state, so that
 it ends where it would have ended alone, within rounding. Next: `model/stacked.py`, the stack.
@@ -13,18 +13,19 @@ import torch
 
 from hyena.model.hyenadna import Classifier
 from hyena.model.stacked import StackedClassifier
-from hyena.training.loop import EpochRecord, PreparedData, Progress, RunResult, Training, TrainingError, position
+from hyena.training.loop import PreparedData, RunResult, Training
 from hyena.training.optimisation import restore, snapshot
 from hyena.training.recipe import TrainingConfig
+from hyena.training.seed_state import EpochRecord, Progress, TrainingError, position
 
-#: What AdamW keeps for each value of a parameter; its `step` is common to all seeds.
+#: AdamW's state for each value of a parameter; its `step` is the same for all seeds.
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class StackedRun(Training):
-    """Runs of one cell that differ in their seed alone, in step. A single one is trained exactly as a `Run` is.
+    """Runs of one cell that differ only in their seeds, in step. A single one is trained exactly as a `Run`.
 
-    A seed whose loss is no number fails alone; the others go on without it.
+    If a seed's loss is not a number, that seed fails; the others continue without it.
     """
 
     def __init__(
@@ -35,9 +36,9 @@ class StackedRun(Training):
         seeds: Sequence[int],
         captured: bool = False,
     ) -> None:
-        """`models`: one a seed, initialised already, on the device of `data`; their parameters are copied."""
+        """`models`: one per seed, already initialised, on the device of `data`; their parameters are copied."""
         if not models or len(models) != len(seeds):
-            raise ValueError(f"{len(models)} models for {len(seeds)} seeds: one model a seed is wanted")
+            raise ValueError(f"{len(models)} models for {len(seeds)} seeds: pass one model per seed")
         stacked = len(models) > 1
         model = StackedClassifier(models) if stacked else models[0]
         super().__init__(model, data, config, seeds, stacked=stacked, captured=captured)
@@ -61,7 +62,7 @@ class StackedRun(Training):
                 yield seed.error or cast(Classifier, self.model)
 
     def state(self) -> list[dict[str, Any]]:
-        """Of each seed what its `Run` would give, so that it can go on in any stack or alone; of a failed one why."""
+        """For each seed what its `Run` would save, so that it can continue in any stack or alone; or why it failed."""
         whole = snapshot(self.model, self.optimizer, {})
         places = iter(range(len(self.running)))
         return [self._state_of(seed, whole, places) for seed in self.progress]
@@ -70,23 +71,23 @@ class StackedRun(Training):
         if seed.error is not None:
             return {"failure": str(seed.error)}
         place = next(places)
-        own = _taken(whole, place) if self.stacked else whole
+        own = _seed_of(whole, place) if self.stacked else whole
         return {**own, **self.state_of(seed, place)}
 
     def resume(self, states: Sequence[dict[str, Any]]) -> None:
-        """Go on from what `state()` returned, or `Run.state()` of each seed: seeds that stand at the same step."""
-        going_on = [place for place, state in enumerate(states) if "failure" not in state]
-        if len({position(states[place]) for place in going_on}) > 1:
+        """Continue from what `state()`, or `Run.state()` of each seed, returned; all seeds must be at the same step."""
+        remaining = [place for place, state in enumerate(states) if "failure" not in state]
+        if len({position(states[place]) for place in remaining}) > 1:
             raise ValueError("seeds of one stack must have been trained for equally many steps")
         for seed, state in zip(self.progress, states, strict=True):
             seed.error = TrainingError(state["failure"]) if "failure" in state else None
-        self._keep(going_on)
-        for place in going_on:
+        self._keep(remaining)
+        for place in remaining:
             self.progress[place].resume(states[place])
-        if going_on:
-            own = [states[place] for place in going_on]
+        if remaining:
+            own = [states[place] for place in remaining]
             restore(_joined(own) if self.stacked else own[0], self.model, self.optimizer, {})
-            self.take_up_epoch(own)
+            self.resume_epoch(own)
 
     @torch.no_grad()
     def _keep(self, places: list[int]) -> None:
@@ -97,13 +98,13 @@ class StackedRun(Training):
         for parameter in self.model.parameters():
             parameter.grad = None
             parameter.data = parameter[index]
-        for of_parameter in self.optimizer.state.values():
+        for moments in self.optimizer.state.values():
             for name in MOMENTS:
-                of_parameter[name] = of_parameter[name][index]
+                moments[name] = moments[name][index]
 
 
-def _taken(whole: dict[str, Any], place: int) -> dict[str, Any]:
-    """One seed's part of a stack's snapshot, as memory of its own."""
+def _seed_of(whole: dict[str, Any], place: int) -> dict[str, Any]:
+    """A copy of one seed's part of a stack's snapshot."""
     moments = {
         number: {name: value[place].clone() if name in MOMENTS else value.clone() for name, value in state.items()}
         for number, state in whole["optimizer"]["state"].items()
@@ -115,7 +116,7 @@ def _taken(whole: dict[str, Any], place: int) -> dict[str, Any]:
 
 
 def _joined(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A stack's snapshot from those of its seeds."""
+    """A stack's snapshot, from those of its seeds."""
     optimizer = states[0]["optimizer"]
     moments = {
         number: {

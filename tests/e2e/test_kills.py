@@ -18,7 +18,7 @@ import torch
 from ray._private.node import Node
 from ray.cluster_utils import Cluster
 
-from hyena.training.loop import position
+from hyena.training.seed_state import position
 from sweep.tuning import WORKER_DEATHS
 from tests.support.places import ROOT
 from tests.support.sweeps import WORKER, call, command, measures, processes, rows, wait_for, wait_for_rows

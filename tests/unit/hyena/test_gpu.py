@@ -33,10 +33,11 @@ from hyena.model.hyenadna import Classifier, LanguageModel, initialise
 from hyena.model.stacked import StackedClassifier
 from hyena.randomness import numpy_stream
 from hyena.training.cuda_graphs import CapturedSteps
-from hyena.training.loop import EpochRecord, PreparedData, Run, Training, TrainingError
+from hyena.training.loop import PreparedData, Run, Training
 from hyena.training.optimisation import mixed_precision, predict
 from hyena.training.pretraining import Pretraining, PretrainingConfig
 from hyena.training.recipe import TrainingConfig
+from hyena.training.seed_state import EpochRecord, TrainingError
 from hyena.training.stacked_run import StackedRun
 from tests.support.devices import DEVICES, GPU, WAYS, device_of
 

@@ -11,8 +11,8 @@ from hyena.model.mlp import MLP
 
 
 def plain(mlp: MLP, x: Tensor, norm: nn.LayerNorm, add_residual: bool = False) -> Tensor:
-    changed = mlp.fc2(F.gelu(mlp.fc1(norm(x)), approximate="tanh"))
-    return x + changed if add_residual else changed
+    update = mlp.fc2(F.gelu(mlp.fc1(norm(x)), approximate="tanh"))
+    return x + update if add_residual else update
 
 
 def with_gradients(function, mlp: MLP, x: Tensor, norm: nn.LayerNorm, add_residual: bool) -> list[Tensor]:
@@ -33,13 +33,13 @@ def mlp_norm_and_input(dtype: torch.dtype) -> tuple[MLP, nn.LayerNorm, Tensor]:
 
 
 @pytest.mark.parametrize(("dtype", "within"), [(torch.float64, 1e-14), (torch.float32, 1e-5)])
-@pytest.mark.parametrize("piece", [64 * 7, 2**18])
+@pytest.mark.parametrize("chunk_elements", [64 * 7, 2**18])
 @pytest.mark.parametrize("add_residual", [True, False])
 def test_result_and_gradients_are_pytorchs(
-    add_residual: bool, piece: int, dtype: torch.dtype, within: float, monkeypatch: pytest.MonkeyPatch
+    add_residual: bool, chunk_elements: int, dtype: torch.dtype, within: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PIECE", piece)
-    monkeypatch.setattr(module, "ROWS", 1)
+    monkeypatch.setattr(module, "CHUNK_ELEMENTS", chunk_elements)
+    monkeypatch.setattr(module, "FEWEST_ROWS", 1)
     mlp, norm, x = mlp_norm_and_input(dtype)
     expected = with_gradients(lambda *rest: plain(mlp, *rest), mlp, x, norm, add_residual)
     for one, other in zip(with_gradients(mlp, mlp, x, norm, add_residual), expected, strict=True):

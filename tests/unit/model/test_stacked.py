@@ -16,9 +16,10 @@ from hyena.model.config import HyenaConfig
 from hyena.model.hyenadna import Classifier, initialise
 from hyena.model.stacked import StackedClassifier
 from hyena.randomness import numpy_stream, stream
-from hyena.training.loop import PreparedData, Run, RunResult, TrainingError
+from hyena.training.loop import PreparedData, Run, RunResult
 from hyena.training.optimisation import optimisation_step, optimizer_for, predict
 from hyena.training.recipe import TrainingConfig
+from hyena.training.seed_state import TrainingError
 from hyena.training.stacked_run import StackedRun
 
 MODEL = HyenaConfig(d_model=8, n_layer=2, l_max=140, filter_order=16, resid_dropout=0.1)

@@ -23,9 +23,10 @@ from hyena.model.hyenadna import Classifier, initialise, shuffle
 from hyena.model.stacked import StackedClassifier
 from hyena.randomness import numpy_stream
 from hyena.training.cuda_graphs import CapturedSteps, recomputes_activations, stepper
-from hyena.training.loop import PreparedData, Run, TrainingError
+from hyena.training.loop import PreparedData, Run
 from hyena.training.optimisation import optimizer_for, predict
 from hyena.training.recipe import TrainingConfig, learning_rate
+from hyena.training.seed_state import TrainingError
 from hyena.weights.checkpoint import load_backbone, save_weights
 
 MODEL = HyenaConfig(d_model=8, n_layer=1, l_max=210)
@@ -131,9 +132,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     buffer = io.BytesIO()
     torch.save(first.state(), buffer)
     buffer.seek(0)
-    second = new_run(
-        dataset, seed=99, config=config
-    )  # every stream of this seed is another one; the state brings them back
+    second = new_run(dataset, seed=99, config=config)  # the streams of another seed, which the state replaces
     second.resume(torch.load(buffer, weights_only=True))
     finished(second)
     assert losses(second) == losses(whole)
@@ -159,6 +158,20 @@ def test_a_run_resumed_within_an_epoch_equals_an_uninterrupted_one(dataset: Data
     assert epochs == config.epochs
     assert losses(run) == losses(whole)
     assert (run.result().test_logits == whole.result().test_logits).all()
+
+
+def test_states_saved_before_fields_were_renamed_can_be_resumed(dataset: Dataset) -> None:
+    """Their names are those of the first release, whatever the fields are called."""
+    run = new_run(dataset)
+    run.pause = lambda: True
+    run.train_and_evaluate()
+    state = run.state()
+    assert set(state) == {"model", "optimizer", "streams", "history", "under_way"}
+    assert set(state["streams"]) == {"order", "augmentation", "dropout"}
+    assert set(state["under_way"]) == {"order", "flipped", "loss", "correct", "steps", "train_s"}
+    again = new_run(dataset, seed=99)
+    again.resume(state)
+    assert torch.equal(again.under_way.reverse_complemented, run.under_way.reverse_complemented)
 
 
 def test_a_run_goes_on_where_its_dropout_stream_cannot(dataset: Dataset) -> None:
@@ -230,8 +243,8 @@ def test_every_training_sequence_is_seen_once_an_epoch_on_one_strand_or_the_othe
     seen = [t for batch in batches for t in batch.tokens.tolist()]
     assert sorted(min(t, complement[torch.tensor(t)].flip(0).tolist()) for t in seen) == expected
     originals = {tuple(t) for t in run.data.train.tokens.tolist()}
-    turned = sum(tuple(t) not in originals for t in seen)
-    assert 0 < turned < len(seen)
+    reverse_complemented = sum(tuple(t) not in originals for t in seen)
+    assert 0 < reverse_complemented < len(seen)
 
 
 def test_batches_of_like_length_are_cut_to_their_width_and_hold_every_sequence_once(uneven: Dataset) -> None:
