@@ -5,7 +5,7 @@ A forward pass goes through these files, in this order:
     model/hyenadna.py             Classifier.forward: tokens → Backbone → its Blocks, one after another
     model/operator.py               the first half of a block: projections, and the filter k from its network
     convolution/gated.py            short filter, gates and long convolution; which method computes them
-    convolution/chunked.py          … by `toeplitz.py` or `fft.py`; or instead `triton_kernels.py`, on a GPU
+    convolution/chunked.py          … by toeplitz.py or fft.py beside it; or instead triton_kernels.py, on a GPU
     model/mlp.py                    the second half of a block
     model/hyenadna.py             final norm, mean over positions, head → logits
 

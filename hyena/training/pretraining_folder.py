@@ -120,7 +120,7 @@ class PretrainingFolder:
             with tempfile.TemporaryFile(dir=place) as file:
                 file.write(b"x")
         except OSError as error:
-            raise InputError(f"--output {self.path}: {place} cannot be written to ({error.strerror})") from None
+            raise InputError(f"--output {self.path}: {place} is not writable ({error.strerror})") from None
         free, needed = shutil.disk_usage(place).free, output_bytes(self.size)
         if free < needed:
             raise InputError(

@@ -246,11 +246,11 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "not finite": (
         lambda o: changed(o, lambda s: s["run"]["model"][BIAS].fill_(float("nan"))),
-        f"its {BIAS} has values that are not finite",
+        f"its {BIAS} holds values that are not finite",
     ),
     "moments not finite": (
         lambda o: changed(o, lambda s: s["run"]["optimizer"]["state"][0]["exp_avg"].fill_(float("inf"))),
-        "its optimiser's exp_avg has values that are not finite",
+        "its optimiser's exp_avg holds values that are not finite",
     ),
     "no optimiser": (lambda o: changed(o, lambda s: s["run"]["optimizer"].clear()), "it holds no optimiser"),
     "another optimiser": (
