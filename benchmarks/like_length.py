@@ -1,7 +1,7 @@
 """How much faster are an epoch and an evaluation in batches of like length than in batches padded to the longest?
 
 Sequences of 70 to 500 letters (uniform; mean 285, as the Ensembl sets have), one thread, CPU time; one epoch each,
-after a warm-up step. Prints JSON, and writes it where `--output` says.
+after a warm-up step. Prints JSON, and writes it to `--output`.
 
     python benchmarks/like_length.py -o benchmarks/results/like_length_cpu.json
 """
@@ -60,7 +60,7 @@ def main() -> None:
         found[f"positions an epoch, {batching}"] = sum(batch.tokens.numel() for batch in run._batches(run._begin()))
         predict(model, data.test.take(slice(0, options.batch)), config)
         found[f"training epoch, {batching} [s]"] = seconds(run._train)
-    as_stored = dataclasses.replace(config, batching="shuffled", pooling="all")  # as if padding left a trace
+    as_stored = dataclasses.replace(config, batching="shuffled", pooling="all")  # as if padding changed results
     found["evaluation, padded [s]"] = seconds(lambda: predict(model, data.test, as_stored))
     found["evaluation, sorted by length [s]"] = seconds(lambda: predict(model, data.test, config))
     finish(header(__doc__.splitlines()[0], None, options) | {"found": found}, options.output)

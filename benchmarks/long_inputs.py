@@ -42,7 +42,7 @@ def peak_bytes(device: torch.device) -> int:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """One pass there and back, after a short one that loads what is loaded once."""
+    """One forward and backward pass, after a short one that does all one-time loading."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = dataclasses.replace(published(options.model), checkpoint_activations=options.checkpointed == "on")
     model = LanguageModel(config)
@@ -68,7 +68,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def in_a_process(model: str, length: int, checkpointed: bool, precision: Precision) -> dict[str, Any]:
-    """One measurement in a process of its own; of one that fails, why."""
+    """One measurement in a separate process; if it fails, the reason."""
     words = ["--one", "--model", model, "--lengths", str(length), "--checkpointed", "on" if checkpointed else "off"]
     command = [sys.executable, __file__, *words, "--precision", precision]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | ALLOCATOR)

@@ -1,4 +1,4 @@
-"""What the benchmarks say of the machine and ask of it: versions, clock, matrix rate, bandwidth, peak memory."""
+"""Measurements of the machine for the benchmarks: versions, timers, matrix rate, bandwidth, peak memory."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ Result = TypeVar("Result")
 
 
 class Times(NamedTuple):
-    """One call: seconds by the wall clock and seconds of CPU, all threads together."""
+    """One call: wall-clock seconds, and CPU seconds of all threads together."""
 
     wall_s: float
     cpu_s: float
 
     def busy_s(self, device: torch.device) -> float:
-        """By the clock on a GPU, of CPU on a CPU, where others may be using it."""
+        """Wall-clock seconds on a GPU; CPU seconds on a CPU, which other programs may be using."""
         return self.wall_s if device.type == "cuda" else self.cpu_s
 
 
 def clock(work: Callable[[], Any], device: torch.device) -> Times:
-    """One call of `work`, the device waited for on both sides."""
+    """One call of `work`, synchronised with the device before and after."""
 
     wait_for(device)
     wall, cpu = time.perf_counter(), time.process_time()
@@ -49,7 +49,7 @@ def clock(work: Callable[[], Any], device: torch.device) -> Times:
 def alternate(
     works: Mapping[str, Callable[[], Any]], device: torch.device, repeats: int, warm_up: int = 2
 ) -> dict[str, Times]:
-    """Medians of several works called in turn, so that what else the machine does meets all of them alike."""
+    """Medians of several works called in turn, so that other load on the machine affects all of them alike."""
     times: dict[str, list[Times]] = {name: [] for name in works}
     for repeat in range(repeats + warm_up):
         for name, work in works.items():
@@ -92,7 +92,7 @@ def replayed_s(work: Callable[[], Any], device: torch.device, repeats: int) -> f
     torch.cuda.current_stream(device).wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        result = work()  # held, so that nothing else is put in its place
+        result = work()  # keeps its memory from being reused
     flushed = torch.empty(FLUSHED_BYTES, dtype=torch.uint8, device=device)
     pairs = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats + 2)]
     for start, end in pairs:
@@ -125,13 +125,13 @@ def bandwidth(device: torch.device) -> float:
 
 
 def let_go() -> None:
-    """Give back the memory of what is held no more, so that the next measurement finds it."""
+    """Free unused memory, so that the next measurement can use it."""
     gc.collect()
-    torch.cuda.empty_cache()  # nothing where CUDA is not in use
+    torch.cuda.empty_cache()  # does nothing without CUDA
 
 
 def if_it_fits(attempt: Callable[[], Result]) -> Result | None:
-    """What `attempt` returns, or None where the device's memory is too small for it. Its own memory is let go of."""
+    """What `attempt` returns, or None if the device runs out of memory; its memory is freed in either case."""
     try:
         return attempt()
     except RuntimeError as error:
@@ -151,8 +151,8 @@ def peak_bytes(work: Callable[[], Any], device: torch.device) -> int:
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # what earlier calls freed would hide what this one takes
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak counts anew from here
+        ctypes.CDLL(None).malloc_trim(0)  # memory freed by earlier calls would hide what this one allocates
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: resets the peak
     except (OSError, AttributeError):
         before = 0
     else:
@@ -164,7 +164,7 @@ def peak_bytes(work: Callable[[], Any], device: torch.device) -> int:
 def _status(field: str) -> int:
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:  # not Linux: the peak since the process began
+    except OSError:  # not Linux: the peak since the process started
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
@@ -181,7 +181,7 @@ def header(
 
 
 def machine(device: torch.device, packages: Sequence[str] = ("torch",)) -> dict[str, Any]:
-    """Hardware, load and versions, without which no figure means anything."""
+    """Hardware, load and versions, without which a figure means nothing."""
     found = {
         "device": device_name(device),
         "cores": os.cpu_count(),
@@ -202,7 +202,7 @@ def machine(device: torch.device, packages: Sequence[str] = ("torch",)) -> dict[
 
 
 def driver() -> str | None:
-    """Version of the NVIDIA driver and the clocks as found, as `nvidia-smi` tells them; None where it does not."""
+    """Version of the NVIDIA driver and the current clocks from `nvidia-smi`; None if it fails."""
     query = "driver_version,clocks.sm,clocks.max.sm,clocks.mem,power.limit"
     try:
         command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
@@ -235,7 +235,7 @@ def as_json(record: Mapping[str, Any]) -> str:
 
 
 def finish(record: Mapping[str, Any], output: Path | None) -> None:
-    """Print a record as JSON, and write it where asked."""
+    """Print a record as JSON, and write it to the output file if there is one."""
     text = as_json(record)
     print(text)
     if output:

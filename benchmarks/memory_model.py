@@ -1,4 +1,4 @@
-"""How much memory does a training run of a given shape need, and how well does a small model of it foretell that?
+"""How much memory does a training run of a given shape need, and how well does a small model forecast it?
 
 Every shape is trained for two steps and predicts one batch (`hyena.cost.step_probe`). On a CPU every allocation and
 release of PyTorch is followed by `torch.profiler`; on a GPU the allocator's own peak is read. The coefficients of
@@ -30,7 +30,7 @@ from hyena.training.recipe import Precision, TrainingConfig
 
 
 class Shape(NamedTuple):
-    """One point of the grid, and whether the fit sees it."""
+    """One point of the grid, and whether it is used in the fit."""
 
     d_model: int
     n_layer: int
@@ -47,7 +47,7 @@ class Shape(NamedTuple):
 
 
 def published(name: str, length: int, batch: int, seeds: int = 1) -> Shape:
-    """A published size, which is held out."""
+    """A published size, which is not used in the fit."""
     size = PUBLISHED[f"hyenadna-{name}"]
     return Shape(size.d_model, size.n_layer, length, batch, seeds, fitted=False, l_max=size.l_max)
 
@@ -104,7 +104,7 @@ def peak(shape: Shape, device: torch.device, precision: Precision = "float32") -
 
 
 def fit(shapes: list[Shape], peaks: list[int]) -> Coefficients:
-    """Least squares of the relative error, none below 0: what would be is left out, the rest fitted anew."""
+    """Least squares of the relative error without negative coefficients: they are set to 0 and the rest refitted."""
     scale = torch.tensor(peaks, dtype=torch.float64)
     counts = torch.tensor([features(s.config, s.length, s.batch, s.seeds) for s in shapes], dtype=torch.float64)
     wanted = (scale - torch.tensor([fixed_bytes(s.config, 2, s.seeds) for s in shapes])) / scale
@@ -124,7 +124,7 @@ def foretold(shape: Shape, coefficients: Coefficients) -> float:
 
 
 def measure(shapes: Sequence[Shape], device: torch.device, precision: Precision) -> dict[str, Any]:
-    """Coefficients fitted to the peaks of some shapes, and how far off they are on these and on the others."""
+    """Coefficients fitted to the peaks of some shapes, and their errors on these and on the other shapes."""
     rows: list[dict[str, Any]] = []
     coefficients: dict[str, Coefficients] = {}
     worst: dict[str, float] = {}

@@ -110,7 +110,7 @@ class Classifier(nn.Module):
 
 
 class TextFiles(Dataset[tuple[Tensor, int]]):
-    """FOLDER/CLASS/N.txt, one sequence a file, read and tokenized each time that it is asked for."""
+    """FOLDER/CLASS/N.txt, one sequence per file, read and tokenized at each access."""
 
     def __init__(self, folder: Path, max_length: int, reverse_complement: bool) -> None:
         classes = sorted(path.name for path in folder.iterdir())
@@ -159,7 +159,7 @@ def epoch(
     config: TrainingConfig,
     device: torch.device,
 ) -> Iterator[float]:
-    """The losses of one epoch, each waited for, as a progress bar with the loss in it does."""
+    """The losses of one epoch, each synchronised with the device, as for a progress bar that shows the loss."""
     for tokens, labels in DataLoader(files, batch_size=config.batch_size, shuffle=True):
         yield float(training_step(model, optimizer, tokens.to(device), labels.to(device), config))
 

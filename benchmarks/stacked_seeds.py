@@ -1,8 +1,8 @@
 """How much faster is a training step of K seeds stacked than K steps one after another?
 
 The baseline is the step of a `Run`; both on random tokens, same sizes, one process, alternating; the least CPU time and
-wall time of `--repeats` after one warm-up, divided by the seeds. One thread by default: on a machine that is shared,
-CPU time of one thread is what can be compared. Prints JSON, and writes it where `--output` says.
+wall time of `--repeats` after one warm-up, divided by the seeds. One thread by default, because on a shared machine
+only CPU times of one thread are comparable. Prints JSON, and writes it to `--output`.
 
     python benchmarks/stacked_seeds.py -o benchmarks/results/stacked_seeds_cpu.json
 """
@@ -32,7 +32,7 @@ from hyena.training.recipe import Precision, TrainingConfig
 #: d_model, batch, length; two layers each.
 CASES = [(16, 8, 64), (32, 8, 120), (32, 32, 120), (64, 32, 120), (128, 32, 120), (128, 32, 500)]
 SEEDS = (1, 2, 4, 8, 16, 32)
-#: Positions of all seeds in a step, beyond which a stack is left out on a CPU: nobody would wait for it.
+#: On a CPU, most positions of all seeds in a step: larger stacks take too long and are left out.
 MOST_ON_CPU = 2**17
 
 
@@ -45,7 +45,7 @@ def steps_of(
     precision: Precision = "float32",
     captured: bool = False,
 ) -> Callable[[], Step]:
-    """A training step of so many seeds; 0: of a single model without a seed axis."""
+    """A training step of that many seeds; 0 means a single model without a seed axis."""
     models = [Classifier(size, 2, "real", "right") for _ in range(max(seeds, 1))]
     for seed, one in enumerate(models):
         initialise(one, seed)
@@ -64,7 +64,7 @@ def steps_of(
 
 
 def least(steps: dict[int, Callable[[], Step]], repeats: int, device: torch.device) -> dict[int, dict[str, float]]:
-    """Least milliseconds of each way, taken in turn."""
+    """Least milliseconds of each number of seeds, measured in turn."""
     found: dict[int, dict[str, float]] = {seeds: {"cpu_ms": float("inf"), "wall_ms": float("inf")} for seeds in steps}
     for repeat in range(repeats + 1):
         for seeds, step in steps.items():

@@ -40,13 +40,13 @@ DTYPE = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def model_flop(config: HyenaConfig, tokens: int) -> float:
-    """Of a step: two a multiply-add, three products (one forward, two backward) a weight matrix and token."""
+    """FLOP of a step: two per multiply-add; three products (one forward, two backward) per weight matrix and token."""
     matrices = 4 * config.d_model**2 + 2 * config.d_model * config.d_inner
     return 6.0 * matrices * config.n_layer * tokens
 
 
 def rates(took: Times, flop: float, tokens: int, matrix: float, device: torch.device) -> dict[str, float]:
-    """Seconds of a work, and what it does a second: of CPU on a CPU, by the clock on a GPU; `matrix` in FLOP/s."""
+    """Seconds of a work and its rates: per CPU second on a CPU, per wall-clock second on a GPU; `matrix` in FLOP/s."""
     busy = took.busy_s(device)
     return {
         "wall_s": round(took.wall_s, 6),
@@ -64,7 +64,7 @@ BASELINES, OURS = ("published", "published_autocast"), ("ours", "captured", "com
 def steps(
     config: HyenaConfig, batch: int, length: int, device: torch.device, ways: Sequence[str], precision: Precision
 ) -> dict[str, Callable[[], Tensor]]:
-    """One step of each way, to be called as often as wanted, on a model of its own. `precision` is that of ours."""
+    """One step of each way, on separate models, callable any number of times. `precision` applies to ours."""
     tokens = torch.randint(7, 11, (batch, length), generator=torch.Generator().manual_seed(0))
     data = Batch(tokens.byte(), torch.full((batch,), length), torch.arange(batch) % 2)
     data = Batch(*(tensor.to(device) for tensor in data))
@@ -91,9 +91,9 @@ def steps(
 
 
 def compiled(model: Classifier, device: torch.device) -> nn.Module:
-    """The model by `torch.compile`; the gate chain, which has kernels of its own, is called as it is.
+    """The model by `torch.compile`, except the gated convolution, which has its own kernels.
 
-    On a CPU its graphs are traced and then run as they are: nothing is to be learnt there from Inductor's code.
+    On a CPU its graphs are traced and then run eagerly: Inductor's code for a CPU is of no interest here.
     """
     operator.gated_convolution = torch.compiler.disable(gated_convolution)
     backend = "inductor" if device.type == "cuda" else "eager"

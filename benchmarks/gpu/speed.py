@@ -1,7 +1,7 @@
 """Part B: how fast are the long convolution and a training step, what bounds them, and which tiles are best?
 
-Seconds are medians; `queued_s` and `replayed_s` of `machine.py` say how they are taken. Convolutions are forward and
-backward of what stands between the two projections of a block: short filter, gates, long convolution and skip.
+Seconds are medians, measured by `queued_s` and `replayed_s` of `machine.py`. Convolutions are forward and backward of
+the gated convolution between the two projections of a block: short filter, gates, long convolution and skip.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LENGTHS, BATCH = (500, 200, 1024), 256
 CONVOLUTIONS = (500, 200, 1024, 128, 256, 512, 2048, 4096, 8192, 16384, 32768)
 #: Tokens of a convolution that is measured, at most: a longer input comes in a smaller batch.
 TOKENS = 2**18
-#: The longest input that the kernels are tried with: their work grows with its square.
+#: The longest input for the kernels, whose work grows with its square.
 LONGEST_TRIED = 8192
 #: FlashFFTConv's gated convolution, forward, on an H100-SXM: milliseconds at batch 64 and 768 channels, PyTorch's FFT
 #: and theirs. Source: README of HazyResearch/flash-fft-conv; arXiv:2311.05908.
@@ -48,7 +48,7 @@ FLASH_FFT_CONV_MS = {
 
 
 def measurements(setting: Setting) -> list[Measurement]:
-    """What matters most first: the studied sizes, then the rest; what must be compiled last."""
+    """The most important first: the studied sizes, then the rest, and last what must be compiled."""
     sizes = setting.choose([name.removeprefix("hyenadna-") for name in PUBLISHED], ["tiny-1k-seqlen"])
     others = [size for size in sizes if size not in STUDIED]
     studied = [size for size in STUDIED if size in sizes]
@@ -86,7 +86,7 @@ def ceilings(device: torch.device) -> dict[str, float]:
 
 
 def rates(setting: Setting) -> dict[str, Any]:
-    """What the machine can do at most."""
+    """The highest rates of the machine."""
     found = ceilings(setting.where)
     line = (
         f"{found['bfloat16_flop_per_s'] / 1e12:.0f} TFLOP/s in bfloat16, {found['float32_flop_per_s'] / 1e12:.0f} in "

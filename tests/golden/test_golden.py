@@ -103,10 +103,10 @@ def test_forward_and_gradients_are_the_published_ones(device: str, name: str, dt
     assert total == pytest.approx(golden["grad_norm_total"], rel=within)
 
 
-#: Largest relative errors in bfloat16, of the last hidden state, the mean one, logits, loss, gradient norm. The CPU's
-#: are about twice the largest found over all entries (`benchmarks/bfloat16_error.py` has more). The kernels of a GPU
-#: round the signal and the filter of the convolution, too: theirs are twice the largest that their rounding, done on a
-#: CPU, was found to cost in 16 changes of the weights by 1e-5.
+#: Largest relative errors in bfloat16 of the last hidden state, the mean one, logits, loss and gradient norm. The CPU's
+#: bounds are about twice the largest error over all entries (`benchmarks/bfloat16_error.py` has more). The kernels of a
+#: GPU also round the signal and the filter of the convolution: their bounds are twice the largest error of that
+#: rounding, computed on a CPU, over 16 changes of the weights by 1e-5.
 BFLOAT16_BOUNDS = {"plain": (0.03, 0.04, 0.07, 0.01, 0.09), "kernels": (0.04, 0.04, 0.08, 0.012, 0.13)}
 
 
@@ -117,7 +117,7 @@ BFLOAT16_BOUNDS = {"plain": (0.03, 0.04, 0.07, 0.01, 0.09), "kernels": (0.04, 0.
 def test_bfloat16_products_cost_a_few_percent(
     device: str, convolution: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On the CPU with the rounding of the kernels, too."""
+    """On the CPU both without and with the rounding of the kernels."""
     golden = FORWARD[name]
     if device == "cuda":
         assert kernels_work(torch.device("cuda", torch.cuda.current_device()))
@@ -144,7 +144,7 @@ def test_bfloat16_products_cost_a_few_percent(
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("device", DEVICES)
 def test_training_steps_are_the_published_ones(device: str, dtype: torch.dtype) -> None:
-    """In float32 within three times the published implementation's own drift, and what rounding makes of it."""
+    """In float32 within three times the published implementation's own drift, plus a tolerance for rounding."""
     shape = {"d_model": 128, "n_layer": 2, "d_inner": 512, "l_max": 1026, "emb_dim": 5, "filter_order": 64}
     model = formula_model({**shape, "n_classes": 2}, dtype).to(device)
     config = TrainingConfig(epochs=1)

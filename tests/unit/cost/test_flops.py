@@ -21,7 +21,7 @@ from hyena.training.recipe import TrainingConfig
 SMALL = HyenaConfig(d_model=24, n_layer=2, l_max=400, d_inner=40, filter_order=16)
 SHAPES = [(4, 150), (40, 70), (33, 64), (3, 300)]  # FFTs, Toeplitz products in two blocks and in one, FFTs
 
-#: The counter knows the products that return a tensor; these write into one.
+#: PyTorch counts products that return a tensor; these write into one.
 IN_PLACE: dict[Any, Any] = {
     torch.ops.aten.addmm_: lambda summed, left, right, **_: mm_flop.__wrapped__(left, right),  # type: ignore[attr-defined]
     torch.ops.aten.baddbmm_: lambda summed, left, right, **_: bmm_flop.__wrapped__(left, right),  # type: ignore[attr-defined]
@@ -35,7 +35,7 @@ def counted(work: Callable[[], Any]) -> float:
 
 
 def step(kind: Kind, config: HyenaConfig, batch: int, length: int, classes: int, pooling: Pooling) -> Callable[[], Any]:
-    """The real thing, on random letters."""
+    """The real step, on random letters."""
     training = TrainingConfig(epochs=1, batch_size=batch, pooling=pooling)
     model = Classifier(config, classes, pooling)
     initialise(model, 0)
@@ -76,7 +76,7 @@ def test_a_pretraining_step_counts_the_tied_head_at_every_position() -> None:
 
 
 def test_transforms_count_by_their_padded_length() -> None:
-    """Forward: those of signals, filters and results; backward: of gradient, signal and filter, and two back."""
+    """Forward: of signals, filters and results; backward: of gradient, signal and filter, and two inverse ones."""
     config, batch, length = HyenaConfig(d_model=8, n_layer=3, l_max=600), 4, 500
     size = fft_size(length)
     assert size == 1024
@@ -89,14 +89,14 @@ def test_transforms_count_by_their_padded_length() -> None:
     assert evaluated.toeplitz == trained.toeplitz == 0
 
 
-def test_a_gpu_takes_transforms_where_a_cpu_takes_toeplitz_products() -> None:
+def test_a_gpu_uses_ffts_where_a_cpu_uses_toeplitz_products() -> None:
     on_cpu, on_gpu = (flops(BatchWork("train", SMALL, 64, 100), device) for device in ("cpu", "cuda"))
     assert on_cpu.toeplitz > 0 == on_cpu.transforms
     assert on_gpu.transforms > 0 == on_gpu.toeplitz
     assert on_cpu._replace(toeplitz=0.0) == on_gpu._replace(transforms=0.0)
 
 
-def test_the_facts_of_the_published_sizes_hold() -> None:
+def test_the_documented_counts_of_the_published_sizes_hold() -> None:
     """Forward and backward of tiny-1k take 2.4 MFLOP a token in the blocks' products, of large-1m 38."""
     for width, blocks, expected in ((128, 2, 2.4e6), (256, 8, 38e6)):
         found = flops(BatchWork("train", HyenaConfig(d_model=width, n_layer=blocks, l_max=1_026), 1, 1))

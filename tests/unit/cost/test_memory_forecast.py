@@ -24,7 +24,7 @@ def test_the_trace_finds_the_peak_of_what_is_held_at_once() -> None:
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_the_forecast_is_near_the_measured_peak(seeds: int) -> None:
-    shape = Shape(80, 2, 350, 4, seeds)  # none of the grid
+    shape = Shape(80, 2, 350, 4, seeds)  # not in the grid of the fit
     measured = peak(shape, torch.device("cpu"))
     assert peak_forecast(shape.config, shape.length, shape.batch, seeds=seeds) == pytest.approx(measured, rel=0.15)
 

@@ -1,4 +1,4 @@
-"""Rates: which sample speaks for a batch, and how a few seconds are divided, on a clock that steps move."""
+"""Rates: which sample a batch gets its rate from, and how time is divided, on a clock that only steps advance."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ NARROW, WIDE = HyenaConfig(d_model=32, n_layer=2, l_max=2_000), HyenaConfig(d_mo
 
 
 class Pretended(Clock):
-    """A clock that stands still but for what steps of a known rate take; the CPU works for half of that time."""
+    """A clock that only steps of a known rate advance; the CPU works for half of that time."""
 
     def __init__(self, flop_per_s: float) -> None:
         self.flop_per_s, self.at, self.taken = flop_per_s, 100.0, list[tuple[str, int, int]]()
@@ -73,7 +73,7 @@ def test_a_large_size_is_measured_on_few_or_short_sequences_within_the_time(flop
 
 
 def test_one_thread_is_timed_by_its_cpu_and_others_by_the_clock() -> None:
-    """Of this clock's time the CPU works for half, as where another program has the other half."""
+    """The CPU works for half of this clock's time, as if another program used the other half."""
     jobs = [(BatchWork("train", NARROW, 4, 100), 1.0)]
     for threads, expected, busy in ((1, 2e9, 0.5), (2, 1e9, 0.25), (0, 1e9, 0.5)):
         clock = Pretended(1e9)
@@ -103,7 +103,7 @@ def test_a_size_that_does_not_fit_into_the_memory_leaves_the_time_to_the_others(
     assert {sample.work.config for sample in samples} == {NARROW}
 
 
-def test_the_most_similar_sample_speaks_for_a_batch() -> None:
+def test_a_batch_gets_the_rate_of_the_most_similar_sample() -> None:
     samples = [
         Sample(BatchWork("train", NARROW, 32, 120), 1e9),
         Sample(BatchWork("evaluate", NARROW, 32, 120), 2e9),

@@ -1,6 +1,6 @@
-"""On a CUDA device the same numbers as on a CPU, however the steps are taken; and inputs that only a GPU can hold.
+"""A CUDA device gives the numbers of a CPU, eagerly and with CUDA graphs; and takes inputs that only a GPU can hold.
 
-Every test with a device or a way of taking steps runs on the CPU, too, with a smaller model: it then compares
+Every test with a device or a mode of taking steps runs on the CPU, too, with a smaller model: it then compares
 precisions, parts of a run with the whole, or stacks with single runs, by the code that the GPU's numbers go through.
 Numbers in float64 are the sharp ones. In float32 and bfloat16 rounding grows as training goes on, because AdamW's
 first steps are of the learning rate's size whatever a gradient's; bounds there are several times what was found on a
@@ -39,7 +39,7 @@ from hyena.training.pretraining import Pretraining, PretrainingConfig
 from hyena.training.recipe import TrainingConfig
 from hyena.training.seed_state import EpochRecord, TrainingError
 from hyena.training.stacked_run import StackedRun
-from tests.support.devices import DEVICES, GPU, WAYS, device_of
+from tests.support.devices import DEVICES, GPU, STEP_MODES, device_of
 
 SHAPES = {
     "cpu": HyenaConfig(d_model=8, n_layer=1, l_max=140, filter_order=16, resid_dropout=0.1),
@@ -51,7 +51,7 @@ SEEDS = (3, 1, 2)
 
 @functools.cache
 def examples() -> Dataset:
-    """Sequences of 20 to 130 letters, one class richer in A; 88 are trained on, so that a last batch is shorter."""
+    """Sequences of 20 to 130 letters, one class richer in A; 88 for training, so that the last batch is shorter."""
     rng = numpy_stream(0, "tasks")
     shares = ([0.25, 0.25, 0.25, 0.25], [0.4, 0.2, 0.2, 0.2])
     lengths = rng.integers(20, 131, 150)
@@ -60,7 +60,7 @@ def examples() -> Dataset:
 
 
 def recipe(precision: str, **values: Any) -> TrainingConfig:
-    """A rate at which rounding to bfloat16, too, does not grow beyond bounds that would find a fault."""
+    """With a learning rate low enough for rounding, to bfloat16 too, to stay within bounds that reveal a fault."""
     matrix_products: Any = "bfloat16" if precision == "bfloat16" else "float32"
     rate = 3e-4 if precision == "bfloat16" else 2e-3
     common = {"epochs": 3, "batch_size": 16, "learning_rate": rate, "validation_fraction": 0.2}
@@ -83,22 +83,22 @@ def data_on(device: torch.device, config: TrainingConfig) -> PreparedData:
     return PreparedData.of(examples(), config, 0, device)
 
 
-def run_of(way: str, shape: HyenaConfig, precision: str, config: TrainingConfig, seed: int = 1) -> Run:
-    device = device_of(way)
+def run_of(mode: str, shape: HyenaConfig, precision: str, config: TrainingConfig, seed: int = 1) -> Run:
+    device = device_of(mode)
     model = classifier(shape, seed, precision, config).to(device)
-    return Run(model, data_on(device, config), config, seed, captured=way == "captured")
+    return Run(model, data_on(device, config), config, seed, captured=mode == "captured")
 
 
 def stack_of(
-    way: str, shape: HyenaConfig, precision: str, config: TrainingConfig, seeds: tuple[int, ...] = SEEDS
+    mode: str, shape: HyenaConfig, precision: str, config: TrainingConfig, seeds: tuple[int, ...] = SEEDS
 ) -> StackedRun:
-    device = device_of(way)
+    device = device_of(mode)
     models = [classifier(shape, seed, precision, config).to(device) for seed in seeds]
-    return StackedRun(models, data_on(device, config), config, seeds, captured=way == "captured")
+    return StackedRun(models, data_on(device, config), config, seeds, captured=mode == "captured")
 
 
 def train(run: Training, epochs: int | None = None) -> None:
-    """So many epochs more, or all that are left."""
+    """Train that many more epochs, or all that remain."""
     last = run.config.epochs if epochs is None else run.epochs_done + epochs
     while run.epochs_done < last:
         run.train_and_evaluate()
@@ -106,7 +106,7 @@ def train(run: Training, epochs: int | None = None) -> None:
 
 
 def through_a_file(state: Any, device: torch.device) -> Any:
-    """What a worker on `device` reads of a state that another left."""
+    """The state as a worker on `device` reads it from a file of another worker."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     buffer.seek(0)
@@ -114,18 +114,18 @@ def through_a_file(state: Any, device: torch.device) -> Any:
 
 
 def losses(history: list[EpochRecord]) -> Tensor:
-    """[epochs, 3]: of training, validation and test."""
+    """[epochs, 3]: training, validation and test loss."""
     return torch.tensor([(r.train_loss, r.validation_loss, r.test_loss) for r in history], dtype=torch.float64)
 
 
 def distance(history: list[EpochRecord], expected: list[EpochRecord]) -> float:
-    """Largest difference of a loss, and all epochs must be there, at the same rates."""
+    """Largest difference of a loss; all epochs must be there, with equal learning rates."""
     assert [(r.epoch, r.learning_rate) for r in history] == [(r.epoch, r.learning_rate) for r in expected]
     return float((losses(history) - losses(expected)).abs().max())
 
 
 def graphs(run: Training) -> int:
-    """How many shapes of batches are replayed as CUDA graphs; the steps must be such as can be."""
+    """The number of batch shapes that are replayed as CUDA graphs; the steps must be captured ones."""
     assert isinstance(run.step, CapturedSteps)
     return sum(shape.graph is not None for shape in run.step.shapes.values())
 
@@ -138,7 +138,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
 @pytest.mark.parametrize(("precision", "within"), [("float64", 1e-9), ("float32", 1e-3)])
 @pytest.mark.parametrize("device", DEVICES)
 def test_logits_and_gradients_are_those_in_float64_on_the_cpu(device: str, precision: str, within: float) -> None:
-    """Of a model and of a stack of two."""
+    """For a model and for a stack of two."""
     tokens = torch.randint(7, 11, (2, 8, 120), generator=torch.Generator().manual_seed(0))
     lengths, labels = torch.full((2, 8), 120), torch.arange(16).view(2, 8) % 2
     config = recipe(precision)
@@ -164,11 +164,11 @@ def test_logits_and_gradients_are_those_in_float64_on_the_cpu(device: str, preci
 
 
 @pytest.mark.parametrize("batching", ["shuffled", "like_length"])
-@pytest.mark.parametrize("way", WAYS)
-def test_order_turns_and_other_strands_are_drawn_alike_everywhere(way: str, batching: str) -> None:
-    """In the second epoch too, after the first was trained; and the initial weights are the same."""
+@pytest.mark.parametrize("mode", STEP_MODES)
+def test_orders_and_reverse_complements_are_drawn_alike_everywhere(mode: str, batching: str) -> None:
+    """In the second epoch too, after training the first; and the initial weights are the same."""
     config = recipe("float32", batching=batching)
-    cpu, there = (run_of(which, SHAPES["cpu"], "float32", config) for which in ("cpu", way))
+    cpu, there = (run_of(which, SHAPES["cpu"], "float32", config) for which in ("cpu", mode))
     for one, other in zip(cpu.model.parameters(), there.model.parameters(), strict=True):
         assert torch.equal(one, other.cpu())
     for _ in range(2):
@@ -176,7 +176,7 @@ def test_order_turns_and_other_strands_are_drawn_alike_everywhere(way: str, batc
         pairs = [list(run._batches(epoch)) for run, epoch in zip((cpu, there), epochs, strict=True)]
         assert len(pairs[0]) == cpu.steps_per_epoch == 6
         for one_batch, other_batch in zip(*pairs, strict=True):
-            assert other_batch.tokens.device == device_of(way)
+            assert other_batch.tokens.device == device_of(mode)
             assert all(torch.equal(a, b.cpu()) for a, b in zip(one_batch, other_batch, strict=True))
         train(cpu, 1)
         train(there, 1)
@@ -185,7 +185,7 @@ def test_order_turns_and_other_strands_are_drawn_alike_everywhere(way: str, batc
 @pytest.mark.parametrize(("precision", "within"), [("float64", 1e-9), ("float32", 1e-4), ("bfloat16", 0.06)])
 @pytest.mark.parametrize("device", DEVICES)
 def test_predictions_are_those_in_float64_on_the_cpu(device: str, precision: str, within: float) -> None:
-    """Of a model and of a stack, cut from sequences sorted by length and put back in order."""
+    """For a model and for a stack, in batches of sequences sorted by length, returned in the original order."""
     config = recipe(precision)
     models = [classifier(SHAPES[device], seed, "float64", config) for seed in SEEDS]
     test = data_on(torch.device("cpu"), config).test
@@ -199,7 +199,7 @@ def test_predictions_are_those_in_float64_on_the_cpu(device: str, precision: str
     stacked = predict(StackedClassifier(there), data, config)
     assert found.shape == stacked.shape == (3, 40, 2)
     for seed in range(len(SEEDS)):
-        assert relative(found[seed], expected[seed]) < max(within, 1e-6)  # they leave in float32
+        assert relative(found[seed], expected[seed]) < max(within, 1e-6)  # predictions are returned in float32
         assert relative(stacked[seed], expected[seed]) < max(within, 1e-6)
 
 
@@ -207,13 +207,13 @@ def test_predictions_are_those_in_float64_on_the_cpu(device: str, precision: str
     ("precision", "within", "logits_within"),
     [("float64", 1e-5, 1e-4), ("float32", 3e-3, 0.02), ("bfloat16", 5e-3, 0.1)],
 )
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("mode", STEP_MODES)
 def test_training_without_dropout_is_that_in_float64_on_the_cpu(
-    way: str, precision: str, within: float, logits_within: float
+    mode: str, precision: str, within: float, logits_within: float
 ) -> None:
-    config, shape = recipe(precision), shape_for(device_of(way), dropout=False)
+    config, shape = recipe(precision), shape_for(device_of(mode), dropout=False)
     cpu = run_of("cpu", shape, "float64", dataclasses.replace(config, precision="float32"))
-    there = run_of(way, shape, precision, config)
+    there = run_of(mode, shape, precision, config)
     train(cpu)
     train(there)
     assert distance(there.history, cpu.history) < within
@@ -221,14 +221,14 @@ def test_training_without_dropout_is_that_in_float64_on_the_cpu(
     assert relative(logits, expected) < logits_within
 
 
-def interrupted(way: str, whole: Run | StackedRun, again: Run | StackedRun) -> list[Run | StackedRun]:
-    """A run that pauses in its second epoch, and one that goes on from what it left."""
+def interrupted(mode: str, whole: Run | StackedRun, again: Run | StackedRun) -> list[Run | StackedRun]:
+    """A run that pauses in its second epoch, and one that resumes from its state."""
     taken = count(1)
     whole.pause = lambda: next(taken) == whole.steps_per_epoch + 4
     while whole.under_way is None:
         whole.train_and_evaluate()
     assert (whole.epochs_done, whole.under_way.steps) == (1, 4)
-    again.resume(through_a_file(whole.state(), device_of(way)))
+    again.resume(through_a_file(whole.state(), device_of(mode)))
     train(again)
     return [whole, again]
 
@@ -236,26 +236,26 @@ def interrupted(way: str, whole: Run | StackedRun, again: Run | StackedRun) -> l
 @pytest.mark.parametrize("batching", ["shuffled", "like_length"])
 @pytest.mark.parametrize("seeds", [(1,), SEEDS])
 @pytest.mark.parametrize(("precision", "within"), [("float64", 1e-5), ("float32", 3e-3), ("bfloat16", 3e-3)])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("mode", STEP_MODES)
 def test_a_run_in_parts_is_the_eager_run_in_one_piece(
-    way: str, precision: str, within: float, seeds: tuple[int, ...], batching: str
+    mode: str, precision: str, within: float, seeds: tuple[int, ...], batching: str
 ) -> None:
-    """Several widths, a shorter last batch, and dropout; captured steps take the rate in float32."""
-    config, shape = recipe(precision, batching=batching, epochs=4), SHAPES[device_of(way).type]
-    eager = "cpu" if way == "cpu" else "eager"
+    """With several widths, a shorter last batch, and dropout; captured steps read the rate in float32."""
+    config, shape = recipe(precision, batching=batching, epochs=4), SHAPES[device_of(mode).type]
+    eager = "cpu" if mode == "cpu" else "eager"
     runs: list[Run | StackedRun]
     if len(seeds) == 1:
-        runs = [run_of(which, shape, precision, config, seed) for which, seed in ((eager, 1), (way, 1), (way, 9))]
+        runs = [run_of(which, shape, precision, config, seed) for which, seed in ((eager, 1), (mode, 1), (mode, 9))]
     else:
         others = tuple(seed + 9 for seed in seeds)
         runs = [
             stack_of(which, shape, precision, config, own)
-            for which, own in ((eager, seeds), (way, seeds), (way, others))
+            for which, own in ((eager, seeds), (mode, seeds), (mode, others))
         ]
     whole, *parts = runs
     train(whole)
-    first, second = interrupted(way, *parts)
-    if way == "captured":
+    first, second = interrupted(mode, *parts)
+    if mode == "captured":
         assert graphs(first) >= 1
         assert graphs(second) >= (2 if batching == "like_length" else 1)
     for expected, found in zip(whole.progress, second.progress, strict=True):
@@ -265,27 +265,27 @@ def test_a_run_in_parts_is_the_eager_run_in_one_piece(
 
 
 @pytest.mark.parametrize(("precision", "within"), [("float64", 1e-6), ("float32", 3e-3), ("bfloat16", 5e-3)])
-@pytest.mark.parametrize("way", WAYS)
-def test_each_seed_of_a_stack_ends_where_its_run_does(way: str, precision: str, within: float) -> None:
-    config, shape = recipe(precision), SHAPES[device_of(way).type]
-    stack = stack_of(way, shape, precision, config)
+@pytest.mark.parametrize("mode", STEP_MODES)
+def test_each_seed_of_a_stack_ends_where_its_run_does(mode: str, precision: str, within: float) -> None:
+    config, shape = recipe(precision), SHAPES[device_of(mode).type]
+    stack = stack_of(mode, shape, precision, config)
     train(stack)
-    if way == "captured":
+    if mode == "captured":
         assert graphs(stack) >= 1
     for seed, found in zip(SEEDS, stack.progress, strict=True):
-        alone = run_of(way, shape, precision, config, seed)
+        alone = run_of(mode, shape, precision, config, seed)
         train(alone)
         assert distance(found.history, alone.history) < within
 
 
 @pytest.mark.parametrize(("precision", "within"), [("float64", 1e-5), ("float32", 3e-3), ("bfloat16", 5e-3)])
-@pytest.mark.parametrize("way", WAYS)
-def test_a_seed_that_fails_leaves_the_others_as_without_it(way: str, precision: str, within: float) -> None:
-    config, shape = recipe(precision, epochs=4), SHAPES[device_of(way).type]
-    eager = "cpu" if way == "cpu" else "eager"
+@pytest.mark.parametrize("mode", STEP_MODES)
+def test_a_seed_that_fails_leaves_the_others_as_without_it(mode: str, precision: str, within: float) -> None:
+    config, shape = recipe(precision, epochs=4), SHAPES[device_of(mode).type]
+    eager = "cpu" if mode == "cpu" else "eager"
     expected = stack_of(eager, shape, precision, config, SEEDS[1:])
     train(expected)
-    stack = stack_of(way, shape, precision, config)
+    stack = stack_of(mode, shape, precision, config)
     train(stack, 1)
     with torch.no_grad():
         stack.model.get_parameter("head.output_transform.bias")[0] = math.inf
@@ -294,8 +294,8 @@ def test_a_seed_that_fails_leaves_the_others_as_without_it(way: str, precision: 
     assert isinstance(failed, TrainingError)
     assert "nan in epoch 2 of 4" in str(failed)
     assert len(others) == 2
-    if way == "captured":
-        assert graphs(stack) >= 1  # of the two that are left
+    if mode == "captured":
+        assert graphs(stack) >= 1  # of the two remaining seeds
     for found, seed in zip(stack.running, expected.progress, strict=True):
         assert distance(found.history, seed.history) < within
     saved = through_a_file(stack.state(), torch.device("cpu"))
@@ -316,11 +316,11 @@ RESUMED = [
 
 @pytest.mark.parametrize("stacked", [False, True])
 @pytest.mark.parametrize(("one", "other"), RESUMED)
-def test_a_run_goes_on_in_another_way_or_place(one: str, other: str, stacked: bool) -> None:
-    """Its state says nothing of how or where the steps were taken; without dropout, which alone differs."""
+def test_a_run_resumes_in_another_mode_or_on_another_device(one: str, other: str, stacked: bool) -> None:
+    """Its state does not depend on mode or device. Without dropout, the only thing that differs between devices."""
     config, shape = recipe("float64"), shape_for(torch.device("cpu"), dropout=False)
     make: Any = stack_of if stacked else run_of
-    cpu, first, second = (make(way, shape, "float64", config) for way in ("cpu", one, other))
+    cpu, first, second = (make(mode, shape, "float64", config) for mode in ("cpu", one, other))
     train(cpu)
     train(first, 1)
     state = through_a_file(first.state(), device_of(other))
@@ -351,7 +351,7 @@ def pretrain(run: Pretraining, records: int = 5) -> None:
 @pytest.mark.parametrize(("precision", "within"), [("float32", 1e-3), ("bfloat16", 5e-3)])
 @pytest.mark.parametrize("device", DEVICES)
 def test_pretraining_is_that_in_float32_on_the_cpu(device: str, precision: str, within: float) -> None:
-    """In bits a base, without dropout: in one piece, and half here and half on the CPU."""
+    """In bits per base, without dropout: in one piece, and half on the device and half on the CPU."""
     shape = shape_for(torch.device(device), dropout=False)
     cpu, whole = (pretraining_on(*where, shape) for where in (("cpu", "float32"), (device, precision)))
     found = [whole]
@@ -386,10 +386,10 @@ def test_the_start_of_a_long_input_is_what_it_is_alone(
 ) -> None:
     """The model is causal: logits of the first positions, and gradients of their loss, do not depend on the rest.
 
-    So the CPU, which is given these positions alone and sums in float64, can say what a GPU must find with a million.
+    So the CPU, given these positions only and summing in float64, provides the expected values for a million.
     """
     if length == 1_000_000 and torch.cuda.get_device_properties(0).total_memory < 75 * 2**30:
-        pytest.skip("a million positions want a GPU of 80 GB")
+        pytest.skip("a million positions need a GPU with 80 GB")
     start = 500
     model = LanguageModel(dataclasses.replace(size, checkpoint_activations=True))
     initialise(model, 0)
@@ -423,7 +423,7 @@ def flat(tensors: list[Tensor]) -> Tensor:
 @pytest.mark.parametrize("length", [120, 1000])
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_first_bfloat16_step_may_be_one_that_recomputes_activations(device: str, length: int) -> None:
-    """There the process tries the kernels for the first time, in the midst of a half that is computed again later."""
+    """The process then checks the kernels for the first time inside a sublayer that is recomputed later."""
     shape = dataclasses.replace(SHAPES["cpu"], l_max=1026, checkpoint_activations=True, embed_dropout=0.0)
     model = classifier(shape, 1, "float32", recipe("bfloat16")).to(device)
     tokens = torch.randint(7, 11, (4, length), generator=torch.Generator().manual_seed(0)).to(device)
@@ -439,15 +439,15 @@ def test_the_first_bfloat16_step_may_be_one_that_recomputes_activations(device: 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("way", ["eager", "captured"])
-def test_a_run_that_is_let_go_of_leaves_no_memory_behind(way: str) -> None:
-    """Without a full collection of garbage, which comes when it likes. What libraries keep, the first run has left."""
+@pytest.mark.parametrize("mode", ["eager", "captured"])
+def test_a_deleted_run_frees_its_memory(mode: str) -> None:
+    """Without a garbage collection, whose time is not known. The first run allocates what libraries keep."""
     held = []
     gc.collect()
     gc.disable()
     try:
         for _ in range(2):
-            train(stack_of(way, SHAPES["cuda"], "bfloat16", recipe("bfloat16")), 1)
+            train(stack_of(mode, SHAPES["cuda"], "bfloat16", recipe("bfloat16")), 1)
             held.append(torch.cuda.memory_allocated())
     finally:
         gc.enable()

@@ -134,7 +134,7 @@ def test_an_input_longer_than_the_filter_is_refused() -> None:
         model(torch.full((1, 17), 7))
 
 
-def test_shuffling_keeps_every_distribution_and_no_arrangement() -> None:
+def test_shuffling_keeps_the_distributions_and_changes_the_order() -> None:
     model = Classifier(HyenaConfig(d_model=8, n_layer=1, l_max=16), 2)
     initialise(model, 0)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -187,14 +187,14 @@ def test_checkpointed_activations_keep_less_for_the_backward_pass() -> None:
 
 
 @pytest.mark.parametrize("checkpointed", [False, True])
-def test_what_is_kept_grows_linearly_with_the_length(checkpointed: bool) -> None:
+def test_kept_activations_grow_linearly_with_the_length(checkpointed: bool) -> None:
     config = HyenaConfig(d_model=16, n_layer=2, l_max=1024, checkpoint_activations=checkpointed)
     short, middle, long = (kept_for_backward(config, length) for length in (256, 512, 1024))
     assert long - middle == pytest.approx(2 * (middle - short), rel=0.05)
 
 
 @pytest.mark.slow
-def test_a_pass_there_and_back_at_32k() -> None:
+def test_forward_and_backward_at_32k() -> None:
     config = dataclasses.replace(PUBLISHED["hyenadna-small-32k-seqlen"], checkpoint_activations=True)
     model = LanguageModel(config)
     initialise(model, 0)

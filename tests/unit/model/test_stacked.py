@@ -1,4 +1,4 @@
-"""Seeds stacked into one model end where each would have ended alone, and none can harm another."""
+"""Seeds stacked into one model end where each would have ended alone, and cannot affect each other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SEEDS = (3, 1)
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    """Sequences of 20 to 130 letters, one class richer in A: to be learnt in a few epochs, but not at once."""
+    """Sequences of 20 to 130 letters, one class richer in A: learned in a few epochs, but not in the first step."""
     rng = numpy_stream(0, "tasks")
 
     def examples(number: int) -> list[tuple[bytes, int]]:
@@ -79,7 +79,7 @@ def results(run: StackedRun) -> list[RunResult]:
 
 
 def results_of_the_others(run: StackedRun) -> list[RunResult]:
-    """Of the seeds that did not fail."""
+    """Results of the seeds that did not fail."""
     while not run.finished:
         run.advance()
     return [result for result in run.results() if isinstance(result, RunResult)]
@@ -106,7 +106,7 @@ def measures(result: RunResult) -> torch.Tensor:
 def test_each_seed_ends_where_it_would_have_ended_alone(
     dataset: Dataset, values: dict[str, object], frozen: bool
 ) -> None:
-    """In float64: AdamW's first steps are ±learning rate whatever a gradient's size, so rounding grows by itself."""
+    """In float64: AdamW's first steps are ±learning rate whatever a gradient's size, so rounding errors grow."""
     recipe = config(**values)
     together = results(stack_of(dataset, recipe, frozen=frozen))
     for seed, result in zip(SEEDS, together, strict=True):
@@ -170,7 +170,7 @@ def test_a_single_seed_is_a_run_bit_for_bit(dataset: Dataset) -> None:
     assert (one.test_logits == expected.test_logits).all()
 
 
-def test_a_seed_that_fails_harms_no_other(dataset: Dataset) -> None:
+def test_a_failed_seed_does_not_affect_the_others(dataset: Dataset) -> None:
     recipe = config()
     stack = stack_of(dataset, recipe, (5, *SEEDS))
     stack.advance()
@@ -199,7 +199,7 @@ def test_a_stack_whose_seeds_all_failed_is_finished(dataset: Dataset) -> None:
 
 
 def saved(state: object) -> object:
-    """Through a file, as a worker that dies leaves it."""
+    """The state as read back from a file."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     buffer.seek(0)
@@ -210,10 +210,10 @@ def test_a_resumed_stack_equals_an_uninterrupted_one_bit_for_bit(dataset: Datase
     recipe = config(batching="like_length")
     first = stack_of(dataset, recipe, (5, *SEEDS))
     with torch.no_grad():
-        first.model.head.output_transform.bias[0] = math.nan  # its failure is part of what is kept
+        first.model.head.output_transform.bias[0] = math.nan  # the state includes the failure
     first.advance()
     state = saved(first.state())
-    second = stack_of(dataset, recipe, (7, 8, 9))  # every stream is another one; the state brings them back
+    second = stack_of(dataset, recipe, (7, 8, 9))  # the streams of other seeds, which the state replaces
     second.resume(state)  # type: ignore[arg-type]
     first.advance(), second.advance()
     first.advance(), second.advance()
@@ -225,7 +225,7 @@ def test_a_resumed_stack_equals_an_uninterrupted_one_bit_for_bit(dataset: Datase
         assert (one.test_logits == other.test_logits).all()
 
 
-def test_a_seed_can_leave_the_stack_and_go_on_alone(dataset: Dataset) -> None:
+def test_a_seed_can_continue_alone(dataset: Dataset) -> None:
     recipe = config()
     stack = stack_of(dataset, recipe)
     stack.advance()
@@ -262,7 +262,7 @@ def test_each_seeds_model_can_be_taken_from_the_stack(dataset: Dataset) -> None:
     before = taken[0].head.output_transform.bias.clone()
     with torch.no_grad():
         stack.model.head.output_transform.bias.zero_()
-    assert torch.equal(taken[0].head.output_transform.bias, before)  # memory of its own
+    assert torch.equal(taken[0].head.output_transform.bias, before)  # a copy
 
 
 def test_a_single_seeds_model_is_the_one_that_was_trained(dataset: Dataset) -> None:
@@ -271,7 +271,7 @@ def test_a_single_seeds_model_is_the_one_that_was_trained(dataset: Dataset) -> N
     assert list(stack.classifiers()) == [stack.model]
 
 
-def test_what_does_not_belong_together_is_refused(dataset: Dataset) -> None:
+def test_models_and_states_that_do_not_match_are_refused(dataset: Dataset) -> None:
     recipe = config()
     with pytest.raises(ValueError, match="1 models for 2 seeds"):
         StackedRun([classifier(1, recipe)], prepared(dataset, recipe), recipe, (1, 2))

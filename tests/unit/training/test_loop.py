@@ -1,4 +1,4 @@
-"""Training: the schedule, the parameter groups, and a run that survives its process bit for bit."""
+"""Training: the schedule, the parameter groups, and runs that resume bit for bit in another process."""
 
 import io
 import math
@@ -105,7 +105,7 @@ def test_without_validation_nothing_is_chosen(dataset: Dataset) -> None:
 
 
 def batches_of(run: Run) -> list[Batch]:
-    """Those of the next epoch."""
+    """The batches of the next epoch."""
     return list(run._batches(run._begin()))
 
 
@@ -174,8 +174,8 @@ def test_states_saved_before_fields_were_renamed_can_be_resumed(dataset: Dataset
     assert torch.equal(again.under_way.reverse_complemented, run.under_way.reverse_complemented)
 
 
-def test_a_run_goes_on_where_its_dropout_stream_cannot(dataset: Dataset) -> None:
-    """A GPU's generator has a state of 16 bytes, which a CPU's refuses: the stream is another one, and only that."""
+def test_a_run_resumes_on_a_device_that_cannot_continue_its_dropout_stream(dataset: Dataset) -> None:
+    """A CPU's generator refuses the 16-byte state of a GPU's: the dropout stream changes, and nothing else."""
     first = new_run(dataset)
     first.advance()
     states = []
@@ -196,7 +196,7 @@ def test_a_run_goes_on_where_its_dropout_stream_cannot(dataset: Dataset) -> None
 
 
 def test_a_state_holds_the_learning_rate_as_a_number(dataset: Dataset) -> None:
-    """Captured steps take it from a tensor, which a saved state would tie to their device."""
+    """Captured steps read it from a tensor, which would tie a saved state to their device."""
     run = new_run(dataset)
     run.advance()
     for group in run.optimizer.param_groups:
@@ -288,7 +288,7 @@ def test_no_step_waits_for_the_device(dataset: Dataset) -> None:
         run = new_run(dataset, config=replace(CONFIG, batch_size=batch_size))
         with ReadValues() as values:
             run._train()
-            float(torch.ones(()))  # that this is seen at all
+            float(torch.ones(()))  # shows that a read is counted
         counts.append(values.count)
     assert counts[0] == counts[1] > 0
 
@@ -299,7 +299,7 @@ def test_batches_of_like_length_are_refused_where_padding_shows_in_the_result(pa
         TrainingConfig(epochs=1, batching="like_length", padding=padding, pooling=pooling)  # type: ignore[arg-type]
 
 
-def test_a_loss_that_is_no_number_ends_the_run(dataset: Dataset) -> None:
+def test_a_loss_that_is_not_a_number_ends_the_run(dataset: Dataset) -> None:
     run = new_run(dataset)
     with torch.no_grad():
         run.model.head.output_transform.bias.fill_(math.inf)
@@ -329,14 +329,14 @@ def test_impossible_values_are_refused_by_name(values: dict[str, float]) -> None
     [("right", "real", None, 120), ("right", "real", 500, 120), ("right", "real", 60, 60), ("left", "real", 500, 500),
      ("right", "all", 500, 500), ("left", "all", None, 120)],
 )  # fmt: skip
-def test_padding_that_shows_in_the_result_is_made_and_no_other(
+def test_only_padding_that_changes_the_result_is_added(
     padding: str, pooling: str, max_length: int | None, expected: int
 ) -> None:
     config = TrainingConfig(epochs=1, padding=padding, pooling=pooling, max_length=max_length)  # type: ignore[arg-type]
     assert config.input_length(120) == expected
 
 
-def test_a_share_of_the_training_split_leaves_the_others_as_they_are(dataset: Dataset) -> None:
+def test_a_fraction_of_the_training_split_does_not_change_the_other_splits(dataset: Dataset) -> None:
     whole, third = (
         PreparedData.of(dataset, TrainingConfig(epochs=1, train_fraction=share), 0, CPU) for share in (1.0, 1 / 3)
     )
@@ -380,7 +380,7 @@ def test_a_frozen_backbone_stays_as_it_is_and_the_head_learns(dataset: Dataset) 
 
 
 def test_training_time_ends_when_the_device_is_done(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU works on after the last step was started: who does not wait for it measures how fast steps are started."""
+    """A GPU still works after the last step was launched; without a wait, only the launches are timed."""
     waited: list[torch.device] = []
 
     def work_left(device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""200 steps on real data: every fast path loses what the published way loses, within its run-to-run noise."""
+"""200 steps on real data: the losses of every fast path are those of the published code, within run-to-run noise."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,7 +46,7 @@ def batches(data: Batch, seed: int) -> Iterator[Batch]:
 
 
 def losses(step: Step, data: Batch, seed: int, device: str) -> torch.Tensor:
-    """[STEPS], with a short warm-up so that every step learns at nearly the full rate."""
+    """[STEPS], with a short warm-up so that nearly all steps use nearly the full rate."""
     config = TrainingConfig(epochs=1, warmup_fraction=0.1)
     rates = [learning_rate(i, STEPS, config) for i in range(STEPS)]
     return torch.stack(
@@ -86,8 +86,8 @@ def published(device: str) -> Step:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_losses_are_the_published_ways(data: Batch, device: str) -> None:
-    """Early losses step by step; late ones as a mean over data orders, for rounding alone moves one by 0.008."""
+def test_losses_are_those_of_the_published_code(data: Batch, device: str) -> None:
+    """Early losses step by step; late ones as a mean over data orders, because rounding alone moves one by 0.008."""
     baseline = torch.stack([losses(published(device), data, seed, device) for seed in ORDERS])
     noise = float(baseline[:, -TAIL:].mean(dim=1).std())
     for precision, early in (("float32", 1e-4), ("bfloat16", 2e-2)):
@@ -96,4 +96,4 @@ def test_losses_are_the_published_ways(data: Batch, device: str) -> None:
         apart = torch.stack([losses(ours(precision, device), data, seed, device) for seed in ORDERS]) - baseline
         assert float(apart[:, :TAIL].abs().max()) < early, precision
         assert abs(float(apart[:, -TAIL:].mean())) < noise, precision
-    assert float(baseline[:, -TAIL:].mean()) < 0.69  # it has learnt something, so there was something to get wrong
+    assert float(baseline[:, -TAIL:].mean()) < 0.69  # it has learned, so that a fault would show

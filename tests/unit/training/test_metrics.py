@@ -27,12 +27,12 @@ def test_multiclass_mcc_is_r_k() -> None:
     assert matthews(counts) == pytest.approx(expected)
 
 
-def test_ties_count_half_and_a_constant_guess_scores_nothing() -> None:
+def test_ties_count_half_and_a_constant_prediction_scores_nothing() -> None:
     labels = np.array([0, 1, 0, 1])
     constant = score(np.zeros((4, 2)), labels)
     assert constant.auroc == 0.5
     assert constant.mcc == 0.0
-    assert constant.precision == 0.25  # nothing was called class 1: its precision counts as 0
+    assert constant.precision == 0.25  # class 1 was never predicted: its precision counts as 0
 
 
 def test_auroc_of_an_absent_class_is_none() -> None:
@@ -41,7 +41,7 @@ def test_auroc_of_an_absent_class_is_none() -> None:
     assert auroc(np.full((3, 2), 0.5), np.array([1, 1, 1])) is None
 
 
-def test_multiclass_auroc_is_the_mean_of_one_against_rest() -> None:
+def test_multiclass_auroc_is_the_mean_of_one_vs_rest() -> None:
     rng = np.random.default_rng(0)
     probability, labels = rng.dirichlet(np.ones(3), size=60), rng.integers(0, 3, 60)
     by_pairs = []

@@ -1,4 +1,4 @@
-"""Pretraining and its corpus: what is read, what is held out, what is learnt."""
+"""Pretraining and its corpus: what is read, held out and learned."""
 
 import io
 from pathlib import Path
@@ -95,7 +95,7 @@ def test_named_regions_are_held_out_instead() -> None:
     assert run.held_out.tolist() == [300, 340, 380, 420, 600, 640]
 
 
-def test_of_many_held_out_bases_a_spread_of_windows_is_measured() -> None:
+def test_of_many_held_out_bases_evenly_spread_windows_are_evaluated() -> None:
     corpus = corpus_of(b"ACGT" * 5000)
     config = PretrainingConfig(steps=1, length=40, validation_fraction=0.5, validation_bases=400)
     starts = Pretraining(MODEL, corpus, config, CPU).held_out
@@ -122,7 +122,7 @@ def test_the_defaults_are_the_published_recipe() -> None:
     assert rates[-1] == pytest.approx(6e-5, rel=0.01)
 
 
-def test_a_corpus_of_one_period_is_learnt() -> None:
+def test_a_periodic_corpus_is_learned() -> None:
     corpus = corpus_of(b"ACGTTGCA" * 500)
     config = PretrainingConfig(
         steps=120, length=32, batch_size=8, learning_rate=1e-2, reverse_complement=0, log_every=40
