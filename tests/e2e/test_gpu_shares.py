@@ -1,4 +1,4 @@
-"""The sweep's way to its shares of a GPU, with Ray, real probes on the CPU and a pretended allocator."""
+"""GPU shares: Ray and the probes are real, the allocator is simulated on the CPU."""
 
 import json
 import logging

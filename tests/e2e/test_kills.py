@@ -25,7 +25,7 @@ from tests.support.sweeps import WORKER, call, command, measures, processes, row
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-#: What of a sweep is killed, how often, and how its process is known.
+#: Which process of a sweep is killed how often, and a part of its command line.
 VICTIMS = {"worker": (36, WORKER), "driver": (8, b"-m\0sweep.run"), "node": (6, b"raylet/raylet")}
 KILLS = sum(number for number, _ in VICTIMS.values())
 FEW = ("--set", "grid.seeds=[1,2,3,4]", "--set", "grid.epochs=[40]")
@@ -59,7 +59,7 @@ def test_fifty_kills_at_random_moments_lose_nothing_and_double_nothing(small: Pa
 
 
 def harass(process: "subprocess.Popen[bytes]", mark: str, luck: random.Random, kills: Counter[str]) -> None:
-    """Kill one thing after another of a sweep, until it has ended or all kills are spent."""
+    """Kill processes of a sweep at random moments until it has ended or all kills are used up."""
     while process.poll() is None and kills.total() < KILLS:
         time.sleep(luck.uniform(0.1, 1.5))
         workers = processes(mark, WORKER)
@@ -73,7 +73,7 @@ def harass(process: "subprocess.Popen[bytes]", mark: str, luck: random.Random, k
             os.kill(luck.choice(found), signal.SIGKILL)
             kills[name] += 1
         if name != "worker":
-            process.wait(timeout=120)  # without its node daemon a driver ends by itself
+            process.wait(timeout=120)  # a driver without its node daemon ends by itself
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
 
 
 def give_notice(node: Node, cluster: Cluster, process: "subprocess.Popen[bytes]") -> None:
-    """What the watcher of cluster.yaml does when a spot notice comes; returns when the node's trials have ended."""
+    """Do what the watcher of cluster.yaml does on a spot notice; return when the node's trials have ended."""
     ray = Path(sys.executable).with_name("ray")
     words = ["drain-node", f"--address={cluster.address}", f"--node-id={node.node_id}",
              "--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot notice",
@@ -104,9 +104,14 @@ def give_notice(node: Node, cluster: Cluster, process: "subprocess.Popen[bytes]"
 
 
 @pytest.mark.soak
-def test_nodes_that_die_and_come_cost_no_run(small: Path, tmp_path: Path, cluster: Cluster) -> None:
+def test_nodes_that_die_and_join_cost_no_run(small: Path, tmp_path: Path, cluster: Cluster) -> None:
     whole, moved = tmp_path / "whole", tmp_path / "moved"
-    few = ("--set", "grid.seeds=[1,2]", "--set", "grid.epochs=[300]")  # to be still at work at the third death
+    few = (
+        "--set",
+        "grid.seeds=[1,2]",
+        "--set",
+        "grid.epochs=[300]",
+    )  # still in training at the third death
     assert call(small, *few, "--results", whole).returncode == 0
     words = command(small, *few, "--results", moved, "--address", cluster.address)
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE) as process:
@@ -121,7 +126,7 @@ def test_nodes_that_die_and_come_cost_no_run(small: Path, tmp_path: Path, cluste
 
 
 def test_a_spot_notice_costs_neither_an_epoch_nor_a_retry(small: Path, tmp_path: Path, cluster: Cluster) -> None:
-    """More notices than a run survives deaths: none of them may count."""
+    """More notices than a trial may have worker deaths: none of them may count."""
     whole, moved = tmp_path / "whole", tmp_path / "moved"
     long = ("--set", "grid.seeds=[1]", "--set", 'grid.init=["scratch"]', "--set", "grid.epochs=[20]",
             "--set", "synthetic.train_examples=4000")  # fmt: skip
@@ -137,13 +142,13 @@ def test_a_spot_notice_costs_neither_an_epoch_nor_a_retry(small: Path, tmp_path:
         said = process.communicate(timeout=240)[0].decode()
     assert process.returncode == 0, said
     assert said.count("its worker died; resuming") == WORKER_DEATHS + 2
-    assert said.count("resuming within epoch") == within > 0  # of an epoch of 225 steps, a notice finds an end seldom
+    assert said.count("resuming within epoch") == within > 0  # an epoch has 225 steps, so few notices come at its end
     assert call(small, *long, "--results", whole).returncode == 0
     assert measures(moved) == measures(whole)  # bit for bit
 
 
 def at_work(cluster: Cluster, results: Path, process: "subprocess.Popen[bytes]") -> Node:
-    """The node of a trial, at a moment when another epoch has been kept."""
+    """The node of a trial, once another checkpoint has been written."""
     before, found = newest(results / "checkpoints"), list[Node]()
 
     def another() -> bool:
@@ -178,7 +183,7 @@ def ancestors(pid: int) -> list[int]:
 
 
 @pytest.mark.skipif(shutil.which("mount") is None or os.geteuid() != 0, reason="only root can mount a small disk")
-def test_a_full_disk_stops_the_sweep_until_there_is_room(small: Path, tmp_path: Path) -> None:
+def test_a_full_disk_pauses_the_sweep_until_there_is_space(small: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk]).returncode:

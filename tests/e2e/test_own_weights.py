@@ -1,4 +1,4 @@
-"""Weights of a study through the command lines: made on a genome, pinned at a hub, and kept after fine-tuning."""
+"""Weights of a study through the command lines: pretrained on a genome, pinned at a hub, and kept after fine-tuning."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ def said(module: str, *words: object) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_weights_of_ones_own_go_in_and_fine_tuned_models_come_out(shared_data: Path, tmp_path: Path) -> None:
+def test_custom_weights_go_in_and_fine_tuned_models_come_out(shared_data: Path, tmp_path: Path) -> None:
     study, results, page = tmp_path / "small.toml", tmp_path / "results", tmp_path / "report.html"
     study.write_text("keep_models = true\n" + STUDY[: STUDY.index("[pretraining]")])
     genome = shared_data / "genomes" / "GCF_000005845.2_ASM584v2_genomic.fna.gz"
@@ -70,7 +70,7 @@ def test_weights_of_ones_own_go_in_and_fine_tuned_models_come_out(shared_data: P
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_pinned_revision_is_the_one_that_is_taken(hub: tuple[type[Hub], str], tmp_path: Path) -> None:
+def test_a_pinned_revision_is_used(hub: tuple[type[Hub], str], tmp_path: Path) -> None:
     server, endpoint = hub
     digests = {}
     for seed, (revision, commit) in enumerate(COMMITS.items()):

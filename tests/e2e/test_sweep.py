@@ -1,4 +1,4 @@
-"""Sweeps as a user runs them, through the command line, on real DNA where it is at hand: run, kill, go on, report."""
+"""Sweeps through the command line, on real DNA where it is available: run, kill, resume, report."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ batch_size = 32
 """
 
 
-def test_a_study_runs_grows_and_is_never_run_twice(
+def test_a_study_runs_and_grows_and_no_run_is_repeated(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = tmp_path / "results"
@@ -124,7 +124,9 @@ def test_a_run_that_fails_is_a_row_and_stops_no_other(small: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_sweep_keeps_what_is_done_and_says_how_to_go_on(small: Path, tmp_path: Path, way: int) -> None:
+def test_an_interrupted_sweep_keeps_what_is_done_and_says_how_to_continue(
+    small: Path, tmp_path: Path, way: int
+) -> None:
     results = tmp_path / "results"
     many = ("--results", results, "--set", "grid.seeds=[1,2,3,4,5,6]", "--set", "grid.epochs=[40]")
     with subprocess.Popen(command(small, *many), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -203,7 +205,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert not (tmp_path / "results").exists()
 
 
-def test_the_cores_that_are_granted_are_counted_and_no_more(small: Path, tmp_path: Path) -> None:
+def test_only_granted_cores_are_counted(small: Path, tmp_path: Path) -> None:
     if os.cpu_count() == 1 or shutil.which("taskset") is None:
         pytest.skip("a machine of several cores and taskset are needed")
     core = min(os.sched_getaffinity(0))
@@ -213,7 +215,7 @@ def test_the_cores_that_are_granted_are_counted_and_no_more(small: Path, tmp_pat
     assert f"cores      1 of this machine's {os.cpu_count()} are granted (CPU affinity)" in planned.stdout
 
 
-def test_a_temporary_folder_that_ray_cannot_use_does_not_matter(small: Path, tmp_path: Path) -> None:
+def test_a_temporary_folder_that_ray_cannot_use_is_replaced(small: Path, tmp_path: Path) -> None:
     folder = tmp_path / "é" / ("a-long-name-of-a-job" * 5)
     folder.mkdir(parents=True)
     words = ("--set", 'grid.init=["scratch"]', "--set", "grid.seeds=[1]")
@@ -223,7 +225,7 @@ def test_a_temporary_folder_that_ray_cannot_use_does_not_matter(small: Path, tmp
     assert not (folder / "ray").exists()
 
 
-def test_a_damaged_results_folder_is_told_and_taken_up_again(
+def test_a_damaged_results_folder_is_reported_and_repaired(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = tmp_path / "results"
@@ -251,9 +253,7 @@ def test_a_damaged_results_folder_is_told_and_taken_up_again(
 
 
 @pytest.mark.slow
-def test_a_node_that_is_yet_to_come_is_waited_for_in_words(
-    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_sweep_says_that_it_waits_for_a_node(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     cluster = Cluster(True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:

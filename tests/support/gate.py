@@ -1,4 +1,4 @@
-"""A door in front of a server on loopback that a test can shut: connections are refused, or dropped, for a while."""
+"""A proxy in front of a server on loopback that a test can close: it refuses or drops connections for a while."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ State = Literal["open", "drop", "refuse"]
 
 
 class Gate:
-    """Passes connections on while `state` is `open`; `drop` closes each at once, `refuse` does not even listen.
+    """Forwards connections while `state` is `open`; `drop` closes each at once, `refuse` does not listen.
 
     Connections that are open when the state changes are cut.
     """

@@ -1,6 +1,6 @@
-"""A GPU for Ray and for the sweep where there is none: counted by Ray, with an allocator that only counts.
+"""A simulated GPU for machines without one: Ray counts it, and its allocator reports fixed numbers.
 
-What is trained runs on the CPU; shares, probes and the way back from a share that is too small are the real ones.
+Training runs on the CPU; shares, probes and retries after a share that is too small are real.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from hyena.training.loop import Training
 from sweep.resources import Share
 
 NAME, TOTAL_BYTES, CONTEXT_BYTES = "Pretend P1-10GB", 10 * 10**9, 10**8
-#: What every probe is told that the allocator had at its peak, and below which part of the GPU training runs out.
+#: Peak memory that the allocator reports to every probe, and the GPU fraction below which training is out of memory.
 PEAK_BYTES, NEEDED_FRACTION = 10**9, 0.2
 
 
 def install() -> None:
-    """Run in each of Ray's workers before anything else."""
+    """Replace torch's and the sweep's functions in a Ray worker, before anything else runs there."""
     fraction = 1.0
 
     def occupy(share: Share) -> torch.device:

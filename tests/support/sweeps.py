@@ -1,4 +1,4 @@
-"""How the end-to-end tests start sweeps and read what they left."""
+"""Starting sweeps in end-to-end tests, and reading their results."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from tests.support.places import ROOT
 
-#: What the command line of a trial's actor holds, whether it trains or waits.
+#: Part of the command line of a trial's actor, in training or idle.
 WORKER = b"Trainable"
 
 STUDY = """
@@ -55,7 +55,7 @@ def rows(results: Path, table: str = "runs") -> list[dict[str, Any]]:
 
 
 def measures(results: Path) -> dict[str, tuple[Any, ...]]:
-    """What must not depend on interruptions, by run."""
+    """Values of each run that must not depend on interruptions."""
     history: dict[str, list[tuple[Any, ...]]] = {}
     for row in rows(results, "epochs"):
         history.setdefault(row["run_id"], []).append((row["epoch"], row["train_loss"], row["test_loss"]))
@@ -64,7 +64,7 @@ def measures(results: Path) -> dict[str, tuple[Any, ...]]:
 
 
 def wait_for(condition: Any, process: subprocess.Popen[bytes], what: str, seconds: float = 180) -> None:
-    """Until the condition holds, while the sweep runs."""
+    """Wait until the condition holds; fail if the sweep ends before."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, f"the sweep ended before there was {what}"

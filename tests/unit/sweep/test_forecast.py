@@ -1,4 +1,4 @@
-"""What a plan says before anything is started."""
+"""The lines of a plan, before anything is started."""
 
 import dataclasses
 from collections.abc import Collection, Mapping
@@ -46,7 +46,7 @@ def request(
     cluster: Mapping[str, float] | None = None,
     unknown: Collection[str] = (),
 ) -> PlanRequest:
-    """The plan of a study whose data are here, but for those that are `unknown`."""
+    """The plan of a study whose data sets are on this machine, except those that are `unknown`."""
     study = load_study(path, overrides)
     data = planned_data(study, None, None)
     data |= {name: Unknown("/data/mine does not exist") for name in unknown}
@@ -145,7 +145,7 @@ def test_the_probe_is_asked_about_what_will_run_side_by_side(path: Path, store: 
     assert asked == [(4, 2, "cpu"), (13, 1, "cpu"), (1, 1, "cuda")]  # 12 runs and a pretraining are no more than 13
 
 
-def test_other_programs_beside_the_probe_are_told(path: Path, store: Store) -> None:
+def test_other_programs_during_the_probe_are_mentioned(path: Path, store: Store) -> None:
     lines = plan_lines(request(path, store), lambda jobs, *_: [Sample(work, RATE, busy=0.4) for work, _ in jobs])
     assert "; other programs used 60 % of the cores meanwhile, which is not counted; such" in "\n".join(lines)
 
@@ -160,12 +160,12 @@ def test_a_probe_that_finds_nothing_leaves_an_assumed_rate(path: Path, store: St
 
 
 def test_runs_that_are_done_correct_the_forecast(path: Path, store: Store) -> None:
-    """The runs of `small` took twice what is foretold, on two cores each; `large` has none, and takes their factor."""
+    """The runs of `small` took twice their forecast, on two cores each; `large` has none, and gets their factor."""
     asked = request(path, store, "grid.epochs=[1]", 'grid.init=["scratch"]')
     small = [run for run in asked.runs if run.model == "small"]
-    foretold = flops_of(asked.batches(small[0]), "cpu") / RATE
+    expected = flops_of(asked.batches(small[0]), "cpu") / RATE
     plain = said(asked)
-    done = finish(asked, 2, train_s=0.75 * foretold, evaluate_s=0.25 * foretold)
+    done = finish(asked, 2, train_s=0.75 * expected, evaluate_s=0.25 * expected)
     assert [run.model for run in asked.runs[:2]] == ["small", "small"]
     text = said(done)
     assert "; corrected by the 2 runs done, which took 2 to 2 times as long as forecast" in text
@@ -175,7 +175,7 @@ def test_runs_that_are_done_correct_the_forecast(path: Path, store: Store) -> No
     assert "6 planned, 2 done already, 4 to do" in text
 
 
-def test_everything_done_costs_nothing_and_asks_for_no_probe(path: Path, store: Store) -> None:
+def test_a_finished_study_costs_nothing_and_is_not_probed(path: Path, store: Store) -> None:
     asked = finish(request(path, store), 24)
 
     def unwanted(*_: object) -> list[Sample]:
@@ -227,7 +227,7 @@ epochs = [15]
     assert f"bytes      about {size(tables + 1_803_090)} more" in text
 
 
-def test_a_named_gpu_takes_the_place_of_this_machine(path: Path, store: Store) -> None:
+def test_a_named_gpu_replaces_this_machine(path: Path, store: Store) -> None:
     def unwanted(*_: object) -> list[Sample]:
         raise AssertionError
 
@@ -254,7 +254,7 @@ def test_runs_on_another_type_of_gpu_correct_nothing(path: Path, store: Store) -
         assert ("corrected by the 3 runs done" in text) == told
 
 
-def test_parts_of_a_gpu_are_told_as_far_as_they_are_known(path: Path, store: Store) -> None:
+def test_gpu_fractions_are_shown_as_far_as_they_are_known(path: Path, store: Store) -> None:
     gpu = {"CPU": 8, "GPU": 1}
     assert "0 kinds of run known, 2 to be probed" in said(request(path, store, cluster=gpu))
     run = request(path, store).runs[0]
@@ -263,7 +263,7 @@ def test_parts_of_a_gpu_are_told_as_far_as_they_are_known(path: Path, store: Sto
     assert "0.5 of a GPU; 2 at once" in said(request(path, store, "resources.gpus=0.5", cluster=gpu))
 
 
-def test_memory_is_foretold_where_none_is_measured(path: Path, store: Store) -> None:
+def test_memory_is_forecast_where_it_has_not_been_measured(path: Path, store: Store) -> None:
     asked = request(path, store)
     assert "for the largest run" in said(asked)
     for run in asked.runs:

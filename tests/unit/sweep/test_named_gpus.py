@@ -36,7 +36,7 @@ def test_a_name_like_no_other_is_refused_with_the_known_ones_once(name: str) -> 
     assert str(error.value) == f"--gpu {name}: unknown GPU; known: {', '.join(GPUS)}"
 
 
-def test_a_large_step_takes_its_products_and_its_traffic() -> None:
+def test_a_large_step_takes_the_time_of_its_products_and_traffic() -> None:
     gpu, work = GPUS["A100"], BatchWork("train", LARGE, 256, 500)
     traffic = 4 * 256 * 500 * 8 * (218 * 256 + 13 * 1024)
     expected = flops(work, "cuda").products / (PRODUCT_SHARE * 19.5e12) + traffic / (TRAFFIC_SHARE * 1_555e9)
@@ -45,7 +45,7 @@ def test_a_large_step_takes_its_products_and_its_traffic() -> None:
     assert gpu.seconds(rounded) < expected / 3
 
 
-def test_a_small_step_takes_what_its_kernels_take_to_launch() -> None:
+def test_a_small_step_takes_the_time_to_launch_its_kernels() -> None:
     gpu, work = GPUS["H100"], BatchWork("train", TINY, 1, 100)
     assert gpu.seconds(work) == (36 + 2 * 122) * LAUNCH_S
     assert gpu.seconds(work, captured=True) == (36 + 2 * 122) * CAPTURED_LAUNCH_S
@@ -67,7 +67,7 @@ def record(**changed: object) -> str:
     return json.dumps({"status": "measured", "tiny": False, "result": {"rows": rows}, **changed})
 
 
-def test_measured_steps_take_the_place_of_derived_ones(tmp_path: Path) -> None:
+def test_measured_steps_replace_derived_ones(tmp_path: Path) -> None:
     folder = tmp_path / "nvidia-a100-sxm4-80gb"
     folder.mkdir()
     (folder / "speed-step-tiny-1k-seqlen-500.json").write_text(record())
@@ -80,7 +80,7 @@ def test_measured_steps_take_the_place_of_derived_ones(tmp_path: Path) -> None:
     assert rates.seconds(BatchWork("train", TINY, 256, 500, precision="bfloat16")) == pytest.approx(0.125)
 
 
-def test_measurements_of_other_gpus_are_left_alone(tmp_path: Path) -> None:
+def test_measurements_of_other_gpus_are_ignored(tmp_path: Path) -> None:
     folder = tmp_path / "nvidia-a100-sxm4-40gb"
     folder.mkdir()
     (folder / "speed-step-tiny-1k-seqlen-500.json").write_text(record())

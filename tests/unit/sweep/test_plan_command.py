@@ -1,4 +1,4 @@
-"""`python -m sweep.run STUDY --plan`: time, cost and bytes before anything ran, and nothing written or fetched."""
+"""`python -m sweep.run STUDY --plan`: time, cost and bytes before anything runs; nothing is written or downloaded."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -97,7 +97,7 @@ def test_the_shipped_studies_are_planned_on_a_bare_machine(name: str, runs: int,
     assert ("download   about " in out) == (name != "quickstart")
 
 
-def test_another_gpu_is_asked_about_by_name(say) -> None:
+def test_a_plan_for_another_gpu_by_name(say) -> None:
     code, out, err = say("--plan", "--gpu", "rtx 4090", "--set", "resources.price_per_hour=0.4")
     assert (code, err) == (0, "")
     assert " on one RTX 4090, " in out
@@ -116,15 +116,15 @@ def test_another_gpu_is_asked_about_by_name(say) -> None:
         ),
     ],
 )
-def test_a_gpu_that_makes_no_sense_is_one_line(words: list[str], fault: str, say) -> None:
+def test_a_wrong_gpu_is_an_error_of_one_line(words: list[str], fault: str, say) -> None:
     code, out, err = say(*words)
     assert (code, out) == (2, "")
     assert err.startswith(f"error: {fault}")
     assert err.count("\n") == 1
 
 
-def test_runs_are_known_for_done_where_data_and_weights_are_not(say, bare: Path) -> None:
-    """An earlier call noted the digests of both in the results folder; then this machine has neither."""
+def test_runs_are_recognised_as_done_without_data_and_weights(say, bare: Path) -> None:
+    """An earlier call has noted the digests of both in the results folder."""
     folder, study_path = bare / "mine", bare / "own.toml"
     folder.mkdir()
     for split in ("train", "test"):
@@ -178,8 +178,8 @@ def test_runs_are_known_for_done_where_data_and_weights_are_not(say, bare: Path)
     ],
     ids=str,
 )
-def test_a_note_of_the_wrong_type_counts_as_none(spoilt: dict[str, object], say, bare: Path) -> None:
-    """Neither the data set nor the weights are here, so the notes are all that the plan could know."""
+def test_a_note_of_the_wrong_type_is_ignored(spoilt: dict[str, object], say, bare: Path) -> None:
+    """Neither the data set nor the weights are on this machine, so the plan has only the notes."""
     (bare / "own.toml").write_text(OWN)
     study = load_study(bare / "own.toml")
     notes = {"data": {"mine": NOTE}, "weights_found": {"small": {"path": "x", "digest": "0" * 64}}, **spoilt}

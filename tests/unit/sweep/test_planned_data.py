@@ -1,4 +1,4 @@
-"""Data sets of a plan: from this machine, from an earlier call, from official figures, or not at all."""
+"""Data sets of a plan: from this machine, from an earlier call, from official figures, or unknown."""
 
 from pathlib import Path
 
@@ -42,14 +42,14 @@ def known(found: dict[str, PlannedData | Unknown], name: str) -> PlannedData:
     return data
 
 
-def test_one_that_is_here_is_read(study: Study, tmp_path: Path) -> None:
+def test_a_data_set_on_this_machine_is_read(study: Study, tmp_path: Path) -> None:
     data = known(planned_data(study, None, tmp_path), "synthetic_genes")
     assert (data.here, data.source, data.missing, data.download) == (True, "", "", False)
     assert (data.facts.train_examples, data.facts.test_examples) == (20, 10)
     assert data.lengths_bp[-1] == data.facts.longest
 
 
-def test_an_official_one_that_is_not_here_has_the_official_figures(study: Study, tmp_path: Path) -> None:
+def test_a_missing_official_data_set_has_the_official_figures(study: Study, tmp_path: Path) -> None:
     data = known(planned_data(study, None, tmp_path), "human_ensembl_regulatory")
     assert data.facts.classes == ("enhancer", "ocr", "promoter")
     assert data.facts.class_counts == (85_512, 69_902, 75_934)
@@ -64,14 +64,14 @@ def test_an_official_one_that_is_not_here_has_the_official_figures(study: Study,
     )
 
 
-def test_ones_own_that_is_not_here_is_unknown_with_its_place(study: Study, tmp_path: Path) -> None:
+def test_a_missing_data_set_of_the_user_is_unknown_with_its_path(study: Study, tmp_path: Path) -> None:
     place = tmp_path / "tables" / "mine"
     assert planned_data(study, None, tmp_path)["mine"] == Unknown(
         f"{place} does not exist; its runs are not in this plan's time, cost and bytes"
     )
 
 
-def test_what_an_earlier_call_noted_is_known_without_the_data(study: Study, tmp_path: Path) -> None:
+def test_a_note_of_an_earlier_call_replaces_a_missing_data_set(study: Study, tmp_path: Path) -> None:
     found = planned_data(study, {"data": {"mine": NOTE}}, tmp_path)
     data = known(found, "mine")
     assert (data.facts.digest, data.facts.classes, data.facts.class_counts) == ("d" * 64, ("a", "b"), (50, 51))
@@ -80,7 +80,7 @@ def test_what_an_earlier_call_noted_is_known_without_the_data(study: Study, tmp_
     assert (data.missing, data.download) == (f"{tmp_path / 'tables' / 'mine'} does not exist", False)
 
 
-def test_an_official_one_that_was_noted_has_its_digest_and_the_official_lengths(study: Study, tmp_path: Path) -> None:
+def test_a_noted_official_data_set_has_its_digest_and_the_official_lengths(study: Study, tmp_path: Path) -> None:
     entry = OFFICIAL["human_ensembl_regulatory"]
     note = {**NOTE, "classes": list(entry.classes), "train": 231_348, "test": 57_713, "longest": 802, "official": True}
     data = known(
@@ -91,8 +91,8 @@ def test_an_official_one_that_was_noted_has_its_digest_and_the_official_lengths(
 
 
 @pytest.mark.parametrize("name", ["human_enhancers_cohn", "human_nontata_promoters"])
-def test_bytes_of_an_archive_are_foretold_to_a_few_per_cent(shared_data: Path, tmp_path: Path, name: str) -> None:
-    """These hold a part of the official data set in the official layout."""
+def test_bytes_of_an_archive_are_forecast_to_a_few_per_cent(shared_data: Path, tmp_path: Path, name: str) -> None:
+    """The archives hold a part of the official data set in the official layout."""
     folder = shared_data / "genomic_benchmarks"
     dataset = load_dataset(name, None, folder, tmp_path)
     study = tmp_path / "study.toml"

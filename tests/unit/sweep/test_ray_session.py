@@ -1,4 +1,4 @@
-"""Ray is started where it can be, and what it lacks is one line that says so."""
+"""Starting and joining Ray, and errors of one line where that is impossible."""
 
 import json
 import os
@@ -44,13 +44,13 @@ def test_host_and_port_are_an_address(address: str) -> None:
         ("redis://10.0.0.1:6379", "not the address of a Ray cluster"),
     ],
 )
-def test_what_can_be_no_address_says_what_is_one(address: str, said: str) -> None:
+def test_an_impossible_address_is_refused_with_what_would_be_right(address: str, said: str) -> None:
     with pytest.raises(InputError) as refusal:
         RaySession(address)
     assert said in str(refusal.value)
 
 
-def test_auto_takes_the_environment_and_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_reads_the_environment_and_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     assert checked("auto") == "10.0.0.1:6379"
     monkeypatch.setenv("RAY_ADDRESS", "garbage")
@@ -58,39 +58,39 @@ def test_auto_takes_the_environment_and_names_it(monkeypatch: pytest.MonkeyPatch
         checked("auto")
 
 
-def test_auto_without_a_cluster_says_how_to_have_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # where no cluster has left its address
+def test_auto_without_a_cluster_says_how_to_start_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # where no cluster has written its address
     monkeypatch.setattr(ray_session.services, "find_gcs_addresses", set)
     with pytest.raises(InputError, match=r"^--address auto: no Ray cluster is running on this machine; start one with"):
         checked("auto")
 
 
-def test_no_address_and_local_are_a_ray_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_address_and_with_local_ray_is_started_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "stale:1")
     assert RaySession(None).address is None
     assert RaySession("local").address is None
 
 
-def test_a_port_that_nobody_listens_at_is_told() -> None:
+def test_a_port_that_nobody_listens_at_is_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(InputError, match=rf"^no Ray cluster answers at 127\.0\.0\.1:{port} \(Connection refused\)$"):
         require_answer(f"127.0.0.1:{port}")
 
 
-def test_a_host_that_is_not_known_is_told() -> None:
+def test_an_unknown_host_is_an_error() -> None:
     with pytest.raises(InputError, match=r"^no Ray cluster answers at nohost\.invalid:6379 \("):
         require_answer("nohost.invalid:6379")
 
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """The address of something that accepts connections and says nothing."""
+    """The address of something that accepts connections and does not answer."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_a_port_that_says_nothing_is_told(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_does_not_answer_is_an_error(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_session, "ANSWER_S", 5.0)
     with pytest.raises(InputError, match=r"something accepts connections there, but does not answer$"):
         require_answer(silent)
@@ -105,22 +105,24 @@ def test_a_port_that_says_nothing_is_told(silent: str, monkeypatch: pytest.Monke
         ("it's", "Ray needs an absolute path of plain letters"),
     ],
 )
-def test_a_folder_that_is_not_for_sockets_says_why(name: str, said: str) -> None:
+def test_a_folder_that_cannot_hold_sockets_says_why(name: str, said: str) -> None:
     assert said in str(unfit(Path("/") / name / "ray"))
 
 
-def test_a_relative_folder_and_one_that_cannot_be_written_are_not_for_sockets() -> None:
+def test_a_relative_or_read_only_folder_cannot_hold_sockets() -> None:
     assert "Ray needs an absolute path" in str(unfit(Path("here") / "ray"))
     assert unfit(Path("/proc/ray")) == "/proc is not writable"
     assert unfit(Path("/dev/null/ray")) == "/dev/null is not writable"
 
 
-def test_a_short_plain_folder_is_fit_and_left_as_it_was() -> None:
+def test_a_short_plain_folder_is_accepted_and_not_created() -> None:
     assert unfit(Path("/tmp/of-nobody/ray")) is None
     assert not Path("/tmp/of-nobody").exists()
 
 
-def test_an_unfit_temporary_folder_gives_way_to_a_private_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unsuitable_temporary_folder_is_replaced_by_a_private_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "é"))
     session = RaySession(None)
     session._find_folder()
@@ -133,7 +135,7 @@ def test_an_unfit_temporary_folder_gives_way_to_a_private_one(tmp_path: Path, mo
     assert "RAY_TMPDIR" not in os.environ
 
 
-def test_an_unfit_folder_that_was_asked_for_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unsuitable_folder_that_the_user_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", "/é")
     with pytest.raises(
         InputError, match=r"^RAY_TMPDIR = /é: Ray needs an absolute path of plain letters .*; set it to"

@@ -1,4 +1,4 @@
-"""Times of runs, and what runs that are done say of the forecast."""
+"""Times of runs, and corrections by the runs that are done."""
 
 import dataclasses
 
@@ -29,13 +29,13 @@ def test_without_runs_nothing_is_corrected() -> None:
     assert corrections([], lambda run: {}, lambda work: 1.0).factor("a") == 1.0
 
 
-def test_a_run_held_a_place_for_its_time_and_its_part() -> None:
+def test_a_run_counts_with_the_part_of_a_place_that_it_occupied() -> None:
     assert held_seconds(ROW, on_gpu=False, cpus=1) == 80.0
     assert held_seconds(ROW, on_gpu=False, cpus=2) == 40.0
     assert held_seconds({**ROW, "gpu_fraction": 0.25}, on_gpu=True, cpus=1) == 10.0
 
 
-def test_a_run_on_the_other_kind_of_device_says_nothing() -> None:
+def test_a_run_on_the_other_kind_of_device_is_ignored() -> None:
     assert held_seconds(ROW, on_gpu=True, cpus=1) is None
     assert held_seconds({**ROW, "gpu_fraction": 0.5}, on_gpu=False, cpus=1) is None
     assert held_seconds({**ROW, "train_s": None}, on_gpu=False, cpus=1) is None

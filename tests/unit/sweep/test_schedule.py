@@ -1,4 +1,4 @@
-"""The simulated schedule: who gets which place, and when all is over."""
+"""The simulated schedule: which place each task takes, and when all have ended."""
 
 import pytest
 
@@ -19,16 +19,16 @@ from sweep.schedule import AUDIT_S_A_LETTER, END_S, START_S, WORKER_S, makespan,
         ([], [10] * 3, 8, 10 + WORKER_S),
     ],
 )
-def test_each_takes_the_place_that_is_free_first(tasks, trials, places, expected) -> None:
+def test_each_task_takes_the_first_free_place(tasks, trials, places, expected) -> None:
     assert makespan(tasks, trials, places) == pytest.approx(expected)
 
 
-def test_runs_that_wait_for_weights_begin_when_all_else_has_ended() -> None:
+def test_runs_that_need_pretraining_start_when_all_others_have_ended() -> None:
     apart = sweep_seconds([40, 20], [30], [10, 10], 2, audited_letters=0)
     assert apart == START_S + max(40, 20 + WORKER_S + 30) + WORKER_S + 10 + END_S
 
 
-def test_letters_that_are_audited_first_take_their_time() -> None:
+def test_the_leakage_audit_takes_time_for_each_letter() -> None:
     assert sweep_seconds([], [1.0], [], 1, 5e6) - sweep_seconds([], [1.0], [], 1, 0) == pytest.approx(
         5e6 * AUDIT_S_A_LETTER
     )

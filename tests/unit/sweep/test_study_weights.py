@@ -1,4 +1,4 @@
-"""Where a study's pretrained weights come from: by path, by name, made here; and what is said where there are none."""
+"""Where a study's pretrained weights come from: by path, by name, from a pretraining; and missing ones."""
 
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def study_with(path: Path, *overrides: str) -> Study:
     return load_study(path, overrides)
 
 
-def test_weights_of_ones_own_sizes_are_taken_by_name_and_by_path(path: Path, store: Store, tmp_path: Path) -> None:
+def test_weights_of_custom_sizes_are_found_by_name_and_by_path(path: Path, store: Store, tmp_path: Path) -> None:
     digests = {"small": saved(tmp_path / "weights" / "small", "small"), "large": saved(tmp_path / "made", "large")}
     study = study_with(path, 'weights.paths.large="made"')
     require(study, tmp_path / "weights")
@@ -73,7 +73,7 @@ def test_weights_of_ones_own_sizes_are_taken_by_name_and_by_path(path: Path, sto
         assert load_backbone(Backbone(SIZES[name]), Path(store.root) / "weights" / keys[name]) == digest
 
 
-def test_the_path_goes_before_the_name_and_the_format_does_not_matter(path: Path, store: Store, tmp_path: Path) -> None:
+def test_a_path_precedes_a_name_and_the_format_does_not_matter(path: Path, store: Store, tmp_path: Path) -> None:
     study = study_with(path, 'grid.models=["small"]', 'weights.paths.small="small.pt"')
     torch.save({f"backbone.{name}": tensor for name, tensor in backbone("small").state_dict().items()},
                tmp_path / "small.pt")  # fmt: skip
@@ -93,7 +93,7 @@ def test_the_path_goes_before_the_name_and_the_format_does_not_matter(path: Path
          "weights of large: [weights.paths] names {root}/nothing, which does not exist"),
     ],
 )  # fmt: skip
-def test_weights_that_are_nowhere_are_one_line_before_anything_starts(
+def test_missing_weights_are_an_error_of_one_line_before_anything_starts(
     path: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -106,7 +106,7 @@ def test_weights_that_are_nowhere_are_one_line_before_anything_starts(
     words += ["--weights", str(tmp_path / "weights")] if weights_dir else []
     words += [word for override in overrides for word in ("--set", override)]
     said = said.format(dir=tmp_path / "weights", root=tmp_path)
-    # A data set that would have to be downloaded: the weights come first, so it is not asked for.
+    # A data set that would have to be downloaded: the weights are checked first, so it is not downloaded.
     assert main([*words, "--set", 'grid.datasets=["human_enhancers_cohn"]']) == 2
     fault = capsys.readouterr().err
     assert fault.startswith(f"error: {said}")
@@ -140,7 +140,7 @@ def test_weights_of_another_size_are_refused_by_name(path: Path, store: Store, t
             keys(study, store, None)
 
 
-def test_what_the_study_makes_is_missing_until_it_is_stored(path: Path, store: Store) -> None:
+def test_weights_of_a_pretraining_are_missing_until_they_are_stored(path: Path, store: Store) -> None:
     study = study_with(path, 'pretraining={corpus="synthetic", steps=1, length=100}')
     require(study, None)
     keys, missing = known_keys(study, store, None)
@@ -150,7 +150,7 @@ def test_what_the_study_makes_is_missing_until_it_is_stored(path: Path, store: S
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 @pytest.mark.parametrize("spoilt", ["empty", "cut", "text"])
-def test_damaged_weights_in_the_store_are_put_there_anew(
+def test_damaged_weights_in_the_store_are_replaced(
     path: Path, store: Store, tmp_path: Path, name: str, spoilt: str
 ) -> None:
     saved(tmp_path / "weights" / "small", "small")

@@ -1,4 +1,4 @@
-"""Epochs that are sent elsewhere, too."""
+"""Experiment trackers: what they receive, and what is refused."""
 
 import sys
 from pathlib import Path
