@@ -1,8 +1,8 @@
 """From a study to its runs: the plan, with an identity for every run.
 
 Two runs have the same `run_id` exactly when nothing that determines the result differs between them. A run whose row
-the store has is therefore never run again, and only the new runs of an extended study are. Next: `run.py`, which
-executes a plan.
+the store has is therefore never run again, and only the new runs of an extended study are. Next: `execution.py`,
+which executes a plan.
 """
 
 from __future__ import annotations
