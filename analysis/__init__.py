@@ -1,6 +1,6 @@
 """From a results folder to estimates, and to one HTML page. Loads neither torch nor Ray, and nothing heavy until used.
 
-    folder.py, tables.py, results.py   what a results folder holds
+    results.py                         what a results folder holds, as frames
     statistics/                        which runs are compared, estimates, intervals, verdicts
     findings.py                        everything that a page shows, read and computed
     page/                              sections, charts, wording, the HTML file

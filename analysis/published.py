@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from analysis.results import Results, ResultsError
 from sweep.schema import EPOCHS, PLAN, PRETRAINING, RUNS, SCHEMA_VERSION
@@ -44,7 +45,7 @@ SOURCE = (
     "classification tasks (2024), github.com/marcobadici/hyenadna_pretraining_eval, accuracies after each epoch"
 )
 
-_PROTOCOL = {
+_PROTOCOL: dict[str, object] = {
     "batch_size": 256,
     "learning_rate": 6e-4,
     "final_learning_rate": 6e-5,
@@ -72,13 +73,14 @@ def load(name: str = "badici2024") -> Results:
     """
     if name not in PUBLISHED:
         raise ResultsError(f"no published study {name!r}; there is: {', '.join(PUBLISHED)}")
-    records = list(_records())
-    plan = pl.DataFrame([{column: one[column] for column in PLAN.names} for one in records], schema=_schema(PLAN))
-    runs = pl.DataFrame(records, schema=_schema(RUNS) | {"best_test_accuracy_of_any_epoch": pl.Float64})
+    published = list(_published_runs())
+    rows = [one.row() for one in published]
+    plan = pl.DataFrame([{column: row[column] for column in PLAN.names} for row in rows], schema=_schema(PLAN))
+    runs = pl.DataFrame(rows, schema={**_schema(RUNS), "best_test_accuracy_of_any_epoch": pl.Float64})
     epochs = [
-        {"run_id": one["run_id"], "epoch": number, "test_accuracy": value / 100}
-        for one in records
-        for number, value in enumerate(one["_percent"], 1)
+        {"run_id": one.run_id, "epoch": number, "test_accuracy": value / 100}
+        for one in published
+        for number, value in enumerate(one.percent, 1)
     ]
     return Results(
         location=f"published: {name}",
@@ -95,29 +97,56 @@ def load(name: str = "badici2024") -> Results:
     )
 
 
-def _schema(schema: Any) -> dict[str, Any]:
-    return dict(pl.DataFrame(schema.empty_table()).schema)
+@dataclass(frozen=True)
+class _PublishedRun:
+    """One row of the CSV file; `percent`: test accuracy after each epoch."""
 
+    model: str
+    dataset: str
+    init: str
+    seed: int
+    epochs: int
+    percent: tuple[float, ...]
 
-def _records() -> Iterator[dict[str, Any]]:
-    text = files("analysis").joinpath("badici2024.csv").read_text(encoding="utf-8")
-    for row in csv.DictReader(line for line in text.splitlines() if not line.startswith("#")):
-        seed, epochs = int(row["seed"] or NO_SEED), int(row["epochs"])
-        percent = [float(value) for value in row["test_accuracy_percent"].split()]
-        setting = f"{row['model']}, {row['dataset']}, {epochs} epochs"
-        yield _PROTOCOL | {
-            "run_id": f"{setting}, {row['init']} {seed}",
-            "setting_id": setting,
+    @property
+    def setting_id(self) -> str:
+        return f"{self.model}, {self.dataset}, {self.epochs} epochs"
+
+    @property
+    def run_id(self) -> str:
+        return f"{self.setting_id}, {self.init} {self.seed}"
+
+    def row(self) -> dict[str, object]:
+        """The columns of RUNS that are known, and the best accuracy of any epoch."""
+        return _PROTOCOL | {
+            "run_id": self.run_id,
+            "setting_id": self.setting_id,
             "study": "badici2024",
-            "model": row["model"],
-            "dataset": row["dataset"],
-            "init": row["init"],
-            "seed": seed,
-            "epochs": epochs,
-            "trainable_parameters": _PARAMETERS[row["model"]],
+            "model": self.model,
+            "dataset": self.dataset,
+            "init": self.init,
+            "seed": self.seed,
+            "epochs": self.epochs,
+            "trainable_parameters": _PARAMETERS[self.model],
             "schema_version": SCHEMA_VERSION,
             "status": "done",
-            "test_accuracy": percent[-1] / 100,
-            "best_test_accuracy_of_any_epoch": max(percent) / 100,
-            "_percent": percent,
+            "test_accuracy": self.percent[-1] / 100,
+            "best_test_accuracy_of_any_epoch": max(self.percent) / 100,
         }
+
+
+def _published_runs() -> Iterator[_PublishedRun]:
+    text = files("analysis").joinpath("badici2024.csv").read_text(encoding="utf-8")
+    for row in csv.DictReader(line for line in text.splitlines() if not line.startswith("#")):
+        yield _PublishedRun(
+            model=row["model"],
+            dataset=row["dataset"],
+            init=row["init"],
+            seed=int(row["seed"] or NO_SEED),
+            epochs=int(row["epochs"]),
+            percent=tuple(float(value) for value in row["test_accuracy_percent"].split()),
+        )
+
+
+def _schema(schema: pa.Schema) -> pl.Schema:
+    return pl.DataFrame(schema.empty_table()).schema

@@ -27,7 +27,7 @@ def breakable(name: str) -> str:
 
 
 def json_script(value: object) -> str:
-    """JSON that may stand in a script element."""
+    """JSON that is safe in a script element."""
     return json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,6 +20,13 @@ from statsmodels.stats.multitest import multipletests
 
 from analysis.statistics.contrasts import CellModel, Estimate, Weights, over_datasets, t_estimate
 from analysis.statistics.pairs import Comparison
+
+#: Columns of a frame of estimates.
+_COLUMNS = pl.Schema(
+    dict.fromkeys(("label", "model", "size", "dataset", "method", "reason"), pl.String)
+    | dict.fromkeys(("effect", "low", "high", "low90", "high90", "se", "df", "p_value", "p_adjusted"), pl.Float64)
+    | dict.fromkeys(("n", "n_datasets", "parameters"), pl.Int64)
+)
 
 
 @dataclass(frozen=True)
@@ -301,12 +307,5 @@ def heterogeneity(datasets: Sequence[Estimate]) -> Heterogeneity | None:
 
 
 def to_frame(estimates: Sequence[Estimate]) -> pl.DataFrame:
-    """One row an estimate, the record's fields as columns."""
-    floats = ("effect", "low", "high", "low90", "high90", "se", "df", "p_value", "p_adjusted")
-    texts = ("label", "model", "size", "dataset", "method", "reason")
-    columns = {
-        name: [getattr(one, name) for one in estimates] for name in (*texts, *floats, "n", "n_datasets", "parameters")
-    }
-    schema: dict[str, Any] = dict.fromkeys(texts, pl.String) | dict.fromkeys(floats, pl.Float64)
-    schema |= dict.fromkeys(("n", "n_datasets", "parameters"), pl.Int64)
-    return pl.DataFrame(columns, schema={name: schema[name] for name in columns})
+    """One row per estimate, with the fields of the record as columns; without assumptions and verdicts."""
+    return pl.DataFrame({name: [getattr(one, name) for one in estimates] for name in _COLUMNS}, schema=_COLUMNS)
