@@ -46,7 +46,7 @@ def regroup(dataset: Dataset, split_seed: int, k: int = 60, validation_fraction:
             )
     sizes = np.bincount(group)
     note = (
-        f"cut anew with split seed {split_seed}: no two splits share a {k}-mer; {np.count_nonzero(sizes):,} groups, "
+        f"split anew with split seed {split_seed}: no two splits share a {k}-mer; {np.count_nonzero(sizes):,} groups, "
         f"the largest of {sizes.max():,} sequences"
     )
     return replace(

@@ -1,4 +1,4 @@
-"""What the audit finds does not depend on strands, order or which split comes first."""
+"""The result of an audit does not depend on strands, order or which split comes first."""
 
 import numpy as np
 from hypothesis import given, settings

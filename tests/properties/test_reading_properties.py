@@ -1,4 +1,4 @@
-"""Whatever a user's files are called and however they are written: all of it is read, or one line names the file."""
+"""Whatever the names and contents of a user's files: all of it is read, or an error of one line names the file."""
 
 import bz2
 import csv

@@ -1,4 +1,4 @@
-"""A Hugging Face hub on loopback, with the few answers that a download needs."""
+"""A mock Hugging Face hub on loopback that answers the requests of a download."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Hub(BaseHTTPRequestHandler):
     """Answers from `files`: (repository, file, commit) → content."""
 
     files: dict[tuple[str, str, str], bytes]
-    announced: dict[tuple[str, str, str], bytes]  # what the SHA-256 is computed of, where not the content
+    announced: dict[tuple[str, str, str], bytes]  # content of which the SHA-256 is announced, if not that of the file
     requests: list[tuple[str, str, str | None]]
     drop_after: int | None  # bytes after which the first transfer breaks off
     protocol_version = "HTTP/1.1"
@@ -73,14 +73,14 @@ class Hub(BaseHTTPRequestHandler):
 
 
 def hub_environment(endpoint: str) -> dict[str, str]:
-    """What a process that asks there needs in its environment, which is read once, at import."""
+    """Environment variables of a process that uses this hub; huggingface_hub reads them once, at import."""
     no_proxy = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"), "")
     return {"HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", **no_proxy}
 
 
 @contextlib.contextmanager
 def serving() -> Iterator[tuple[type[Hub], str]]:
-    """An empty hub, to be filled, and its address."""
+    """An empty hub, whose class attributes are to be filled, and its address."""
 
     class Server(Hub):
         files = {}  # noqa: RUF012

@@ -1,4 +1,4 @@
-"""Rectangles of tokens: padding on either side, truncation, and the other strand."""
+"""Batches: padding on either side, truncation, and reverse complements."""
 
 import numpy as np
 import pytest
@@ -58,11 +58,11 @@ def test_an_empty_split_gives_no_rows():
 
 
 @pytest.mark.parametrize(("side", "expected"), [("right", [b"NACGT.", b"C.....", b"TAA..."])])
-def test_other_strand_padded_on_the_right(side, expected):
+def test_reverse_complement_with_padding_on_the_right(side, expected):
     assert rows(reverse_complement(*padded(SPLIT, 6, side), side)) == expected
 
 
-def test_other_strand_padded_on_the_left():
+def test_reverse_complement_with_padding_on_the_left():
     assert rows(reverse_complement(*padded(SPLIT, 6, "left"), "left")) == [b".NACGT", b".....C", b"...TAA"]
 
 
@@ -72,7 +72,7 @@ def test_padding_only_rows_stay_padding():
         assert torch.equal(reverse_complement(tokens, torch.tensor([0]), side), tokens)
 
 
-def test_the_input_is_left_alone():
+def test_the_input_is_not_modified():
     tokens, lengths = padded(SPLIT, 6, "left")
     before = tokens.clone()
     reverse_complement(tokens, lengths, "left")
@@ -94,14 +94,14 @@ def like_length(lengths: torch.Tensor, seed: int, batch_size: int) -> torch.Tens
 
 
 @pytest.mark.parametrize(("examples", "batch_size"), [(1_000, 32), (1_000, 10), (7, 32), (0, 8)])
-def test_batches_of_like_length_hold_everything_once(examples, batch_size):
+def test_batches_of_similar_length_hold_every_sequence_once(examples, batch_size):
     lengths = torch.randint(1, 500, (examples,), generator=torch.Generator().manual_seed(0))
     visit = like_length(lengths, 0, batch_size)
     assert visit.sort().values.tolist() == list(range(examples))
     assert len(batch_widths(lengths[visit], batch_size, 500)) == -(-examples // batch_size)
 
 
-def test_batches_of_like_length_have_little_padding_and_a_random_order():
+def test_batches_of_similar_length_have_little_padding_and_a_random_order():
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(70, 600, (10_000,), generator=generator)
     visit = like_length(lengths, 1, 32)
@@ -113,7 +113,7 @@ def test_batches_of_like_length_have_little_padding_and_a_random_order():
     assert torch.equal(visit, like_length(lengths, 1, 32))
 
 
-def test_batches_of_other_seeds_are_as_wide_step_by_step_and_hold_other_sequences():
+def test_batches_of_different_seeds_have_equal_widths_at_each_step_and_different_sequences():
     lengths = torch.randint(20, 600, (1_003,), generator=torch.Generator().manual_seed(0))
     one, other = like_length(lengths, 1, 16), like_length(lengths, 2, 16)
     assert batch_widths(lengths[one], 16, 600) == batch_widths(lengths[other], 16, 600)
@@ -128,7 +128,7 @@ def test_width_of_a_batch():
     assert batch_widths(lengths, 4, 500) == [320, 500]
 
 
-def test_only_the_flipped_rows_are_turned():
+def test_only_the_selected_rows_are_reverse_complemented():
     for side in ("left", "right"):
         tokens, lengths = padded(SPLIT, 6, side)
         turned = reverse_complement(tokens, lengths, side)
@@ -138,7 +138,7 @@ def test_only_the_flipped_rows_are_turned():
 
 
 @pytest.mark.parametrize("width", [40, 64, 100, 128])
-def test_padding_on_the_right_leaves_no_trace_in_the_logits(width):
+def test_padding_on_the_right_does_not_change_the_logits(width):
     """Why batches may be cut to their width: a causal model and a mean over real positions do not see the padding."""
     model = Classifier(HyenaConfig(d_model=16, n_layer=2, l_max=130), 3, pooling="real", padding="right")
     initialise(model, 0)
@@ -157,7 +157,7 @@ def test_padding_on_the_right_leaves_no_trace_in_the_logits(width):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_other_strand_is_the_cpus_on_every_device(device):
+def test_reverse_complement_is_the_same_on_every_device(device):
     for side in ("left", "right"):
         tokens, lengths = padded(SPLIT, 6, side)
         there = reverse_complement(tokens.to(device), lengths.to(device), side)

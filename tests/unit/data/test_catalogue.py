@@ -1,4 +1,4 @@
-"""The catalogue says what the official interval lists say."""
+"""The catalogue equals the official interval lists."""
 
 import csv
 import gzip
@@ -10,7 +10,7 @@ from hyena.data.catalogue import OFFICIAL, deciles
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
-def test_counts_and_lengths_are_those_of_the_official_intervals(shared_data, name):
+def test_counts_and_lengths_equal_those_of_the_official_intervals(shared_data, name):
     entry = OFFICIAL[name]
     lengths = []
     for split, counts in (("train", entry.train), ("test", entry.test)):
@@ -31,6 +31,6 @@ def test_the_nine_names():
     assert len(OFFICIAL) == 9
 
 
-def test_deciles_run_from_the_shortest_by_the_median_to_the_longest():
+def test_deciles_run_from_the_shortest_to_the_longest():
     assert deciles(np.arange(101)) == (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
     assert deciles(np.array([7])) == (7,) * 11

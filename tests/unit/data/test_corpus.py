@@ -1,4 +1,4 @@
-"""The corpus: what is read from FASTA files, where it is kept, and that a large genome never stands in memory."""
+"""The corpus: what is read from FASTA files, where it is stored, and that a large genome is never held in memory."""
 
 import gzip
 import subprocess
@@ -51,7 +51,7 @@ def test_fasta_is_read_plain_and_gzipped(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("chunk", [3, 4 * 2**20])
-def test_a_file_that_is_no_fasta_is_refused_by_name(
+def test_a_file_that_is_not_fasta_is_an_error_that_names_it(
     tmp_path: Path, content: bytes, fault: str, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read_in_chunks(monkeypatch, chunk)
@@ -97,7 +97,7 @@ def test_files_are_read_once_until_they_change(tmp_path: Path, monkeypatch: pyte
     assert read_corpus([path], cache).digest != digest
 
 
-def test_a_damaged_store_is_made_anew_and_an_unusable_one_costs_nothing(tmp_path: Path) -> None:
+def test_a_damaged_store_is_rebuilt_and_an_unusable_one_is_bypassed(tmp_path: Path) -> None:
     path, cache = written(tmp_path, "a.fa", TEXT), tmp_path / "cache"
     digest = read_corpus([path], cache).digest
     (entry,) = (found for found in cache.iterdir() if found.is_dir())
@@ -155,7 +155,7 @@ def test_a_file_that_is_given_twice_is_refused(tmp_path: Path, usable: bool) -> 
 
 
 @pytest.mark.parametrize("chunk", [3, 2**20])
-def test_proteins_and_rna_are_told(tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proteins_and_rna_are_errors(tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     read_in_chunks(monkeypatch, chunk)
     cache = tmp_path / "cache"
     path = written(tmp_path, "a.fa", b">chr1\nACGTNNNNACGTACGTACGR\n>p\nRVKDSBWNNYAG\n")

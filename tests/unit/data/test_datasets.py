@@ -1,4 +1,4 @@
-"""From files to data sets: layouts, order, the token cache, and faults told in one line with their place."""
+"""From files to data sets: layouts, order, the token cache, and errors of one line that name the file."""
 
 import dataclasses
 import json
@@ -94,7 +94,7 @@ def test_archive_and_folder_are_the_same_data_set(tmp_path, load):
         assert letters(archive.train) == letters(folder.train)
 
 
-def test_what_operating_systems_leave_behind_is_ignored(tmp_path, load):
+def test_files_of_operating_systems_are_ignored(tmp_path, load):
     clean = load(write_folder(tmp_path / "clean", FILES))
     litter = {"train/.DS_Store": "x", "train/a_class/._1.txt": "x", "README.md": "x", "__MACOSX/train/a/1.txt": "x"}
     assert load(write_folder(tmp_path / "mine", FILES | litter)).digest == clean.digest
@@ -110,7 +110,7 @@ def test_tables_are_read_in_their_order(tmp_path, load):
     assert letters(dataset.validation) == ["GGG"]
 
 
-def test_table_layouts_that_mean_the_same(tmp_path, load):
+def test_equivalent_table_layouts(tmp_path, load):
     plain = load(write_tables(tmp_path / "plain", ROWS), "csv")
     windows = {name: b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode() for name, text in ROWS.items()}
     assert load(write_tables(tmp_path / "windows", windows), "csv").digest == plain.digest
@@ -148,7 +148,7 @@ BAD_FOLDERS = {
 
 @pytest.mark.parametrize(("more", "fewer", "message"), BAD_FOLDERS.values(), ids=BAD_FOLDERS)
 @pytest.mark.parametrize("container", ["folder", "archive"])
-def test_unusable_folders_are_told_by_file(tmp_path, load, container, more, fewer, message):
+def test_errors_of_unusable_folders_name_the_file(tmp_path, load, container, more, fewer, message):
     files = {name: text for name, text in (FILES | more).items() if name not in fewer}
     path = (
         write_folder(tmp_path / "mine", files) if container == "folder" else write_archive(tmp_path / "mine.zip", files)
@@ -205,7 +205,7 @@ BAD_TABLES = {
 
 
 @pytest.mark.parametrize(("train", "message"), BAD_TABLES.values(), ids=BAD_TABLES)
-def test_unusable_tables_are_told_by_file_and_line(tmp_path, load, train, message):
+def test_errors_of_unusable_tables_name_file_and_line(tmp_path, load, train, message):
     with pytest.raises(InputError, match=message) as caught:
         load(write_tables(tmp_path / "mine", ROWS | {"train": train}), "csv")
     assert str(tmp_path / "mine") in str(caught.value)
@@ -269,7 +269,7 @@ def test_missing_and_unreadable_files_are_named(tmp_path, load):
         load(tmp_path / "mine")
 
 
-def test_a_class_without_a_file_is_named(tmp_path, load):
+def test_an_empty_class_folder_is_an_error_that_names_it(tmp_path, load):
     write_folder(tmp_path / "mine", FILES)
     (tmp_path / "mine" / "train" / "c_class").mkdir()
     with pytest.raises(InputError, match=r"train/c_class: no sequence in this class folder"):
@@ -289,14 +289,14 @@ def test_splits_without_sequences_are_refused(tmp_path, load):
 
 
 @pytest.mark.parametrize("header", ["ACGT" * 10_000, "\x07\x01\x02" * 500, ",".join("abcdefghijkl")])
-def test_what_is_no_header_does_not_fill_the_screen(tmp_path, load, header):
+def test_errors_shorten_what_is_not_a_header(tmp_path, load, header):
     with pytest.raises(InputError, match=r"line 1: no column 'sequence'; found") as caught:
         load(write_tables(tmp_path / "mine", ROWS | {"train": header + "\n"}), "csv")
     assert len(str(caught.value)) < 400
     assert str(caught.value).isprintable()
 
 
-def test_unknown_names_get_the_nearest_ones(tmp_path):
+def test_errors_of_unknown_names_suggest_the_nearest(tmp_path):
     with pytest.raises(
         InputError, match=r"human_enhancer_cohn': no official data set; did you mean 'human_enhancers_cohn'\?"
     ):
@@ -348,7 +348,7 @@ def test_official_names_are_found_in_the_data_folder(tmp_path):
     assert len(load_dataset(name, None, data, cache).train) == len(archive.train) + 1, "the folder goes first"
 
 
-def test_sources_without_a_path_lie_in_the_data_folder(tmp_path):
+def test_sources_without_a_path_are_in_the_data_folder(tmp_path):
     source = DatasetSource("csv")
     assert not is_present("mine", source, tmp_path)
     write_tables(tmp_path / "mine", ROWS)
@@ -414,7 +414,7 @@ def test_the_same_content_is_cached_once_wherever_it_came_from(tmp_path, load):
     assert Path(folder.train.tokens.filename) == Path(elsewhere.train.tokens.filename) == entry / "train_tokens.npy"
 
 
-def test_what_a_source_file_says_is_checked(tmp_path, load):
+def test_the_content_of_a_source_file_is_checked(tmp_path, load):
     path = write_folder(tmp_path / "mine", FILES)
     whole = load(path)
     [source] = (tmp_path / "cache").glob("*.source")
@@ -424,7 +424,7 @@ def test_what_a_source_file_says_is_checked(tmp_path, load):
         assert source.read_text() == whole.digest
 
 
-def test_big_folders_are_watched_by_folder(tmp_path, load, monkeypatch):
+def test_large_folders_are_fingerprinted_by_folder(tmp_path, load, monkeypatch):
     monkeypatch.setattr("hyena.data.fingerprint._STAT_LIMIT", 3)
     path = write_folder(tmp_path / "mine", FILES)
     before = load(path).digest
@@ -466,7 +466,7 @@ def damage_by_removal(entry: Path) -> None:
 @pytest.mark.parametrize(
     "damage", [damage_arrays, damage_description, damage_with_a_pickle, damage_offsets, damage_by_removal]
 )
-def test_a_damaged_cache_is_built_anew(tmp_path, load, damage):
+def test_a_damaged_cache_is_rebuilt(tmp_path, load, damage):
     path = write_folder(tmp_path / "mine", FILES)
     whole = load(path)
     expected = letters(whole.train)  # read before the file below it is damaged
@@ -480,7 +480,7 @@ def test_a_damaged_cache_is_built_anew(tmp_path, load, damage):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
-def test_read_only_folders_will_do(tmp_path):
+def test_read_only_folders_can_be_read(tmp_path):
     data = write_folder(tmp_path / "data" / "mine", FILES)
     cache = tmp_path / "cache"
     cache.mkdir()
@@ -489,7 +489,7 @@ def test_read_only_folders_will_do(tmp_path):
     assert len(load_dataset("mine", DatasetSource("genomic_benchmarks", data), cache_dir=cache).train) == 5
 
 
-def test_a_cache_folder_that_cannot_be_made_costs_only_the_caching(tmp_path, caplog):
+def test_without_a_cache_folder_data_sets_load_uncached(tmp_path, caplog):
     data = write_folder(tmp_path / "mine", FILES)
     (tmp_path / "cache").write_text("a file stands where the folder should be")
     dataset = load_dataset("mine", DatasetSource("genomic_benchmarks", data), cache_dir=tmp_path / "cache")
@@ -574,7 +574,7 @@ def test_real_tables_keep_their_official_splits(shared_data, tmp_path):
     assert dataset.test.labels.tolist() == [int(row.split(",")[1]) for row in rows]
 
 
-def test_the_package_of_downloads_is_not_needed_to_read(tmp_path):
+def test_reading_needs_neither_the_download_package_nor_torch(tmp_path):
     write_folder(tmp_path / "mine", FILES)
     code = (
         "import sys; left_out = ('genomic_benchmarks', 'pandas', 'pydantic', 'ray', 'torch');"

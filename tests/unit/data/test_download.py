@@ -1,4 +1,4 @@
-"""Downloads over a real, local HTTP server that is whole, slow, breaks off, stands still or serves rubbish."""
+"""Downloads from a local HTTP server that is correct, slow, interrupted, stalled, or serves something else."""
 
 import http.server
 import io
@@ -105,7 +105,7 @@ def visible(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock"))
 
 
-def test_a_download_is_put_in_place_once(tmp_path, serve):
+def test_a_data_set_is_downloaded_once(tmp_path, serve):
     server = serve()
     data = tmp_path / "data"
     assert not is_present(NAME, None, data)
@@ -120,7 +120,7 @@ def test_a_download_is_put_in_place_once(tmp_path, serve):
     assert len(server.paths) == 1
 
 
-def test_a_slow_server_is_waited_for_behind_a_bar(tmp_path, serve, monkeypatch, capfd):
+def test_a_slow_download_shows_a_progress_bar(tmp_path, serve, monkeypatch, capfd):
     monkeypatch.setattr(download, "_SAY_S", {True: 0, False: 0})
     server = serve("slow")
     assert load_dataset(NAME, None, tmp_path / "data", tmp_path / "cache").official
@@ -132,12 +132,12 @@ def test_a_slow_server_is_waited_for_behind_a_bar(tmp_path, serve, monkeypatch, 
     assert any(0 < share < 100 for share in shares)
 
 
-def test_a_bar_needs_the_whole_size():
+def test_without_the_size_there_is_no_progress_bar():
     assert download._progress(3_000_000, 12_000_000, 2) == "█████░░░░░░░░░░░░░░░ 25% of 12.0 MB, 1.5 MB/s"
     assert download._progress(3_000_000, 0, 2) == "3.0 MB, 1.5 MB/s"
 
 
-def test_what_may_pass_is_tried_again(tmp_path, serve, capfd):
+def test_transient_failures_are_retried(tmp_path, serve, capfd):
     faults = {"breaks off": "retrieval incomplete", "rubbish": "not a zip file", "503": "the server answered 503"}
     server = serve(*faults)
     assert load_dataset(NAME, None, tmp_path / "data", tmp_path / "cache").official
@@ -148,14 +148,14 @@ def test_what_may_pass_is_tried_again(tmp_path, serve, capfd):
     assert visible(tmp_path / "data") == [NAME]
 
 
-def test_a_transfer_that_stands_still_is_ended(tmp_path, serve, monkeypatch, capfd):
+def test_a_stalled_transfer_is_ended(tmp_path, serve, monkeypatch, capfd):
     monkeypatch.setattr(download, "STALL_S", 1.0)
     serve("stands still")
     assert load_dataset(NAME, None, tmp_path / "data", tmp_path / "cache").official
     assert "no data for 1 s; retrying" in capfd.readouterr().err
 
 
-def test_a_file_that_is_not_there_is_not_asked_for_again(tmp_path, serve):
+def test_a_missing_file_is_not_requested_again(tmp_path, serve):
     server = serve(*["404"] * 9)
     with pytest.raises(InputError, match=r"not downloaded after 1 attempt \(the server answered 404") as caught:
         load_dataset(NAME, None, tmp_path / "data", tmp_path / "cache")
@@ -164,7 +164,7 @@ def test_a_file_that_is_not_there_is_not_asked_for_again(tmp_path, serve):
     assert visible(tmp_path / "data") == []
 
 
-def test_it_gives_up_at_last_and_leaves_nothing(tmp_path, serve, monkeypatch):
+def test_after_the_last_attempt_nothing_is_left_behind(tmp_path, serve, monkeypatch):
     monkeypatch.setattr(download, "WAITS_S", (0.05,))
     server = serve(*["429", "rubbish"] * 4)
     with pytest.raises(InputError, match="not downloaded after 2 attempts") as caught:
@@ -182,14 +182,14 @@ def test_it_gives_up_at_last_and_leaves_nothing(tmp_path, serve, monkeypatch):
         (archive(sequence="MKVLMKVL"), rf"{NAME}/train/negative/0\.txt: letter 'L'"),
     ],
 )
-def test_what_is_not_the_official_data_set_is_refused(tmp_path, serve, content, message):
+def test_a_download_that_is_not_the_official_data_set_is_rejected(tmp_path, serve, content, message):
     serve(content=content)
     with pytest.raises(InputError, match=rf"the download is not the official data set: {message}"):
         load_dataset(NAME, None, tmp_path / "data", tmp_path / "cache")
     assert visible(tmp_path / "data") == []
 
 
-def test_no_server_is_told_in_one_line(tmp_path, serve, monkeypatch):
+def test_a_missing_server_is_an_error_of_one_line(tmp_path, serve, monkeypatch):
     monkeypatch.setenv(download.MIRROR_VARIABLE, "http://127.0.0.1:9")
     monkeypatch.setattr(download, "WAITS_S", ())
     with pytest.raises(InputError, match="check the connection") as caught:
@@ -235,7 +235,7 @@ def test_many_processes_download_once(tmp_path, serve):
     assert len(server.paths) == 1
 
 
-def test_a_killed_download_leaves_nothing_that_looks_whole(tmp_path, serve):
+def test_a_killed_download_leaves_nothing_that_looks_complete(tmp_path, serve):
     server = serve("stands still")
     code = (
         "from pathlib import Path; from hyena.data.datasets import load_dataset;"

@@ -1,4 +1,4 @@
-"""FASTA as tools write it: every record whole, its line as an editor counts, and no value cut short in silence."""
+"""FASTA as tools write it: complete records, line numbers as in an editor, and no value cut short silently."""
 
 import gzip
 from pathlib import Path
@@ -71,7 +71,7 @@ def test_faults_name_file_and_line(tmp_path: Path, content: bytes, message: str)
     assert str(caught.value).startswith(f"{path}, {message}")
 
 
-def test_a_header_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_header_without_end_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fasta, "HEADER_BYTES", 100)
     with pytest.raises(InputError, match="line 1: the header has more than 100 bytes; expected a FASTA file"):
         list(fasta_pieces(written(tmp_path, b">" + b"x" * 1000), 50))
@@ -122,7 +122,7 @@ def test_a_value_is_read_whole(tmp_path: Path, header: str, value: str | None) -
         ">r1 label=a x",
     ],
 )
-def test_a_value_that_may_go_on_is_refused(tmp_path: Path, header: str) -> None:
+def test_an_ambiguous_value_is_an_error(tmp_path: Path, header: str) -> None:
     with pytest.raises(
         InputError, match=r"a\.fa, line 1: .*label=.* is ambiguous; expected quotes .*: label=\"type 1\""
     ):
@@ -139,7 +139,7 @@ def test_a_value_that_may_go_on_is_refused(tmp_path: Path, header: str) -> None:
         '>r label="a" label=b',
     ],
 )
-def test_two_values_are_refused(tmp_path: Path, header: str) -> None:
+def test_two_values_are_an_error(tmp_path: Path, header: str) -> None:
     with pytest.raises(InputError, match=r"a\.fa, line 1: 'label=' occurs twice in the header; keep one"):
         record(tmp_path, header).value("label")
 

@@ -1,4 +1,4 @@
-"""Which labels are one class: never two made one, and none lost because it is written in another way."""
+"""Which labels are one class: two classes are never merged, and none is split by different spellings."""
 
 import pytest
 
@@ -50,7 +50,7 @@ def test_integers_and_whole_floats_are_one_class():
 
 
 @pytest.mark.parametrize("label", ["0.5", ".5", "-1.25", "1e-05", "2.50e3"])
-def test_other_numbers_are_no_classes(label):
+def test_numbers_with_a_fraction_are_not_classes(label):
     with pytest.raises(InputError) as caught:
         settle(["0", "1"], ["0", "1"], ["1", label])
     assert str(caught.value) == (
@@ -69,7 +69,7 @@ def test_other_numbers_are_no_classes(label):
         ("m²", "m2", "spaces, punctuation or letter case"),
     ],
 )
-def test_a_label_that_a_split_lacks_is_told_with_the_nearest_one(label, other, how):
+def test_the_error_of_a_missing_label_names_the_most_similar_one(label, other, how):
     with pytest.raises(InputError) as caught:
         settle(["x", label], ["x", other])
     assert str(caught.value) == (
@@ -84,7 +84,7 @@ def test_a_label_that_a_split_lacks_is_told_with_the_nearest_one(label, other, h
     )
 
 
-def test_a_float_among_names_is_told_with_the_integer():
+def test_a_float_among_names_is_similar_to_its_integer():
     with pytest.raises(
         InputError, match=r"class '1' has no sequences in the train split, which has '1\.0' \(different"
     ):
@@ -92,7 +92,7 @@ def test_a_float_among_names_is_told_with_the_integer():
 
 
 @pytest.mark.parametrize("other", ["e\u0301", "\u00e9\u200b", "\u00e9\u00a0", "\ufeff\u00e9"])
-def test_labels_that_look_the_same_are_refused(other):
+def test_labels_that_look_the_same_are_an_error(other):
     with pytest.raises(
         InputError, match=r"label '.*' looks like '.*' \(train\.csv, line \d\); use one spelling"
     ) as caught:
@@ -110,7 +110,7 @@ def test_control_characters_are_refused(letter):
         settle([f"a{letter}b", "x"], ["x"])
 
 
-def test_long_labels_do_not_fill_the_screen():
+def test_errors_shorten_long_labels():
     with pytest.raises(InputError) as caught:
         settle([LONG, "1"], ["1"])
     assert len(str(caught.value)) < 300

@@ -1,4 +1,4 @@
-"""What lies in a data folder is read, or refused by name, or no data: nothing is left out in silence."""
+"""Everything in a data folder is read, or is an error, or is known not to be data: no data are ignored silently."""
 
 import os
 import shutil
@@ -83,7 +83,7 @@ LEFT_OUT = (
 
 
 @pytest.mark.parametrize("name", LEFT_OUT)
-def test_data_that_would_be_left_out_is_named(tmp_path, load, name):
+def test_data_that_would_be_ignored_is_an_error_that_names_it(tmp_path, load, name):
     folder = fill(tmp_path / "mine", "csv", "train.csv", "test.csv", name)
     with pytest.raises(InputError) as caught:
         load(folder, "csv")
@@ -123,7 +123,7 @@ BESIDE = (
 )
 
 
-def test_what_is_no_data_may_lie_beside(tmp_path, load):
+def test_files_that_are_not_data_are_ignored(tmp_path, load):
     for format, names in {
         "csv": ("train.csv", "test.csv"),
         "fasta": ("train.fa", "test.fa"),
@@ -142,24 +142,24 @@ BESIDE_A_FILE = [
 
 
 @pytest.mark.parametrize("name", BESIDE_A_FILE)
-def test_what_belongs_to_a_file_that_is_read_may_lie_beside(tmp_path, load, name):
+def test_companions_of_a_file_are_ignored(tmp_path, load, name):
     fill(tmp_path, "csv", "train.csv", "test.csv", name)
     assert len(load(tmp_path, "csv").train) == 2
 
 
-def test_the_pointer_to_a_split_that_was_not_fetched_is_named(tmp_path, load):
+def test_the_pointer_to_a_split_that_was_not_downloaded_is_an_error(tmp_path, load):
     fill(tmp_path, "csv", "train.csv", "test.csv", "dev.csv.dvc")
     with pytest.raises(InputError, match=r"dev\.csv\.dvc: looks like data and is not read"):
         load(tmp_path, "csv")
 
 
-def test_read_mes_may_lie_among_the_folders_of_classes(tmp_path, load):
+def test_read_mes_beside_class_folders_are_ignored(tmp_path, load):
     fill(tmp_path, "genomic_benchmarks", "train/", "test/")
     (tmp_path / "train" / "metadata.yaml").write_text("classes: 2")
     assert len(load(tmp_path, "genomic_benchmarks").train) == 2
 
 
-def test_links_that_lead_nowhere_matter_only_where_a_split_is_meant(tmp_path, load):
+def test_broken_links_matter_only_if_they_name_a_split(tmp_path, load):
     fill(tmp_path, "csv", "train.csv", "test.csv", "notes/a.txt")
     for name in ("README.md", "notes/b.txt"):
         (tmp_path / name).symlink_to(".git/annex/objects/x")
@@ -170,7 +170,7 @@ def test_links_that_lead_nowhere_matter_only_where_a_split_is_meant(tmp_path, lo
     assert str(caught.value) == f"{tmp_path}/dev.csv: a broken link to ../blobs/x; expected a file"
 
 
-def test_a_named_pipe_is_refused_and_never_waited_for(tmp_path, load):
+def test_a_named_pipe_is_an_error_and_does_not_block(tmp_path, load):
     fill(tmp_path, "csv", "test.csv")
     os.mkfifo(tmp_path / "train.csv")
     with pytest.raises(InputError) as caught:
@@ -183,7 +183,7 @@ def test_a_named_pipe_is_refused_and_never_waited_for(tmp_path, load):
 
 
 @pytest.mark.parametrize("name", ["val2/a/1.txt", "train.csv", "Test_old/a/1.txt", "more.fa"])
-def test_data_in_an_archive_that_would_be_left_out_is_named(tmp_path, load, name):
+def test_data_in_an_archive_that_would_be_ignored_is_an_error(tmp_path, load, name):
     folder = fill(tmp_path / "mine", "genomic_benchmarks", "train/", "test/")
     archive = Path(shutil.make_archive(str(tmp_path / "mine"), "zip", tmp_path, "mine"))
     for root in ("mine/", ""):
@@ -204,7 +204,7 @@ def test_data_in_an_archive_that_would_be_left_out_is_named(tmp_path, load, name
         load(folder, "genomic_benchmarks")
 
 
-def test_an_archive_may_be_called_as_a_split_is(tmp_path, load):
+def test_an_archive_may_have_the_name_of_a_split(tmp_path, load):
     fill(tmp_path / "Dev", "genomic_benchmarks", "train/", "test/")
     archive = shutil.make_archive(str(tmp_path / "x"), "zip", tmp_path, "Dev")
     assert set(load(Path(archive), "genomic_benchmarks").splits) == {"train", "test"}
@@ -221,7 +221,7 @@ def test_an_archive_may_be_called_as_a_split_is(tmp_path, load):
         ("genomic_benchmarks", ("val/", "VALID/"), "val: a second folder for the validation split, beside VALID"),
     ],
 )
-def test_a_split_under_two_names_is_refused(tmp_path, load, format, names, message):
+def test_a_split_under_two_names_is_an_error(tmp_path, load, format, names, message):
     own = (
         ("train/", "test/") if format == "genomic_benchmarks" else (f"train.{ENDING[format]}", f"test.{ENDING[format]}")
     )
@@ -231,7 +231,7 @@ def test_a_split_under_two_names_is_refused(tmp_path, load, format, names, messa
     assert str(caught.value).startswith(f"{folder}/{message}")
 
 
-def test_a_missing_split_is_told_with_what_is_there(tmp_path, load):
+def test_the_error_of_a_missing_split_names_the_entries_found(tmp_path, load):
     folder = fill(tmp_path / "mine", "csv", "train.csv", "Test_old.csv")
     with pytest.raises(InputError) as caught:
         load(folder, "csv")
@@ -349,7 +349,7 @@ def test_splits_in_two_places_are_refused(tmp_path, load):
         ("train/a.fasta.gz", "a second file for class 'a' of train, beside a.fa"),
     ],
 )
-def test_strange_files_among_those_of_classes_are_named(tmp_path, load, name, message):
+def test_unexpected_files_beside_class_files_are_errors(tmp_path, load, name, message):
     folder = fill(tmp_path / "mine", "fasta", "train/", "test/", name)
     with pytest.raises(InputError) as caught:
         load(folder, "fasta")
@@ -379,7 +379,7 @@ def test_sequences_of_the_official_layout_may_be_compressed_and_marked(tmp_path,
 # --- names ---
 
 
-def test_a_read_me_of_any_bytes_may_lie_beside(tmp_path, load):
+def test_a_read_me_of_any_bytes_is_ignored(tmp_path, load):
     folder = fill(tmp_path / "mine", "csv", "train.csv", "test.csv")
     clean = load(folder, "csv").digest
     (folder / "lisez-moi-\udce9.txt").write_text("x")
@@ -395,7 +395,7 @@ def test_a_read_me_of_any_bytes_may_lie_beside(tmp_path, load):
         ("\x1b[31m", r"\x1b[31m", "a control character"),
     ],
 )
-def test_classes_need_names_that_can_be_shown(tmp_path, load, name, shown, what):
+def test_class_names_must_be_printable(tmp_path, load, name, shown, what):
     folder = fill(tmp_path / "mine", "genomic_benchmarks", "train/", "test/")
     for split in ("train", "test"):
         (folder / split / "b").rename(folder / split / name)
@@ -408,7 +408,7 @@ def test_classes_need_names_that_can_be_shown(tmp_path, load, name, shown, what)
     assert message.encode()
 
 
-def test_ids_of_many_digits_have_their_order(tmp_path, load):
+def test_ids_of_many_digits_are_in_numeric_order(tmp_path, load):
     folder = fill(tmp_path / "mine", "genomic_benchmarks", "train/", "test/")
     shutil.rmtree(folder / "train" / "a")
     archive = tmp_path / "mine.zip"
@@ -442,7 +442,7 @@ def test_splits_are_found_whatever_the_order_of_the_folder(tmp_path):
 # --- the format by the names ---
 
 
-def test_two_formats_are_told(tmp_path):
+def test_splits_in_two_formats_are_an_error(tmp_path):
     fill(tmp_path / "mine", "csv", "train.csv", "test.csv", "dev.tsv")
     with pytest.raises(InputError) as caught:
         source_at(tmp_path / "mine")
@@ -470,7 +470,7 @@ def test_the_format_is_that_of_the_splits(tmp_path, names, format):
     assert source_at(tmp_path).format == format
 
 
-def test_a_file_says_its_format_by_its_name(tmp_path):
+def test_the_format_of_a_file_follows_from_its_name(tmp_path):
     for name, format in (("a.CSV", "csv"), ("a.fa.bgz", "fasta"), ("a.ZIP", "genomic_benchmarks"), ("a.pq", "parquet")):
         (tmp_path / name).write_text("")
         assert source_at(tmp_path / name).format == format
@@ -498,7 +498,7 @@ def test_splits_below_the_name_are_found_where_the_folder_has_none(tmp_path, loa
         (["train/a/1.txt"], "genomic_benchmarks"),
     ],
 )
-def test_formats_are_guessed_from_what_lies_there(tmp_path, files, expected):
+def test_the_format_of_a_folder_follows_from_its_files(tmp_path, files, expected):
     for name in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")

@@ -1,4 +1,4 @@
-"""A validation split cut from train, and subsets of train: stratified, nested, and the same for ever."""
+"""A validation split cut from train, and subsets of train: stratified, nested, and reproducible."""
 
 from dataclasses import replace
 
@@ -34,14 +34,14 @@ def test_validation_depends_on_the_seed_only():
     assert not np.array_equal(first.tokens, other.tokens)
 
 
-def test_validation_that_is_there_is_kept():
+def test_an_existing_validation_split_is_kept():
     dataset = with_validation(random_dataset(), 0.2, 0)
     assert with_validation(dataset, 0.5, 1) is dataset
     plain = random_dataset()
     assert with_validation(plain, 0, 1) is plain
 
 
-def test_validation_must_leave_something_to_learn_from():
+def test_validation_must_leave_training_sequences():
     expected = (
         "data set 'made': class 'positive' has 4 training sequences, and a validation fraction of 0.99 leaves none: "
         "set training.validation_fraction = 0 or provide a validation split"
@@ -55,7 +55,7 @@ def test_validation_must_leave_something_to_learn_from():
 
 @pytest.mark.parametrize("count", range(1, 5))
 @pytest.mark.parametrize("fraction", [0, 0.01, 0.1, 0.5, 0.9])
-def test_too_rare_says_beforehand_what_the_cut_would_do(count, fraction):
+def test_too_rare_predicts_whether_the_cut_is_possible(count, fraction):
     dataset = random_dataset((40, 4))  # class 1: some of 4
     rows = np.flatnonzero(np.cumsum(dataset.train.labels) <= count)
     dataset = replace(dataset, train=dataset.train.take(rows))
@@ -89,7 +89,7 @@ def test_training_subsets_are_stratified_and_nested():
         training_subset(dataset, 0, 5)
 
 
-def test_random_keys_are_the_same_for_ever():
+def test_random_keys_never_change():
     assert random_keys(3, "validation:0").tolist() == [
         408273839425873825,
         12916796067823539737,

@@ -1,4 +1,4 @@
-"""Data of one's own: TSV, Parquet, FASTA and gzip give what CSV gives, and faults are told by file and line."""
+"""Tables and FASTA: TSV, Parquet, FASTA and gzip give the data set of CSV, and errors name file and line."""
 
 import bz2
 import gzip
@@ -168,7 +168,7 @@ TEXT_FAULTS = {
 
 
 @pytest.mark.parametrize(("format", "content", "message"), TEXT_FAULTS.values(), ids=TEXT_FAULTS)
-def test_faults_are_told_by_file_and_line(tmp_path, load, format, content, message):
+def test_errors_name_file_and_line(tmp_path, load, format, content, message):
     suffix = {"fasta": "fa"}.get(format, format)
     write(tmp_path / "mine" / f"train.{suffix}", content)
     delimiter = "\t" if format == "tsv" else ","
@@ -264,7 +264,7 @@ def test_labels_that_are_missing(tmp_path, load):
             assert set(load(tmp_path / folder, format, na_is_a_class=True).classes) == {"a", label}
 
 
-def test_a_class_called_na_is_one_where_it_names_a_file(tmp_path, load):
+def test_a_class_called_na_is_allowed_as_a_file_name(tmp_path, load):
     for split in ("train", "test"):
         for label in ("NA", "B"):
             write(tmp_path / "mine" / split / f"{label}.fa", ">r1\nACGT\n")
@@ -307,7 +307,7 @@ def table_of_tasks(request, tmp_path):
     return folder, request.param
 
 
-def test_where_keeps_one_task_of_a_table(tmp_path, load, table_of_tasks):
+def test_where_selects_one_task_of_a_table(tmp_path, load, table_of_tasks):
     for split in ("train", "test"):
         write(tmp_path / "x" / f"{split}.csv", delimited([row[:2] for row in TASKS[:2]], header=("sequence", "label")))
     only = load(*table_of_tasks, where={"task": "x"})
@@ -316,7 +316,7 @@ def test_where_keeps_one_task_of_a_table(tmp_path, load, table_of_tasks):
     assert load(*table_of_tasks, where={"task": "y"}).classes == ("0", "2")
 
 
-def test_where_names_the_values_that_are_there(load, table_of_tasks):
+def test_the_error_of_where_names_the_values_found(load, table_of_tasks):
     with pytest.raises(InputError, match=r"train\.\w+: where: no row has task = 'z'; found x, y$"):
         load(*table_of_tasks, where={"task": "z"})
     with pytest.raises(InputError, match=r"train\.\w+.*: no (column 'kind'|'kind=…')"):
@@ -340,7 +340,7 @@ def test_notes_are_those_of_the_source_and_not_of_the_content(tmp_path, load, ta
     assert load(*table_of_tasks).notes == everything.notes
 
 
-def test_a_row_of_another_split_than_its_file_is_refused(tmp_path, load):
+def test_a_row_of_another_split_than_its_file_is_an_error(tmp_path, load):
     header = ("sequence", "label", "split")
     write(tmp_path / "mine" / "test.csv", delimited([("A", "a", "test"), ("C", "b", "test")], header=header))
     write(tmp_path / "mine" / "train.csv", delimited([("A", "a", "Train"), ("C", "b", "3rd")], header=header))
@@ -354,7 +354,7 @@ def test_a_row_of_another_split_than_its_file_is_refused(tmp_path, load):
 # --- what is no DNA ---
 
 
-def test_proteins_and_rna_are_told(tmp_path, load):
+def test_proteins_and_rna_are_errors(tmp_path, load):
     write(tmp_path / "mine" / "test.fa", ">r1 label=a\nACGT\n>r2 label=b\nACGT\n")
     write(tmp_path / "mine" / "train.fa", ">r1 label=a\nACGT\n>r2 label=b\nRVKDSBWNNYAG\n")
     message = r"train\.fa, line 3: 67 % of the letters are not A, C, G, T or N; is this a protein\? .*; or raise \w+$"
@@ -380,7 +380,7 @@ def test_proteins_and_rna_are_told(tmp_path, load):
         '"sequence", "label"\n"ACGT", "0"\n "GGT", "1"\n',
     ],
 )
-def test_blanks_around_cells_and_blank_lines_are_nothing(tmp_path, text):
+def test_blanks_around_cells_and_blank_lines_are_ignored(tmp_path, text):
     for split in ("train", "test"):
         write(tmp_path / f"{split}.csv", text)
     dataset = load_dataset("mine", DatasetSource("csv", tmp_path), cache_dir=tmp_path / "cache")
@@ -400,7 +400,7 @@ def test_blanks_around_cells_and_blank_lines_are_nothing(tmp_path, text):
         ("sep=,", "'sep=,' is a separator line of Excel; remove it, so that the header comes first"),
     ],
 )
-def test_headers_of_other_tables_say_what_to_do(tmp_path, header, fault):
+def test_errors_of_other_separators_say_what_to_do(tmp_path, header, fault):
     for split in ("train", "test"):
         write(tmp_path / f"{split}.csv", f"\n{header}\nACGT,1\n")
     with pytest.raises(InputError) as caught:
@@ -410,7 +410,7 @@ def test_headers_of_other_tables_say_what_to_do(tmp_path, header, fault):
 
 @pytest.mark.parametrize("missing", ["nan", "NaN", "NA"])
 @pytest.mark.parametrize("format", ["csv", "parquet"])
-def test_a_missing_sequence_is_no_dna(tmp_path, format, missing):
+def test_a_missing_sequence_is_an_error(tmp_path, format, missing):
     rows = [("ACGT", "a"), (missing, "b"), ("NNNN", "b")]
     for split in ("train", "test"):
         if format == "csv":

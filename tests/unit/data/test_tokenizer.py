@@ -1,4 +1,4 @@
-"""The vocabulary is the published one, and what is no nucleotide is refused by name and place."""
+"""The vocabulary is the published one, and the error for any other byte names it and its position."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_ambiguity_codes_are_unknown(letter):
 
 
 @pytest.mark.parametrize("letter", [b"J", b"x", b"-", b" ", b"\n", b"\x00", b"*", b"1", b"?"])
-def test_anything_else_is_an_error_that_says_where(letter):
+def test_any_other_byte_is_an_error_that_names_its_position(letter):
     with pytest.raises(LetterError) as caught:
         encode(b"ACG" + letter + b"T" + letter)
     assert caught.value.position == 3

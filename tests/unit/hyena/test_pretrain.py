@@ -1,4 +1,4 @@
-"""`python -m hyena.pretrain`: what it writes, what it goes on from, and what it refuses to write over."""
+"""`python -m hyena.pretrain`: what it writes, how it resumes, and what it never overwrites."""
 
 import json
 from collections import namedtuple
@@ -86,7 +86,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_the_command_writes_weights_that_load_and_says_what_they_are(genome: Path, output: Path, capsys: Said) -> None:
+def test_the_command_writes_weights_that_load_and_prints_their_digest(genome: Path, output: Path, capsys: Said) -> None:
     assert command(genome, output, "--steps", 4) == 0
     said = capsys.readouterr().out
     assert "1 records, 10,000 bases; float32 on cpu" in said
@@ -101,7 +101,7 @@ def test_the_command_writes_weights_that_load_and_says_what_they_are(genome: Pat
     assert [one["step"] for one in record["history"]] == [2, 4]
 
 
-def test_a_finished_pretraining_is_not_done_again(genome: Path, output: Path, capsys: Said) -> None:
+def test_a_finished_pretraining_is_not_repeated(genome: Path, output: Path, capsys: Said) -> None:
     assert command(genome, output, "--steps", 2) == 0
     before = contents(output)
     capsys.readouterr()
@@ -110,7 +110,7 @@ def test_a_finished_pretraining_is_not_done_again(genome: Path, output: Path, ca
     assert contents(output) == before
 
 
-def test_the_command_goes_on_where_it_was_left(
+def test_the_command_resumes_from_its_checkpoint(
     genome: Path, output: Path, tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupted(genome, output, monkeypatch)
@@ -122,7 +122,7 @@ def test_the_command_goes_on_where_it_was_left(
 
 
 @pytest.mark.parametrize("stop_at", ["config.json", "model.safetensors", "pretraining.json"])
-def test_killed_while_it_writes_the_weights_it_does_so_again(
+def test_weights_are_written_again_after_a_kill_while_writing(
     stop_at: str, genome: Path, output: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, written = files.write_whole, []
@@ -156,7 +156,7 @@ def test_a_folder_where_nothing_was_trained_yet_is_free(
 
 
 @pytest.mark.parametrize("is_finished", [True, False])
-def test_another_pretraining_is_not_written_over(
+def test_another_pretraining_is_not_overwritten(
     is_finished: bool, genome: Path, output: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if is_finished:
@@ -182,7 +182,7 @@ def test_another_pretraining_is_not_written_over(
     "name",
     ["model.safetensors", "pytorch_model.bin", "weights.ckpt", "mine.pt", "config.json", "study.json", "plan.parquet"],
 )
-def test_what_others_left_is_not_written_over(name: str, genome: Path, output: Path, capsys: Said) -> None:
+def test_files_of_other_programs_are_not_overwritten(name: str, genome: Path, output: Path, capsys: Said) -> None:
     output.mkdir()
     (output / name).write_text("not yours")
     (output / "log.txt").write_text("does not matter")
@@ -193,7 +193,7 @@ def test_what_others_left_is_not_written_over(name: str, genome: Path, output: P
     assert sorted(contents(output)) == sorted(["log.txt", name])
 
 
-def test_a_folder_with_files_of_no_concern_is_used(genome: Path, output: Path) -> None:
+def test_a_folder_with_unrelated_files_is_used(genome: Path, output: Path) -> None:
     output.mkdir()
     (output / "log.txt").write_text("kept")
     assert command(genome, output, "--steps", 2) == 0
@@ -266,7 +266,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("kind", DAMAGE)
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_a_damaged_checkpoint_is_named_and_left_as_it_is(
+def test_a_damaged_checkpoint_is_an_error_and_kept(
     kind: str, genome: Path, output: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupted(genome, output, monkeypatch)
@@ -283,7 +283,7 @@ def test_a_damaged_checkpoint_is_named_and_left_as_it_is(
     assert {path: path.read_bytes() for path in output.iterdir() if path.is_file()} == before
 
 
-def test_once_a_damaged_checkpoint_is_deleted_it_begins_anew(
+def test_deleting_a_damaged_checkpoint_starts_again(
     genome: Path, output: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupted(genome, output, monkeypatch)
@@ -308,7 +308,9 @@ def test_once_a_damaged_checkpoint_is_deleted_it_begins_anew(
         ("link/weights", "{tmp}/link is a link to nothing; name a folder"),
     ],
 )
-def test_what_is_no_folder_is_refused(place: str, fault: str, genome: Path, tmp_path: Path, capsys: Said) -> None:
+def test_an_output_that_is_not_a_folder_is_an_error(
+    place: str, fault: str, genome: Path, tmp_path: Path, capsys: Said
+) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "gone")
     before = sorted(tmp_path.iterdir())
     said = refusal(capsys, command(genome, tmp_path / place, "--steps", 2))
@@ -318,13 +320,13 @@ def test_what_is_no_folder_is_refused(place: str, fault: str, genome: Path, tmp_
 
 @pytest.mark.usefixtures("unread")
 @pytest.mark.parametrize("address", ["s3://bucket/weights", "gs:/bucket/weights"])
-def test_an_address_is_no_folder(address: str, genome: Path, tmp_path: Path, capsys: Said) -> None:
+def test_an_address_is_not_a_folder(address: str, genome: Path, tmp_path: Path, capsys: Said) -> None:
     code = main([str(word) for word in (genome, "-o", address, "--steps", 1, *SHAPE, *RECIPE)])
     assert "is an address; name a folder on this machine" in refusal(capsys, code)
 
 
 @pytest.mark.usefixtures("unread")
-def test_a_place_that_cannot_be_written_to_is_refused(
+def test_a_folder_that_is_not_writable_is_an_error(
     genome: Path, tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def denied(**_: object) -> None:
@@ -336,7 +338,7 @@ def test_a_place_that_cannot_be_written_to_is_refused(
 
 
 @pytest.mark.usefixtures("unread")
-def test_too_little_room_is_told_before(
+def test_too_little_free_space_is_an_error_beforehand(
     genome: Path, output: Path, tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "total used free")
@@ -346,7 +348,7 @@ def test_too_little_room_is_told_before(
     assert not output.exists()
 
 
-def test_the_room_that_is_asked_for_is_what_is_written(tmp_path: Path) -> None:
+def test_the_required_space_is_what_is_written(tmp_path: Path) -> None:
     size, config = PUBLISHED["hyenadna-tiny-1k-seqlen"], PretrainingConfig(steps=1, length=32, batch_size=1)
     corpus = Corpus([encode(b"ACGT" * 500)])
     run, folder = Pretraining(size, corpus, config, torch.device("cpu")), PretrainingFolder(tmp_path, size, config)
@@ -372,7 +374,7 @@ def fill_the_disk(patch: pytest.MonkeyPatch, name: str) -> None:
     patch.setattr(files, "write_whole", full)
 
 
-def test_a_full_disk_costs_a_save_and_not_the_training(
+def test_a_full_disk_costs_a_checkpoint_and_not_the_training(
     genome: Path, output: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill_the_disk(monkeypatch, "unfinished.pt")
@@ -394,7 +396,7 @@ def test_a_disk_that_is_full_at_the_end_keeps_the_checkpoint(
     assert "resuming from step 2" in capsys.readouterr().out
 
 
-def test_weights_wait_for_room_on_a_disk_that_is_full_for_a_while(
+def test_writing_weights_is_retried_while_the_disk_is_full(
     genome: Path, output: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, waited = files.write_whole, []
@@ -415,7 +417,7 @@ def test_weights_wait_for_room_on_a_disk_that_is_full_for_a_while(
     assert load_backbone(Backbone(SIZE), output)
 
 
-def test_too_little_memory_is_one_line(
+def test_out_of_memory_is_an_error_of_one_line(
     genome: Path, output: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(_: Pretraining) -> None:
@@ -427,7 +429,7 @@ def test_too_little_memory_is_one_line(
     assert said == ("failed: out of memory; use a smaller --batch-size or --length, or --checkpoint-activations\n")
 
 
-def test_a_loss_that_ran_away_in_the_last_step_leaves_no_weights(
+def test_a_diverged_loss_in_the_last_step_leaves_no_weights(
     genome: Path, output: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Pretraining, "validate", lambda _: float("nan"))
@@ -448,7 +450,7 @@ def test_a_loss_that_ran_away_in_the_last_step_leaves_no_weights(
         (("--model", "hyenadna-tiny-1k-seqlen", "--length", 5000), "at most 1026"),
     ],
 )
-def test_the_command_refuses_in_one_line(
+def test_wrong_requests_are_errors_of_one_line(
     genome: Path, output: Path, capsys: Said, words: tuple[object, ...], fault: str
 ) -> None:
     genome.write_bytes(b">x\n" + b"ACGT" * 9000)
@@ -458,6 +460,6 @@ def test_the_command_refuses_in_one_line(
 
 
 @pytest.mark.usefixtures("unread")
-def test_windows_longer_than_the_model_are_told_before(genome: Path, output: Path, capsys: Said) -> None:
+def test_windows_longer_than_the_model_are_an_error_beforehand(genome: Path, output: Path, capsys: Said) -> None:
     said = refusal(capsys, command(genome, output, "--steps", 2, "--length", 65))
     assert said == "pretraining length = 65: the model takes at most 64"

@@ -127,7 +127,7 @@ def test_known_duplicates_between_official_splits(shared_data, tmp_path, name, d
     assert len(found(dataset, "exact_duplicate", split="train", against="test")) == duplicates
 
 
-def test_archives_cut_without_shared_60mers(shared_data, tmp_path):
+def test_archives_made_without_shared_60mers(shared_data, tmp_path):
     for name in ("human_nontata_promoters", "human_enhancers_cohn"):
         result = audit(load_dataset(name, None, shared_data / "genomic_benchmarks", tmp_path))
         for measure in MEASURES:

@@ -1,4 +1,4 @@
-"""`python -m hyena.leakage`: what it prints and writes, and its one line for a wrong request."""
+"""`python -m hyena.leakage`: its output and files, and its one line for a wrong request."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def write_tables(folder: Path, dna) -> Path:
     return folder
 
 
-def test_command_prints_and_writes_what_it_finds(tmp_path, dna, capsys, monkeypatch):
+def test_the_command_prints_and_writes_the_counts(tmp_path, dna, capsys, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     output = tmp_path / "deep" / "audit.parquet"
     sequences = tmp_path / "sequences.parquet"
@@ -40,7 +40,7 @@ def test_command_prints_and_writes_what_it_finds(tmp_path, dna, capsys, monkeypa
 
 
 @pytest.mark.parametrize("arguments", [["human_nontata"], ["human_ocr_ensembl", "--intervals-only"]])
-def test_command_tells_a_wrong_request_in_one_line(arguments, capsys):
+def test_a_wrong_request_is_an_error_of_one_line(arguments, capsys):
     assert main(arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -48,7 +48,7 @@ def test_command_tells_a_wrong_request_in_one_line(arguments, capsys):
     assert captured.err.count("\n") == 1
 
 
-def test_command_tells_bad_kmers_in_one_line(tmp_path, dna, capsys, monkeypatch):
+def test_a_wrong_kmer_length_is_an_error_of_one_line(tmp_path, dna, capsys, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert main([str(write_tables(tmp_path / "mine", dna)), "--kmer", "10"]) == 2
     assert "from 32 to 64" in capsys.readouterr().err

@@ -35,7 +35,7 @@ def test_overlap_with_a_union_of_intervals():
     assert answers == {"interval_overlap": [1, 3, 4, 6, 8], "interval_inside": [3, 6, 8], "interval_identical": [8]}
 
 
-def test_bad_coordinates_are_told_by_file(tmp_path):
+def test_errors_of_bad_coordinates_name_the_file(tmp_path):
     with pytest.raises(InputError, match="no interval lists"):
         audit_intervals("d", tmp_path)
     for split in ("train", "test"):
@@ -70,7 +70,7 @@ def test_official_intervals_of_other_sets(shared_data, name, negative, positive)
     assert count(counts, "interval_overlap", "positive")[0] == positive
 
 
-def test_three_of_four_test_enhancers_stand_in_the_training_set(shared_data):
+def test_three_of_four_test_enhancers_are_in_the_training_set(shared_data):
     """The official split of human_enhancers_ensembl: the same place on the same chromosome on both sides."""
     counts = audit_intervals("human_enhancers_ensembl", shared_data / "coordinates")
     assert count(counts, "interval_identical", "positive", "test") == (11_694, 15_485)

@@ -1,4 +1,4 @@
-"""Shared k-mers and their groups are those of a plain search."""
+"""Shared k-mers and their groups equal those of a naive search."""
 
 import numpy as np
 import pytest

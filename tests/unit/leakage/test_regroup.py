@@ -1,4 +1,4 @@
-"""A cut anew shares nothing between its splits and keeps what the old one had."""
+"""New splits share nothing and keep sizes, classes and sequences."""
 
 from itertools import pairwise
 
@@ -43,7 +43,7 @@ def contents(dataset: Dataset) -> list[tuple[bytes, int]]:
 
 
 @pytest.mark.parametrize("validation", [False, True])
-def test_nothing_is_shared_and_nothing_is_lost(validation):
+def test_no_two_splits_share_a_kmer_and_no_sequence_is_lost(validation):
     before = tiled(validation=validation)
     assert audit(before).flags["shared_kmer", "test", "train", "any"].any(), "the test data must leak"
     after = regroup(before, split_seed=1)
@@ -57,13 +57,13 @@ def test_nothing_is_shared_and_nothing_is_lost(validation):
         assert np.abs(np.bincount(part.labels) - old).max() <= 0.25 * old.max(), f"{name} changed its size"
 
 
-def test_the_cut_depends_on_the_seed_only_and_says_so():
+def test_the_new_splits_depend_only_on_the_seed_and_are_noted():
     before = tiled()
     first, again, other = (regroup(before, seed) for seed in (1, 1, 2))
     assert first.digest == again.digest
     assert len({before.digest, first.digest, other.digest}) == 3
     assert not first.official
-    assert "cut anew with split seed 1: no two splits share a 60-mer" in first.notes[-1]
+    assert "split anew with split seed 1: no two splits share a 60-mer" in first.notes[-1]
 
 
 def test_a_validation_split_can_be_cut_at_the_same_time():
@@ -86,7 +86,7 @@ def test_unlinked_sequences_keep_the_exact_sizes():
     assert after.digest != before.digest
 
 
-def test_what_hangs_together_cannot_be_cut():
+def test_a_class_of_one_group_cannot_be_split():
     same = b"ACGTTGCATTGACCA" * 6
     dataset = dataset_from_sequences("d", ("a", "b"), [(same, 0), (same, 1)], [(same, 0), (b"ACG", 1)])
     with pytest.raises(
@@ -97,7 +97,7 @@ def test_what_hangs_together_cannot_be_cut():
         regroup(dataset, split_seed=0, validation_fraction=1)
 
 
-def test_real_promoters_cut_anew(shared_data, tmp_path):
+def test_real_promoters_are_split_anew(shared_data, tmp_path):
     before = load_dataset("human_nontata_promoters", None, shared_data / "genomic_benchmarks", tmp_path)
     after = regroup(before, split_seed=0, validation_fraction=0.1)
     flags = audit(after).flags

@@ -177,9 +177,7 @@ def test_the_plan_refuses_a_regrouped_split_that_cannot_be_made(path: Path, tmp_
         (tmp_path / "twins" / f"{split}.csv").write_text(table)
     own = ('datasets.twins={format="csv", path="twins"}', 'grid.datasets=["twins"]')
     assert planned(path, *own)
-    with pytest.raises(
-        InputError, match=r"'twins': cannot be cut anew without shared 60-mers, class '[ab]' would be mi"
-    ):
+    with pytest.raises(InputError, match=r"'twins': cannot be split without shared 60-mers; class '[ab]' would be mi"):
         planned(path, *own, "training.split=regroup")
     absent = load_study(path, (*own, "training.split=regroup", 'datasets.twins.path="elsewhere"'))
     facts = DataFacts("d", ("a", "b"), (8, 8), 90, 0, 16)

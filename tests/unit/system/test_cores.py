@@ -1,4 +1,4 @@
-"""How many cores are granted, told from pretended proc and cgroup file systems."""
+"""The number of granted cores, from mock proc and cgroup file systems."""
 
 import os
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ def put(folder: Path, **files: str) -> None:
         (folder / name.replace("__", ".")).write_text(f"{text}\n")
 
 
-def test_all_cores_where_nothing_limits_them(tmp_path: Path) -> None:
+def test_all_cores_without_limits(tmp_path: Path) -> None:
     assert granted_cores(tmp_path, tmp_path, NOTHING) == GrantedCores(64, 64, "")
 
 
@@ -89,11 +89,11 @@ def test_a_batch_system_that_binds_no_cores_limits(tmp_path: Path, name: str) ->
 
 
 @pytest.mark.parametrize("value", ["", "0", "-4", "many", "4(x2)", "128"])
-def test_a_grant_that_says_nothing_limits_nothing(tmp_path: Path, value: str) -> None:
+def test_an_invalid_grant_limits_nothing(tmp_path: Path, value: str) -> None:
     assert granted_cores(tmp_path, tmp_path, {"SLURM_CPUS_ON_NODE": value}) == GrantedCores(64, 64, "")
 
 
-def test_the_smallest_of_all_limits_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_smallest_limit_applies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)))
     proc, cgroups = member(tmp_path, "0::/")
     put(cgroups, cpu__max="500000 100000")

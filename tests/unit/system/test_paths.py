@@ -1,4 +1,4 @@
-"""Paths as users write them: what they mean, and what no path can be."""
+"""Paths as users write them: their meaning, and names that cannot be paths."""
 
 import os
 import tempfile
@@ -25,17 +25,17 @@ def test_a_path_counts_from_the_folder_given_or_from_the_working_folder(
 
 
 @pytest.mark.parametrize("address", ["s3://bucket/x", "https://host/x.csv", "hf://datasets/a/b", Path("gs://bucket/x")])
-def test_an_address_is_no_path(address: Path | str) -> None:
+def test_an_address_is_not_a_path(address: Path | str) -> None:
     with pytest.raises(InputError, match="found an address; expected a file or folder of this machine"):
         resolved(address, Path("/data"))
 
 
 @pytest.mark.parametrize("path", ["2024:run/x", "a:b", "./s3:/x", "C:x"])
-def test_a_colon_alone_makes_no_address(path: str) -> None:
+def test_a_colon_alone_is_not_an_address(path: str) -> None:
     assert resolved(path, Path("/data")) == Path("/data") / path
 
 
-def test_a_home_folder_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_home_folder_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         InputError, match=r"^path '~nobody_of_that_name/x': there is no home folder of the user 'nobody_"
     ):
@@ -49,7 +49,7 @@ def test_a_home_folder_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatc
         resolved("~/x")
 
 
-def test_what_no_file_system_takes_is_refused(tmp_path: Path) -> None:
+def test_names_that_no_file_system_accepts_are_errors(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^path 'a\\x00b': embedded null byte$"):
         resolved("a\0b")
     with pytest.raises(InputError, match=r"^path 'x+\.\.\.x+': file name too long$"):

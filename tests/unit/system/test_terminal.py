@@ -1,4 +1,4 @@
-"""The frame around every command: exit codes, one line for every error, and terminals that lack letters."""
+"""The frame around every command: exit codes, errors of one line, and terminals that lack characters."""
 
 import os
 import subprocess
@@ -51,14 +51,14 @@ def test_an_error_is_one_line_and_its_exit_code(error, code, line, capsys):
     assert captured.out == ""
 
 
-def test_text_that_cannot_be_decoded_is_no_traceback(capsys):
+def test_undecodable_text_is_not_a_traceback(capsys):
     with pytest.raises(UnicodeDecodeError) as caught:
         b"\xe9".decode()
     assert raised(caught.value) == 2
     assert capsys.readouterr().err.startswith("error: text that cannot be decoded: 'utf-8' codec")
 
 
-def test_a_fault_of_the_program_is_not_hidden():
+def test_a_bug_is_not_hidden():
     with pytest.raises(KeyError):
         raised(KeyError("a bug"))
 
@@ -78,13 +78,13 @@ def test_a_name_that_is_not_utf8_is_shown_as_an_escape():
     assert (found.returncode, found.stderr, found.stdout) == (0, b"", b"caf\\xe9\n")
 
 
-def test_the_console_takes_no_word_for_markup_or_emoji():
+def test_the_console_interprets_neither_markup_nor_emoji():
     found = written("terminal.console().print('[lab] [/x] :dog: [red]a[/red]')")
     assert (found.returncode, found.stderr) == (0, b"")
     assert found.stdout == b"[lab] [/x] :dog: [red]a[/red]\n"
 
 
-def test_tables_of_the_console_take_no_cell_for_markup():
+def test_tables_of_the_console_do_not_interpret_markup():
     code = "from rich.table import Table; t = Table('[/x]', box=None); t.add_row('[lab]'); terminal.console().print(t)"
     found = written(code)
     assert found.returncode == 0, found.stderr
@@ -92,7 +92,7 @@ def test_tables_of_the_console_take_no_cell_for_markup():
 
 
 @pytest.mark.parametrize("lines", [1, 100_000])
-def test_an_output_that_is_closed_early_ends_the_command_without_a_word(lines):
+def test_an_output_closed_early_ends_the_command_silently(lines):
     script = script_of(f"for i in range({lines}): print(i)")
     reading, writing = os.pipe()
     os.close(reading)
@@ -104,7 +104,7 @@ def test_an_output_that_is_closed_early_ends_the_command_without_a_word(lines):
 
 
 @pytest.mark.parametrize("module", COMMANDS)
-def test_every_command_is_within_the_frame(module):
+def test_every_command_runs_within_terminal_command(module):
     path = ROOT / Path(*module.split("."))
     source = (path / "__main__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
     assert source.count("return terminal.command(") == 1
@@ -120,7 +120,7 @@ def test_every_command_prints_its_help_on_a_terminal_without_utf8(module):
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
-def test_an_output_that_was_closed_before_is_no_fault(closed: str) -> None:
+def test_an_output_closed_beforehand_is_not_an_error(closed: str) -> None:
     code = (
         "from hyena.system import terminal; import sys; "
         "sys.exit(terminal.command(lambda: terminal.console().print('x') or terminal.say('y') or 3))"
@@ -132,7 +132,7 @@ def test_an_output_that_was_closed_before_is_no_fault(closed: str) -> None:
     assert ended.stdout + ended.stderr in {"x\n", "y\n", ""}
 
 
-def test_a_console_whose_reader_has_gone_ends_the_command_without_a_word() -> None:
+def test_a_console_without_a_reader_ends_the_command_silently() -> None:
     code = (
         "from hyena.system import terminal; import sys; c = terminal.console(); "
         "sys.exit(terminal.command(lambda: [c.print('x' * 1000) for _ in range(1000)] and 0))"

@@ -1,4 +1,4 @@
-"""Text is read whatever compresses it, and what is no text is named, with its file and what to do."""
+"""Text is read under any supported compression, and the error for anything else says what it is and what to do."""
 
 import bz2
 import gzip
@@ -27,7 +27,7 @@ COMPRESSED = {
 
 @pytest.mark.parametrize("content", COMPRESSED.values(), ids=COMPRESSED)
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a"])
-def test_a_compression_is_known_by_its_first_bytes(tmp_path: Path, content: bytes, name: str) -> None:
+def test_the_first_bytes_determine_the_compression(tmp_path: Path, content: bytes, name: str) -> None:
     (tmp_path / name).write_bytes(content)
     assert read_text(tmp_path / name) == TEXT.decode()
     assert read_bytes("archive.zip: member", content) == TEXT
@@ -73,7 +73,7 @@ NO_TEXT = {
 
 
 @pytest.mark.parametrize(("content", "message"), NO_TEXT.values(), ids=NO_TEXT)
-def test_what_is_no_text_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+def test_errors_say_what_a_file_is_that_is_not_text(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "train.csv"
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
@@ -83,7 +83,7 @@ def test_what_is_no_text_is_named(tmp_path: Path, content: bytes, message: str) 
     assert "\n" not in str(caught.value)
 
 
-def test_what_it_is_knows_nothing_of_data_and_weights() -> None:
+def test_data_and_weights_are_not_mistaken_for_something_else() -> None:
     assert what_it_is(POINTER) == "a git-lfs pointer: run `git lfs pull`"
     assert what_it_is(b"<html>") == "an HTML page: download the file itself again"
     for data in (b"", TEXT, b">chr1\nACGT", b"PK\x03\x04", b"PAR1", b"\x08\x00\x00\x00{}", b"\x80\x02}", b"VACGT"):
@@ -116,14 +116,14 @@ TAR = b"chr1.fa".ljust(257, b"\0") + b"ustar\x0000".ljust(255, b"\0") + b">chr1\
     ],
     ids=["tar", "tar.gz", "2bit", "BAM", "Xet", "annex", "refusal", "JSON"],  # gzip's bytes hold the time
 )
-def test_what_downloads_leave_in_place_of_text_is_named(tmp_path: Path, content: bytes, fault: str) -> None:
+def test_failed_downloads_are_errors_that_say_what_they_are(tmp_path: Path, content: bytes, fault: str) -> None:
     (tmp_path / "a.fa").write_bytes(content)
     with pytest.raises(InputError) as caught:
         read_bytes(tmp_path / "a.fa")
     assert str(caught.value) == f"{tmp_path}/a.fa: {fault}"
 
 
-def test_a_pipe_without_a_name_is_read(tmp_path: Path) -> None:
+def test_an_anonymous_pipe_is_read(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.write(writing, TEXT)
     os.close(writing)

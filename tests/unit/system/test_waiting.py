@@ -1,4 +1,4 @@
-"""What is waited for is said, and only when it takes long."""
+"""Long waits, and only those, are reported."""
 
 import threading
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def until(condition: Callable[[list[str]], object], lines: list[str]) -> None:
     raise AssertionError(lines)
 
 
-def test_a_long_wait_is_said_again_and_again_with_what_became_known(said: list[str]) -> None:
+def test_a_long_wait_is_reported_repeatedly_with_its_current_reason(said: list[str]) -> None:
     with waiting_for("a bus", "walk to end it") as wait:
         until(lambda lines: len(lines) >= 2, said)
         assert said[:2] == ["waiting for a bus; walk to end it"] * 2
@@ -40,14 +40,14 @@ def test_a_long_wait_is_said_again_and_again_with_what_became_known(said: list[s
     assert not waiting._under_way
 
 
-def test_a_short_wait_is_not_said(said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_wait_is_not_reported(said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "FIRST_AFTER_S", 100.0)
     with waiting_for("nothing"), waiting_for("nothing else"):
         threading.Event().wait(0.1)
     assert said == []
 
 
-def test_a_lock_that_another_holds_is_said_and_then_acquired(said: list[str], tmp_path: Path) -> None:
+def test_a_held_lock_is_reported_and_then_acquired(said: list[str], tmp_path: Path) -> None:
     path, entered = tmp_path / "x.lock", threading.Event()
 
     def second() -> None:

@@ -1,4 +1,4 @@
-"""Weights come back as they were from every published format, and from nothing else."""
+"""Weights load bit for bit from every published format, and from nothing else."""
 
 import hashlib
 import json
@@ -149,7 +149,7 @@ def test_every_format_loads_bit_for_bit_and_leaves_the_head(
     assert torch.equal(model.backbone(tokens), trained.backbone(tokens))
 
 
-def test_the_published_lightning_file_is_what_torch_itself_refuses(backbone_tensors: Tensors, tmp_path: Path) -> None:
+def test_torch_itself_rejects_the_published_lightning_file(backbone_tensors: Tensors, tmp_path: Path) -> None:
     path = write_lightning(backbone_tensors, tmp_path)
     with pytest.raises(Exception, match="Weights only load failed"):
         torch.load(path, weights_only=True)
@@ -226,7 +226,7 @@ BIAS = "backbone.ln_f.bias"
         ),
     ],
 )
-def test_a_misfit_is_named_and_changes_nothing(
+def test_a_tensor_that_does_not_fit_is_named_and_nothing_is_loaded(
     change: Callable[[Tensors], Any], message: str, backbone_tensors: Tensors, tmp_path: Path
 ) -> None:
     said = misfit(backbone_tensors, change, tmp_path)
@@ -244,7 +244,7 @@ def test_weights_of_another_size_are_refused(tmp_path: Path) -> None:
         load_backbone(deeper.backbone, tmp_path)
 
 
-def test_one_tensor_under_two_names_is_refused(backbone_tensors: Tensors, tmp_path: Path) -> None:
+def test_two_tensors_of_one_name_are_an_error(backbone_tensors: Tensors, tmp_path: Path) -> None:
     torch.save({**backbone_tensors, f"model.{BIAS}": torch.ones(8)}, tmp_path / "x.pt")
     with pytest.raises(InputError, match=f"duplicate tensor {BIAS}, the second as model.{BIAS}"):
         read_tensors(tmp_path / "x.pt")

@@ -1,4 +1,4 @@
-"""Fine-tuned models on disk: what was saved is what comes back, head and all, and other files are refused by name."""
+"""Fine-tuned models on disk: what is saved loads unchanged, head included, and other files are errors."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,7 @@ def test_a_trained_model_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert digest == tensors_digest(named_tensors(again.backbone)) == load_backbone(Backbone(SMALL), tmp_path)
 
 
-def test_the_folder_is_one_of_the_hub(tuned: Classifier, tmp_path: Path) -> None:
+def test_the_folder_has_the_layout_of_the_hub(tuned: Classifier, tmp_path: Path) -> None:
     save_classifier(tuned, ("a", "b", "c"), tmp_path)
     stored = safetensors.torch.load_file(tmp_path / "model.safetensors")
     assert set(stored) == {f"hyena.{name}" for name in named_tensors(tuned.backbone)} | {"score.weight", "score.bias"}
@@ -57,13 +57,13 @@ def test_the_folder_is_one_of_the_hub(tuned: Classifier, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("config", [SMALL, PUBLISHED["hyenadna-tiny-1k-seqlen"]])
-def test_the_size_on_disk_is_known_before(config: HyenaConfig, tmp_path: Path) -> None:
+def test_the_size_on_disk_is_known_beforehand(config: HyenaConfig, tmp_path: Path) -> None:
     save_classifier(Classifier(config, 2), ("a", "b"), tmp_path)
     on_disk = sum(file.stat().st_size for file in tmp_path.iterdir())
     assert classifier_bytes(config, 2) == pytest.approx(on_disk, rel=0.05)
 
 
-def test_what_the_published_code_saves_is_read_the_published_way(tuned: Classifier, tmp_path: Path) -> None:
+def test_files_of_the_published_code_get_the_published_pooling_and_padding(tuned: Classifier, tmp_path: Path) -> None:
     torch.save(tuned.state_dict(), tmp_path / "fine-tuned.pt")
     again, classes = load_classifier(tmp_path / "fine-tuned.pt")
     assert (classes, again.pooling, again.padding) == (("0", "1", "2"), "all", "left")
@@ -94,7 +94,7 @@ def test_a_head_without_bias_has_a_bias_of_zero(tuned: Classifier, tmp_path: Pat
         (lambda t: t.update({"hyena.backbone.layers.0.mlp.fc1.weight": torch.ones(3)}), "not a HyenaDNA model"),
     ],
 )
-def test_what_is_no_classifier_is_named(tuned: Classifier, tmp_path: Path, change, fault: str) -> None:
+def test_a_file_that_is_not_a_classifier_is_an_error(tuned: Classifier, tmp_path: Path, change, fault: str) -> None:
     save_classifier(tuned, ("a", "b", "c"), tmp_path)
     stored = safetensors.torch.load_file(tmp_path / "model.safetensors")
     change(stored)
@@ -111,7 +111,7 @@ def test_what_is_no_classifier_is_named(tuned: Classifier, tmp_path: Path, chang
         ('{"pooling": "last"}', "pooling = 'last': must be one of all, real"),
     ],
 )
-def test_a_description_that_means_nothing_is_refused(tuned: Classifier, tmp_path: Path, text: str, fault: str) -> None:
+def test_an_invalid_description_is_an_error(tuned: Classifier, tmp_path: Path, text: str, fault: str) -> None:
     save_classifier(tuned, ("a", "b", "c"), tmp_path)
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(InputError, match=fault):

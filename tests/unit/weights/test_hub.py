@@ -1,4 +1,4 @@
-"""Weights by name: which place goes first, and a hub that is asked once, in order, and need not answer at all."""
+"""Weights by name: the order of places, and a hub that is asked once, in order, and may be unreachable."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("place", [f"{TINY}/weights.ckpt", f"{TINY}-hf/model.safetensors", f"{TINY}.ckpt", "own.pt"])
-def test_what_lies_in_the_folder_goes_before_the_hub(place: str, tmp_path: Path, no_hub: None) -> None:
+def test_files_in_the_folder_take_precedence_over_the_hub(place: str, tmp_path: Path, no_hub: None) -> None:
     file = tmp_path / place
     file.parent.mkdir(exist_ok=True)
     file.touch()
@@ -47,7 +47,7 @@ def test_a_name_is_not_a_path(name: str, tmp_path: Path, no_hub: None) -> None:
         find_weights(name, tmp_path)
 
 
-def test_a_file_is_no_folder_of_weights(tmp_path: Path, no_hub: None) -> None:
+def test_a_file_is_not_a_folder_of_weights(tmp_path: Path, no_hub: None) -> None:
     file = tmp_path / "mine.pt"
     file.touch()
     with pytest.raises(InputError) as caught:
@@ -55,7 +55,7 @@ def test_a_file_is_no_folder_of_weights(tmp_path: Path, no_hub: None) -> None:
     assert str(caught.value) == f"--weights {file}: found a file; expected a folder that holds it as own.pt"
 
 
-def test_an_unknown_name_is_not_asked_of_the_hub(tmp_path: Path, no_hub: None) -> None:
+def test_an_unknown_name_is_not_requested_from_the_hub(tmp_path: Path, no_hub: None) -> None:
     with pytest.raises(InputError, match=f"not a published name; did you mean '{TINY}'"):
         find_weights("hyenadna-tiny-1k-seqlenn", tmp_path)
 
@@ -141,7 +141,7 @@ def test_a_broken_transfer_is_resumed(hub: tuple[type[Hub], str], tmp_path: Path
     assert [ranged for command, _, ranged in server.requests if command == "GET"] == [None, f"bytes={chunk}-"]
 
 
-def test_processes_that_ask_at_once_share_one_download(hub: tuple[type[Hub], str], tmp_path: Path) -> None:
+def test_concurrent_processes_share_one_download(hub: tuple[type[Hub], str], tmp_path: Path) -> None:
     server, endpoint = hub
     content = b"weights" * 50_000
     server.files = {(f"{TINY}-hf", "model.safetensors", COMMITS["main"]): content}
@@ -159,7 +159,7 @@ def test_processes_that_ask_at_once_share_one_download(hub: tuple[type[Hub], str
         pytest.param({}, marks=pytest.mark.slow, id="the client tries for 25 s"),
     ],
 )
-def test_a_hub_out_of_reach_is_one_line_that_says_where_to_put_the_weights(
+def test_the_error_of_an_unreachable_hub_says_where_to_put_the_weights(
     variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():

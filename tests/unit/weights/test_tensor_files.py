@@ -1,4 +1,4 @@
-"""Which file of weights is read, what kind it is, and what its tensors are called."""
+"""Which weights file is read, of what kind it is, and the names of its tensors."""
 
 import json
 import re
@@ -57,27 +57,27 @@ def refusal(path: Path) -> str:
         "model.model.backbone.", "dna_model.backbone.", "lightning.encoder.hyena.backbone.",
     ],
 )  # fmt: skip
-def test_whatever_stands_in_front_of_the_backbone_is_passed_over(prefix: str, tensors: Tensors, tmp_path: Path) -> None:
+def test_any_prefix_of_the_backbone_is_ignored(prefix: str, tensors: Tensors, tmp_path: Path) -> None:
     renamed = {name.replace("backbone.", prefix, 1): tensor for name, tensor in tensors.items()}
     torch.save(renamed, tmp_path / "x.pt")
     assert digest_of(tmp_path / "x.pt") == tensors_digest(tensors)
 
 
 @pytest.mark.parametrize("wrapper", ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module"])
-def test_wrappers_of_single_layers_are_passed_over(wrapper: str, tensors: Tensors, tmp_path: Path) -> None:
+def test_wrappers_of_single_layers_are_ignored(wrapper: str, tensors: Tensors, tmp_path: Path) -> None:
     renamed = {re.sub(r"(layers\.\d+)\.", rf"\1.{wrapper}.", name): tensor for name, tensor in tensors.items()}
     assert f"backbone.layers.0.{wrapper}.norm1.bias" in renamed
     torch.save(renamed, tmp_path / "x.pt")
     assert digest_of(tmp_path / "x.pt") == tensors_digest(tensors)
 
 
-def test_other_names_keep_what_they_say() -> None:
+def test_other_names_are_unchanged() -> None:
     same = ["lm_head.weight", "score.weight", "train_torchmetrics.num_tokens.count", "optimizer.backbone.lr", "module"]
     assert [normalised(name) for name in same] == same
     assert normalised("module.model.classifier.weight") == "classifier.weight"
 
 
-def test_two_models_in_one_file_are_refused(tensors: Tensors, tmp_path: Path) -> None:
+def test_two_models_in_one_file_are_an_error(tensors: Tensors, tmp_path: Path) -> None:
     both = {f"{who}.{name}": tensor for who in ("student", "teacher") for name, tensor in tensors.items()}
     torch.save(both, tmp_path / "x.pt")
     first = next(iter(tensors))
@@ -88,14 +88,14 @@ HEADS = ["classifier", "classifier.0", "classifier.dense", "classification_head"
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_a_classification_head_is_left_out(head: str, tensors: Tensors, tmp_path: Path) -> None:
+def test_a_classification_head_is_ignored(head: str, tensors: Tensors, tmp_path: Path) -> None:
     for prefix in ("", "model."):
         with_head = {**tensors, f"{prefix}{head}.weight": torch.ones(2, 8), f"{prefix}{head}.bias": torch.ones(2)}
         torch.save(with_head, tmp_path / "x.pt")
         assert digest_of(tmp_path / "x.pt") == tensors_digest(tensors)
 
 
-def test_a_part_of_another_name_is_refused(tensors: Tensors, tmp_path: Path) -> None:
+def test_a_tensor_of_an_unknown_name_is_an_error(tensors: Tensors, tmp_path: Path) -> None:
     torch.save({**tensors, "adapter.weight": torch.ones(2)}, tmp_path / "x.pt")
     assert refusal(tmp_path / "x.pt").endswith("not the weights of this model: adapter.weight is unexpected")
 
@@ -116,13 +116,13 @@ def test_a_part_of_another_name_is_refused(tensors: Tensors, tmp_path: Path) -> 
     ],
 )
 @pytest.mark.parametrize("name", ["model.safetensors", "weights.ckpt", "pytorch_model.bin"])
-def test_what_stands_in_place_of_weights_is_named(content: bytes, message: str, name: str, tmp_path: Path) -> None:
+def test_errors_say_what_a_file_is_that_is_not_weights(content: bytes, message: str, name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     assert refusal(tmp_path / name).startswith(f"{tmp_path / name}: {message}")
     assert refusal(tmp_path).startswith(f"{tmp_path / name}: {message}")
 
 
-def test_the_first_bytes_say_which_kind_it_is(tensors: Tensors, tmp_path: Path) -> None:
+def test_the_first_bytes_determine_the_kind(tensors: Tensors, tmp_path: Path) -> None:
     torch.save(tensors, tmp_path / "by_torch.safetensors")
     safetensors.torch.save_file({name: tensor.clone() for name, tensor in tensors.items()}, tmp_path / "other.bin")
     for name in ("by_torch.safetensors", "other.bin"):
@@ -183,7 +183,7 @@ def test_weights_in_shards_are_read_by_their_index(kind: str, tensors: Tensors, 
         ),
     ],
 )  # fmt: skip
-def test_shards_that_are_not_whole_are_named(
+def test_incomplete_shards_are_errors(
     change: Callable[[Path], object], message: str, tensors: Tensors, tmp_path: Path
 ) -> None:
     write_shards(tensors, tmp_path)
@@ -202,7 +202,7 @@ def test_shards_without_an_index_are_several_files(tensors: Tensors, tmp_path: P
 # -------------------------------------------------------------------------------------------------------------- sizes
 
 
-def test_both_sizes_are_said_where_they_differ(model: Classifier, tmp_path: Path) -> None:
+def test_the_error_of_different_sizes_names_both(model: Classifier, tmp_path: Path) -> None:
     save_weights(model.backbone, SIZE, tmp_path)
     other = Backbone(HyenaConfig(d_model=16, n_layer=2, l_max=66, filter_order=4))
     with pytest.raises(InputError) as caught:
@@ -233,14 +233,14 @@ def test_half_precision_is_widened_exactly(dtype: torch.dtype, tensors: Tensors,
     assert digest_of(tmp_path) == tensors_digest({name: tensor.float() for name, tensor in half.items()})
 
 
-def test_a_link_to_nothing_is_no_file_of_weights(tmp_path: Path) -> None:
+def test_a_broken_link_is_not_a_weights_file(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").symlink_to(tmp_path / "gone")
     assert "holds no model.safetensors" in refusal(tmp_path)
     with pytest.raises(InputError, match="no such file or folder of weights"):
         read_tensors(tmp_path / "model.safetensors")
 
 
-def test_eight_bit_floats_are_refused(tensors: Tensors, tmp_path: Path) -> None:
+def test_eight_bit_floats_are_an_error(tensors: Tensors, tmp_path: Path) -> None:
     small = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in tensors.items()}
     safetensors.torch.save_file(small, tmp_path / "model.safetensors")
     assert "is torch.float8_e4m3fn, which torch.float32 cannot represent exactly" in refusal(tmp_path)

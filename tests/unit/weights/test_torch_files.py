@@ -1,4 +1,4 @@
-"""A file of `torch.save` is read as data: good files come back equal, hostile and damaged ones do nothing.
+"""A file of `torch.save` is read as data: good files are read exactly, malicious and damaged ones are errors.
 
 A payload here is shown to be real where Python's own unpickler can show it: the control test runs it and sees the
 canary; the test proper sees an InputError and no canary.
@@ -33,7 +33,7 @@ from hyena.weights.torch_files import read_state_dict
 
 
 def archive(path: Path, pickled: bytes, *members: tuple[str, bytes], root: str = "weights") -> Path:
-    """A zip as `torch.save` lays it out, around any pickle."""
+    """A zip archive in the layout of `torch.save`, around any pickle."""
     with zipfile.ZipFile(path, "w") as file:
         file.writestr(f"{root}/data.pkl", pickled)
         file.writestr(f"{root}/byteorder", b"little")
@@ -86,7 +86,7 @@ def test_names_of_another_device_do_not_matter(tmp_path: Path, monkeypatch: pyte
     assert read_state_dict(tmp_path / "x.pt")["x"].tolist() == [0, 1, 2]
 
 
-def test_settings_are_passed_over_without_their_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hyperparameters_are_dropped_without_their_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings_tree = OmegaConf.create(
         {"model": {"layer": {"l_max": 1026, "lr": 0.1, "none": None}, "widths": [1, "two", True, 2.5]}, "s": "${model}"}
     )
@@ -100,11 +100,11 @@ def test_settings_are_passed_over_without_their_package(tmp_path: Path, monkeypa
     assert read_state_dict(tmp_path / "x.ckpt")["x"].tolist() == [1, 1]
 
 
-# ---------------------------------------------------------------------------------------------------- hostile pickles
+# ---------------------------------------------------------------------------------------------------- malicious pickles
 
 
 class Call:
-    """Pickles as a call of `function`; whoever unpickles it as Python does, runs it."""
+    """Pickles as a call of `function`, which Python's unpickler runs."""
 
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
         self.call = (function, arguments)
@@ -117,7 +117,7 @@ def touch(canary: Path) -> str:
     return f"open({str(canary)!r}, 'w').close()"
 
 
-#: Name → (object to pickle, what the refusal says). Each creates the canary under Python's unpickler.
+#: Name → (object to pickle, text of the error). Each creates the canary under Python's unpickler.
 RUNNABLE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "os.system": (lambda c: Call(os.system, f"touch {c}"), "the name"),
     "subprocess": (lambda c: Call(subprocess.check_call, ["touch", str(c)]), ".check_call'"),
@@ -143,7 +143,7 @@ RUNNABLE: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("name", RUNNABLE)
-def test_a_payload_does_nothing_and_is_named(name: str, protocol: int, tmp_path: Path) -> None:
+def test_a_payload_does_not_run_and_is_named(name: str, protocol: int, tmp_path: Path) -> None:
     payload, message = RUNNABLE[name]
     canary = tmp_path / "canary"
     file = archive(tmp_path / "x.ckpt", pickle.dumps(payload(canary), protocol=protocol))
@@ -152,7 +152,7 @@ def test_a_payload_does_nothing_and_is_named(name: str, protocol: int, tmp_path:
 
 
 @pytest.mark.parametrize("name", RUNNABLE)
-def test_the_payloads_are_real(name: str, tmp_path: Path) -> None:
+def test_the_payloads_run_in_the_unpickler_of_python(name: str, tmp_path: Path) -> None:
     payload, _ = RUNNABLE[name]
     canary = tmp_path / "canary"
     with warnings.catch_warnings():
@@ -173,7 +173,7 @@ def named(module: str, name: str) -> bytes:
 
 ORDERED_DICT, ANY = b"ccollections\nOrderedDict\n", b"ctyping\nAny\n"
 REBUILD, CONTAINER = b"ctorch._utils\n_rebuild_tensor_v2\n", b"comegaconf.dictconfig\nDictConfig\n"
-#: Name → (pickle, what the refusal says).
+#: Name → (pickle, text of the error).
 CRAFTED: dict[str, tuple[bytes, str]] = {
     "dotted name": (b"\x80\x04" + named("collections", "OrderedDict.fromkeys") + b".", "OrderedDict.fromkeys'"),
     "name with spaces": (b"\x80\x04" + named("os system", "") + b".", "the name"),
@@ -245,7 +245,7 @@ def test_no_known_name_leads_to_a_function_that_could_be_run() -> None:
     }
 
 
-# ---------------------------------------------------------------------------------------------------- hostile tensors
+# --------------------------------------------------------------------------------------------------- malicious tensors
 
 
 def tensor_pickle(
@@ -272,7 +272,7 @@ def tensor_pickle(
 FOUR = ("weights/data/0", struct.pack("<4f", 0, 1, 2, 3))
 
 
-def test_the_crafted_tensor_is_right_when_nothing_is_wrong_with_it(tmp_path: Path) -> None:
+def test_a_correct_crafted_tensor_is_read(tmp_path: Path) -> None:
     read = read_state_dict(archive(tmp_path / "x.pt", tensor_pickle(shape=(2, 2), stride=(1, 2)), FOUR))
     assert read["x"].tolist() == [[0, 2], [1, 3]]
 
@@ -311,7 +311,7 @@ def test_a_tensor_out_of_bounds_is_refused(tmp_path: Path, numbers: dict[str, An
     assert message in refusal(archive(tmp_path / "x.pt", tensor_pickle(**numbers), FOUR))
 
 
-# ---------------------------------------------------------------------------------------------------- hostile archives
+# --------------------------------------------------------------------------------------------------- malicious archives
 
 
 @pytest.mark.parametrize(
@@ -375,7 +375,7 @@ def test_big_endian_numbers_are_refused(tmp_path: Path) -> None:
     assert "not little-endian" in refusal(tmp_path / "x.pt")
 
 
-def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
+def test_a_flipped_bit_is_detected(tmp_path: Path) -> None:
     file = archive(tmp_path / "x.pt", tensor_pickle(), FOUR)
     content = file.read_bytes()
     file.write_bytes(content.replace(FOUR[1], FOUR[1][:-1] + b"\x41"))
@@ -453,12 +453,12 @@ def test_of_two_state_dicts_both_are_named(tmp_path: Path) -> None:
         ({**STATE, "epoch": 3}, "'epoch', which is not a tensor"),
     ],
 )
-def test_what_holds_no_state_dict_is_named(content: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_a_file_without_a_state_dict_is_an_error(content: dict[str, Any], message: str, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "x.pt")
     assert message in refusal(tmp_path / "x.pt")
 
 
-def test_what_training_programs_keep_beside_the_tensors_is_dropped(tmp_path: Path) -> None:
+def test_other_entries_of_training_programs_are_dropped(tmp_path: Path) -> None:
     beside = {
         "args": argparse.Namespace(lr=0.1, out=Path("x")), "best": np.float64(0.5), "numpy": np.random.get_state(),
         "made": datetime.now(), "device": torch.device("cpu"), "shape": torch.Size([2]), "curve": np.arange(3),
