@@ -89,7 +89,7 @@ def test_a_pinned_revision_is_used(hub: tuple[type[Hub], str], tmp_path: Path) -
 
     refused = answer("v9")
     assert refused.returncode == 2
-    assert refused.stderr.startswith(f"error: weights '{TINY}' at revision 'v9': neither on this disk nor on the hub")
+    assert refused.stderr.startswith(f"error: weights '{TINY}' at revision 'v9': found neither locally nor on the hub")
     assert refused.stderr.count("\n") == 1
     assert not results.exists()
 
