@@ -37,7 +37,7 @@ class Wait:
 
 
 @contextmanager
-def waiting_for(what: str, ending: str = "Ctrl-C ends the waiting") -> Iterator[Wait]:
+def waiting_for(what: str, ending: str = "Ctrl-C stops waiting") -> Iterator[Wait]:
     """State on standard error what is waited for if the body takes long: after 20 seconds, then every minute.
 
     One thread watches all waits of a process, so a short wait costs little.

@@ -51,14 +51,14 @@ def test_a_held_lock_is_reported_and_then_acquired(said: list[str], tmp_path: Pa
     path, entered = tmp_path / "x.lock", threading.Event()
 
     def second() -> None:
-        with locked(path, "fetching it"):
+        with locked(path, "downloading it"):
             entered.set()
 
-    with locked(path, "fetching it"):
+    with locked(path, "downloading it"):
         other = threading.Thread(target=second)
         other.start()
         until(lambda lines: lines, said)
         assert not entered.is_set()
     other.join(10)
     assert entered.is_set()
-    assert set(said) == {f"waiting for another process that is fetching it (lock {path}); Ctrl-C ends the waiting"}
+    assert set(said) == {f"waiting for another process that is downloading it (lock {path}); Ctrl-C stops waiting"}
