@@ -1,9 +1,9 @@
-"""What do thousands of runs cost in a store: to write, to look through and to compact, on a local disk?
+"""What does it cost to write, inspect and compact the results of thousands of runs on a local disk?
 
-Writes synthetic results (not timed), then some of their runs again as a worker does (rows, epochs, predictions), in
-this process; looks through all of them in fresh processes, as they are used (imports included, no warm-up):
-`sweep.status`, `sweep.compact`, `sweep.status` again. Prints one JSON object: seconds (of the clock and of the CPU),
-files and bytes, peak resident memory of each command, hardware and versions.
+Writes synthetic results (not timed), then stores some of the runs again as a worker does (rows, epochs, predictions),
+in this process; then runs `sweep.status`, `sweep.compact` and `sweep.status` again in fresh processes (imports
+included, no warm-up). Prints one JSON object: seconds (of the clock and of the CPU), files and bytes, peak resident
+memory of each command, hardware and versions.
 
     python benchmarks/store.py --runs 5000 --test-examples 4000 -o store.json
 """
@@ -40,7 +40,7 @@ def truth_of(runs: int, epochs: int, test_examples: int) -> Truth:
 
 
 def write_ms(source: Store, scratch: Path) -> float:
-    """Milliseconds that a worker needs to store a run that ended: mean over `WRITTEN` runs."""
+    """Milliseconds to store a run that ended: mean over `WRITTEN` runs."""
     tables: list[tuple[RunRow, list[EpochRow], PredictionColumns]] = []
     for name in source.names("runs")[:WRITTEN]:
         row, epochs, predictions = (

@@ -8,9 +8,17 @@
     execution.py        what is left, run on Ray: tuning.py, run_states.py, progress.py, pretraining_jobs.py
     ray_session.py      Ray, started here or joined
     trainable.py        one trial on one worker
-    store.py            its rows
-    heartbeat.py        a sign of life while a sweep is at work
-    compact.py          many small files put into few
+    store.py            the results folder that it writes
+    heartbeat.py        files by which a running sweep is seen
+    compact.py          many small files merged into few
+
+Results folders are read, by the sweep and by `analysis`, through
+
+    layout.py           addresses and names of files
+    retries.py          retries of storage operations
+    results_folder.py   the files, the study, and where the rows of runs are
+    result_tables.py    Parquet files in the types of `schema.py`
+    ended_runs.py       the plan and the runs, each once
 
 Importing this package loads neither torch nor Ray, which `analysis` does without.
 """

@@ -1,9 +1,9 @@
-"""`python -m sweep.compact RESULTS`: put the many small files of the runs that are done into few large ones.
+"""`python -m sweep.compact RESULTS`: merge the many small files of the runs that are done into few large ones.
 
-A part is three files named by a digest of its runs: epochs, predictions, and last the rows, which make it count. Only
-then are the small files deleted. Killed at any moment, it leaves each run's rows in its small files or in a part that
-counts, and the next call finishes the work: it deletes what a part holds already. It may run beside a sweep, whose
-younger runs stay as they are. `sweep/schema.py` says how such a folder is read.
+A part is three files named by a digest of its runs: epochs, predictions, and last the rows, which complete it. Only
+then are the small files deleted. If the command is killed, each run's rows are in its small files or in a complete
+part, and the next call finishes the work by deleting the small files that a part replaces. It can run beside a sweep,
+whose later runs keep their small files. Next: `sweep/ended_runs.py` reads such a folder.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from sweep.layout import COMPACT, PART_TABLES, TEMPORARY, complete_parts, part_f
 from sweep.schema import EPOCHS, PREDICTIONS, RUNS
 from sweep.store import Store, parquet_file, writer_options
 
-#: Bytes of small files that go into one part: what is held in memory at once.
+#: Bytes of small files that go into one part, which is held in memory.
 PART_BYTES = 64_000_000
-#: Age at which a file that no part needs is surely no one's work in hand.
+#: Age from which on an incomplete part or a half-written file cannot be the work of a running process.
 ABANDONED = timedelta(days=1)
 PATIENCE_S = 60.0
 _SCHEMAS = {"epochs": EPOCHS, "predictions": PREDICTIONS, "runs": RUNS}
@@ -33,7 +33,7 @@ _SCHEMAS = {"epochs": EPOCHS, "predictions": PREDICTIONS, "runs": RUNS}
 
 @dataclass(frozen=True)
 class Compaction:
-    """What a call did: runs put into parts, parts written, small files deleted, and runs left in their small files."""
+    """A call's result: runs merged into parts, parts written, small files deleted, and runs left in small files."""
 
     runs: int
     parts: int
@@ -42,8 +42,8 @@ class Compaction:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line. Exit code 0, or 2 for a folder that is no results or a store that refuses."""
-    parser = argparse.ArgumentParser(prog="python -m sweep.compact", description="Put many small files into few.")
+    """The command line. Exit code 0, or 2 where the folder holds no results or the store refuses."""
+    parser = argparse.ArgumentParser(prog="python -m sweep.compact", description="Merge many small files into few.")
     parser.add_argument("results", metavar="RESULTS", help="folder, s3:// or gs://")
     return terminal.command(lambda: _compact(parser.parse_args(arguments).results))
 
@@ -52,25 +52,25 @@ def _compact(results: str) -> int:
     store = Store(results, PATIENCE_S)
     store.known_study()
     done = compact(store)
-    left = f"; {done.left} left as they are: failed, or without all their files" if done.left else ""
-    print(f"{done.runs} runs put into {done.parts} parts, {done.deleted} files deleted{left}")
+    left = f"; {done.left} left as they are: failed, or with missing or damaged files" if done.left else ""
+    print(f"{done.runs} runs merged into {done.parts} parts, {done.deleted} files deleted{left}")
     return terminal.DONE
 
 
 def compact(store: Store, part_bytes: int = PART_BYTES) -> Compaction:
-    """Move the rows of all runs that are done into parts of about `part_bytes`. Raises StoreError.
+    """Move the rows of all runs that are done into parts of about `part_bytes` bytes. Raises StoreError.
 
-    Runs that are compared lie side by side, so that a reader of a data set passes over the rest.
+    Runs that are compared are neighbours, so that whoever reads one data set can skip the rest.
     """
     deleted = _tidy(store)
     sizes = {table: {info.base_name: info.size for info in store.infos(table) if info.is_file} for table in PART_TABLES}
     places = {row["run_id"]: (row["dataset"], row["setting_id"]) for row in store.plan()}
-    waiting = sorted(store.ended() - store.compacted(), key=lambda run_id: (*places.get(run_id, ("", "")), run_id))
-    weights = [sum(sizes[table].get(f"{run_id}.parquet", 0) for table in PART_TABLES) for run_id in waiting]
-    written = [_write_part(store, group) for group in _groups(waiting, weights, part_bytes)]
+    small = sorted(store.ended() - store.compacted(), key=lambda run_id: (*places.get(run_id, ("", "")), run_id))
+    weights = [sum(sizes[table].get(f"{run_id}.parquet", 0) for table in PART_TABLES) for run_id in small]
+    written = [_write_part(store, group) for group in _groups(small, weights, part_bytes)]
     deleted += _tidy(store)
     moved = sum(written)
-    return Compaction(moved, sum(number > 0 for number in written), deleted, len(waiting) - moved)
+    return Compaction(moved, sum(number > 0 for number in written), deleted, len(small) - moved)
 
 
 def _groups(run_ids: Sequence[str], weights: Sequence[int], limit: int) -> Iterator[list[str]]:
@@ -88,9 +88,10 @@ def _groups(run_ids: Sequence[str], weights: Sequence[int], limit: int) -> Itera
 
 
 def _write_part(store: Store, run_ids: Sequence[str]) -> int:
-    """Write the part of these runs, its rows last, less those that are not done and whole; returns how many it holds.
+    """Write the part of these runs, its rows last; returns the number of runs in it.
 
-    A row group of predictions is one run's, so that a reader of a few runs skips the rest.
+    Runs that failed or lack a file are left out. Each row group of predictions holds one run, so that whoever reads a
+    few runs can skip the rest.
     """
     rows: list[pa.Table] = []
     epochs: list[pa.Table] = []
@@ -121,7 +122,7 @@ def _files(store: Store, run_id: str) -> dict[str, bytes | None]:
 
 
 def _tables(files: dict[str, bytes | None]) -> dict[str, pa.Table] | None:
-    """A run's tables; None where it failed, or one is missing, cannot be read or has other columns than today's."""
+    """A run's tables; None where it failed, or a table is missing, cannot be read or has other columns than now."""
     tables = {}
     for table, data in files.items():
         try:
@@ -135,20 +136,20 @@ def _tables(files: dict[str, bytes | None]) -> dict[str, pa.Table] | None:
 
 
 def _tidy(store: Store) -> int:
-    """Delete the small files whose rows are in a part, and what killed writers left long ago; returns how many."""
+    """Delete small files whose rows are in a part, and old remains of killed writers; returns the number of files."""
     before = datetime.now(UTC) - ABANDONED
-    held, complete = store.compacted(), complete_parts(store.names(COMPACT))
-    doomed = []
+    moved, complete = store.compacted(), complete_parts(store.names(COMPACT))
+    obsolete = []
     for info in store.infos("", recursive=True):
         path = info.path.removeprefix(f"{store.root}/")
         folder, _, name = path.rpartition("/")
         stem = name.removesuffix(".parquet").removesuffix(".pt")
-        is_held = folder in (*PART_TABLES, "checkpoints") and stem in held
-        is_waste = name.endswith(TEMPORARY) or (folder == COMPACT and stem.rpartition("-")[2] not in complete)
-        if info.is_file and (is_held or (is_waste and info.mtime < before)):
-            doomed.append(path)
-    store.each(store.delete, doomed)
-    return len(doomed)
+        is_moved = folder in (*PART_TABLES, "checkpoints") and stem in moved
+        is_remains = name.endswith(TEMPORARY) or (folder == COMPACT and stem.rpartition("-")[2] not in complete)
+        if info.is_file and (is_moved or (is_remains and info.mtime < before)):
+            obsolete.append(path)
+    store.each(store.delete, obsolete)
+    return len(obsolete)
 
 
 if __name__ == "__main__":

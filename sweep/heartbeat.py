@@ -1,7 +1,7 @@
-"""A sign of life in the results folder while a sweep is at work there, for another one and `sweep.status` to see.
+"""Heartbeat files: by them other sweeps and `sweep.status` see that a sweep is running in a results folder.
 
-It is a small file that is written anew every half minute and deleted at the end. What a killed sweep leaves is past
-belief after three minutes, by the clock of the store, and is deleted by the next sweep.
+A running sweep rewrites its small file every half minute and deletes it at the end. The file of a killed sweep expires
+after three minutes, by the clock of the store, and the next sweep deletes it.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from sweep.layout import AT_WORK
 from sweep.store import Store
 
 BEAT_S = 30.0
-#: Age of the last sign of life from which on a sweep counts as ended.
+#: Age of the last heartbeat from which on a sweep counts as ended.
 STALE = timedelta(minutes=3)
 
 
 @dataclass(frozen=True)
-class Sign:
-    """What one sweep says of itself, and when it did so last, by the clock of the store."""
+class RunningSweep:
+    """A heartbeat file: which process runs the sweep, since when, and the last heartbeat by the clock of the store."""
 
     name: str
     host: str
@@ -39,35 +39,36 @@ class Sign:
 
     @property
     def is_gone(self) -> bool:
-        """Whether the process was one of this machine and exists no more."""
+        """Whether the process ran on this machine and no longer exists."""
         return (
             self.host == socket.gethostname() and Path("/proc/self").exists() and not Path(f"/proc/{self.pid}").exists()
         )
 
-    def words(self, who: str, now: datetime) -> str:
+    def sentence(self, who: str, now: datetime) -> str:
+        """That `who` ("a sweep") has been running, since when and where."""
         since, age = self.since.strftime("%Y-%m-%d %H:%M UTC"), duration((now - self.last).total_seconds())
-        by = f"process {self.pid} on {self.host}, last sign of life {age} ago"
-        return f"{who} has been at work in this folder since {since} ({by})"
+        by = f"process {self.pid} on {self.host}, last heartbeat {age} ago"
+        return f"{who} has been running in this folder since {since} ({by})"
 
 
-def signs(store: Store, now: datetime) -> list[Sign]:
-    """The sweeps that were alive at most three minutes before `now`; empty where the store does not tell."""
-    return [sign for sign in _all(store) if now - sign.last < STALE and not sign.is_gone]
+def running_sweeps(store: Store, now: datetime) -> list[RunningSweep]:
+    """The sweeps with a heartbeat in the three minutes before `now`, without those whose process no longer exists."""
+    return [sweep for sweep in _all(store) if now - sweep.last < STALE and not sweep.is_gone]
 
 
-def _all(store: Store) -> Iterator[Sign]:
+def _all(store: Store) -> Iterator[RunningSweep]:
     for info in store.infos(""):
         if info.base_name.startswith(AT_WORK) and info.base_name.endswith(".json") and info.is_file:
             try:
-                told = store.read_json(info.base_name)
-                since = datetime.fromtimestamp(told["since"], UTC)
-                yield Sign(info.base_name, str(told["host"]), int(told["pid"]), since, info.mtime)
+                content = store.read_json(info.base_name)
+                since = datetime.fromtimestamp(content["since"], UTC)
+                yield RunningSweep(info.base_name, str(content["host"]), int(content["pid"]), since, info.mtime)
             except (ValueError, TypeError, KeyError, OverflowError):
-                continue  # half of it, or of another version
+                continue  # half-written, or of another version
 
 
 class Heartbeat:
-    """Signs of life of this process in a results folder, within a `with` statement. A store that refuses costs them."""
+    """Context manager that writes this process's heartbeats to a results folder. Errors of the store are ignored."""
 
     def __init__(self, results: str) -> None:
         self.store = Store(results)
@@ -90,15 +91,15 @@ class Heartbeat:
             self.store.delete(self.name)
 
     def others(self) -> list[str]:
-        """Of each other sweep that is at work in the folder, a sentence; what dead ones left is deleted."""
+        """A sentence for each other sweep that runs in the folder. Files of sweeps that ended are deleted."""
         with suppress(OSError):
             found = list(_all(self.store))
-            now = max((sign.last for sign in found if sign.name == self.name), default=datetime.now(UTC))
-            alive = {sign.name for sign in signs(self.store, now)}
-            for sign in found:
-                if sign.name not in alive:
-                    self.store.delete(sign.name)
-            return [s.words("another sweep", now) for s in found if s.name in alive - {self.name}]
+            now = max((sweep.last for sweep in found if sweep.name == self.name), default=datetime.now(UTC))
+            alive = {sweep.name for sweep in running_sweeps(self.store, now)}
+            for sweep in found:
+                if sweep.name not in alive:
+                    self.store.delete(sweep.name)
+            return [s.sentence("another sweep", now) for s in found if s.name in alive - {self.name}]
         return []
 
     def _beat(self) -> None:

@@ -1,6 +1,7 @@
-"""`python -m sweep.status RESULTS`: what is done, begun, failed (why) and missing in a results folder; the time left.
+"""`python -m sweep.status RESULTS`: which runs are done, begun, failed (and why) and missing, and the time left.
 
-Reads the store alone, so it works from any machine that can read it, while the sweep runs or after.
+Reads the results folder only, so it works on any machine that can read it, during and after a sweep. Next:
+`sweep/heartbeat.py`.
 """
 
 from __future__ import annotations
@@ -18,24 +19,26 @@ from rich.table import Table
 
 from hyena.system import terminal
 from sweep.formatting import duration, run_name
-from sweep.heartbeat import signs
+from sweep.heartbeat import running_sweeps
 from sweep.layout import TEMPORARY
 from sweep.schema import PlanRow, RunRow
 from sweep.store import Store
 
 COLUMNS = ("run_id", "status", "failure", "finished_at")
 STATES = ("done", "failed", "begun", "missing")
-#: Runs that ended within this time of the last one make the present rate.
+#: The rate is that of the runs that ended within this time before the last one.
 RATE_OVER = timedelta(hours=1)
-#: Failed runs named for each reason, and reasons shown.
+#: Number of failed runs named for each reason, and of reasons shown.
 NAMED, REASONS = 3, 10
-#: What differs between failures of one kind: amounts, addresses, digests.
+#: What differs between failures for the same reason: amounts, addresses, digests.
 _VARYING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+(\.\d+)?(e[-+]?\d+)?")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line. Exit code 0 when everything planned is done, 1 when not, 2 for a folder that is no results."""
-    parser = argparse.ArgumentParser(prog="python -m sweep.status", description="What a results folder holds.")
+    """The command line. Exit code 0 if all planned runs are done, 1 if not, 2 if the folder holds no results."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sweep.status", description="Show which runs of a results folder are done."
+    )
     parser.add_argument("results", metavar="RESULTS", help="folder, s3:// or gs://")
     return terminal.command(lambda: _report(Store(parser.parse_args(arguments).results), terminal.console()))
 
@@ -43,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(store: Store, console: Console) -> int:
     name = store.known_study()["name"]
     planned = {run["run_id"]: run for run in store.plan()}
-    checkpoints = {  # listed before the rows: a run that ends meanwhile has its row
+    checkpoints = {  # listed before the rows, so that a run that ends meanwhile has its row
         info.base_name.removesuffix(".pt"): info.mtime
         for info in store.infos("checkpoints")
         if not info.base_name.endswith(TEMPORARY)
@@ -52,8 +55,8 @@ def _report(store: Store, console: Console) -> int:
     begun = {run_id: checkpoints[run_id] for run_id in checkpoints.keys() & planned.keys() - rows.keys()}
     now = datetime.now(UTC)
     console.print(f"study {name} in {store.uri}", soft_wrap=True)
-    for sign in signs(store, now):
-        console.print(sign.words("a sweep", now), soft_wrap=True)
+    for sweep in running_sweeps(store, now):
+        console.print(sweep.sentence("a sweep", now), soft_wrap=True)
     console.print(_cells(planned, rows, begun))
     ended = ((run, rows[run_id]) for run_id, run in planned.items() if run_id in rows)
     failed = [(run_name(run), row["failure"] or "") for run, row in ended if row["status"] == "failed"]
@@ -63,7 +66,7 @@ def _report(store: Store, console: Console) -> int:
 
 
 def _cells(planned: Mapping[str, PlanRow], rows: Mapping[str, RunRow], begun: Mapping[str, datetime]) -> Table:
-    """Counts per cell: its runs done, failed, begun (a checkpoint is there) and missing."""
+    """Number of runs per cell that are done, failed, begun (they have a checkpoint) and missing."""
     counts: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
     for run_id, run in planned.items():
         state = rows[run_id]["status"] if run_id in rows else "begun" if run_id in begun else "missing"
@@ -77,7 +80,7 @@ def _cells(planned: Mapping[str, PlanRow], rows: Mapping[str, RunRow], begun: Ma
 
 
 def _summary(planned: int, rows: Mapping[str, RunRow], begun: Mapping[str, datetime], now: datetime) -> str:
-    """Totals, rate over the last hour of work, and the time left at that rate (runs counted alike)."""
+    """Totals, rate over the last hour of work, and time left at that rate, as if all runs took equally long."""
     done = sum(row["status"] == "done" for row in rows.values())
     text = f"{done}/{planned} done, {len(rows) - done} failed, {planned - len(rows)} to go"
     if begun:
@@ -93,18 +96,18 @@ def _summary(planned: int, rows: Mapping[str, RunRow], begun: Mapping[str, datet
 
 
 def _since(then: datetime, now: datetime) -> str:
-    return duration(max(0.0, (now - then).total_seconds()))  # another machine's clock may be ahead
+    return duration(max(0.0, (now - then).total_seconds()))  # the clock of another machine may be ahead
 
 
 def failures(failed: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """A line for each failed run where they are few; else each kind of reason, most frequent first, with examples.
+    """A line per failed run, or two with examples for a reason that many runs share; most frequent reasons first.
 
     failed: name and reason of each.
     """
-    kinds: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    by_reason: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for name, reason in failed:
-        kinds[_VARYING.sub("#", reason)].append((name, reason))
-    ordered = sorted(kinds.values(), key=len, reverse=True)
+        by_reason[_VARYING.sub("#", reason)].append((name, reason))
+    ordered = sorted(by_reason.values(), key=len, reverse=True)
     for runs in ordered[:REASONS]:
         if len(runs) <= NAMED:
             yield from (f"failed: {name}: {reason}" for name, reason in runs)

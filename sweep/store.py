@@ -67,7 +67,7 @@ class Store(ResultsFolder):
             )
         names = [name for name in self.names("") if not name.startswith(AT_WORK)] if is_new else []
         if PLAN_FILE in names and self._owner_of_rows() == study["name"]:
-            damaged.append(STUDY)  # somebody deleted it
+            damaged.append(STUDY)  # it was deleted
         elif names:
             raise InputError(f"results '{self.uri}': the folder holds other files; choose an empty or a new one")
         try:

@@ -41,7 +41,7 @@ def test_a_study_on_s3_is_run_once_read_from_there_and_compacted(s3: str, tmp_pa
     before = call("analysis.report", s3, "-o", page).splitlines()[0]
     assert "4 runs of 4 done" in page.read_text()
 
-    assert "4 runs put into 1 parts, 12 files deleted" in call("sweep.compact", s3)
+    assert "4 runs merged into 1 parts, 12 files deleted" in call("sweep.compact", s3)
     assert "4/4 done, 0 failed, 0 to go" in call("sweep.status", s3)
     assert call("analysis.report", s3, "-o", page).splitlines()[0] == before
 

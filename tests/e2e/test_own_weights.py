@@ -59,7 +59,7 @@ def test_custom_weights_go_in_and_fine_tuned_models_come_out(shared_data: Path, 
         test = PreparedData.of(load_data(spec), run.training, run.split_seed, torch.device("cpu")).test
         assert torch.equal(predict(model, test, run.training), torch.tensor(logits[run.run_id]))
 
-    assert "4 runs put into 1 parts" in said("sweep.compact", results)
+    assert "4 runs merged into 1 parts" in said("sweep.compact", results)
     assert "4/4 done, 0 failed, 0 to go" in said("sweep.status", results)
     assert sorted(folder.name for folder in (results / "models").iterdir()) == sorted(done)
     said("analysis.report", results, "-o", page)

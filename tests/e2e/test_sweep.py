@@ -243,7 +243,7 @@ def test_a_damaged_results_folder_is_reported_and_repaired(
         said = capsys.readouterr().out.splitlines()
         assert said[0] == f"{results}/{name} is damaged; a sweep writes it anew"
         assert said[1].startswith(
-            "another sweep has been at work in this folder since 1970-01-01 00:00 UTC (process 1 on"
+            "another sweep has been running in this folder since 1970-01-01 00:00 UTC (process 1 on"
         )
         assert said[1].endswith(" ago): both will run what is missing")
         assert said[2].startswith("1 of 1 runs done")

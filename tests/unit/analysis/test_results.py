@@ -147,7 +147,7 @@ def test_a_folder_that_holds_no_results_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ResultsError, match="it is a file, where a folder is expected"):
         load(tmp_path / "file")
-    with pytest.raises(ResultsError, match="is no folder, s3:// or gs:// address"):
+    with pytest.raises(ResultsError, match="is not a folder, s3:// or gs:// address"):
         load("ftp://example/results")
 
 

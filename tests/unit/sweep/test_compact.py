@@ -1,4 +1,4 @@
-"""Compaction: the same rows before, after, and wherever it was killed; on disk and on S3."""
+"""Compaction: the same rows before, after, and after a kill at any point; on disk and on S3."""
 
 from __future__ import annotations
 
@@ -149,11 +149,11 @@ def test_only_runs_that_are_done_and_whole_are_moved(results: str) -> None:
 
 
 class Killed(BaseException):
-    """As SIGKILL: nothing more is done, not even the cleaning up."""
+    """As SIGKILL: nothing more runs, not even clean-up."""
 
 
 class Mortal:
-    """A file system that does so many changes, and then nothing any more."""
+    """A file system that makes a number of changes and then fails."""
 
     def __init__(self, real: fs.FileSystem, life: int) -> None:
         self.real, self.life, self.dead = real, life, False
@@ -168,7 +168,7 @@ class Mortal:
 
 
 @pytest.mark.parametrize("place", ["local", pytest.param("s3", marks=pytest.mark.slow)], indirect=True)
-def test_killed_between_any_two_file_operations_it_loses_and_doubles_nothing(few: Path, place: str) -> None:
+def test_killed_between_any_two_file_operations_it_loses_and_duplicates_nothing(few: Path, place: str) -> None:
     whole, limit = read(str(few)), half(Store(str(few)))
     points = 0
     while True:
@@ -189,8 +189,8 @@ def test_killed_between_any_two_file_operations_it_loses_and_doubles_nothing(few
     assert points >= 6 + 12  # each file of two parts written, each small file deleted
 
 
-def test_two_compactions_at_once_double_nothing(results: str, few: Path, tmp_path: Path) -> None:
-    """The second begins before the first has deleted anything, and knows a run more."""
+def test_two_compactions_at_once_duplicate_nothing(results: str, few: Path, tmp_path: Path) -> None:
+    """The second begins before the first has deleted anything, and finds one more run."""
     whole, store = read(results), Store(results)
     earlier = Store(fill(str(tmp_path / "earlier"), few))
     for path in few.glob("*/*scratch-2.parquet"):
@@ -207,7 +207,7 @@ def test_two_compactions_at_once_double_nothing(results: str, few: Path, tmp_pat
     assert store.names("runs") == []
 
 
-def test_a_part_that_lacks_a_file_does_not_count_and_goes_when_it_is_old(
+def test_an_incomplete_part_does_not_count_and_is_deleted_when_it_is_old(
     results: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, store = read(results), Store(results)
@@ -228,7 +228,7 @@ def test_a_part_that_lacks_a_file_does_not_count_and_goes_when_it_is_old(
     assert read(results) == whole
 
 
-def test_readers_see_every_run_while_a_compaction_goes_on(results: str) -> None:
+def test_readers_see_every_run_during_a_compaction(results: str) -> None:
     store, names = Store(results), []
     data = {table: store.read(f"{table}/{store.names(table)[0]}") or b"" for table in ("runs", "epochs", "predictions")}
     template = pq.read_table(io.BytesIO(data["runs"])).to_pylist()[0]
@@ -292,11 +292,11 @@ def test_the_report_s_estimates_do_not_change(place: str, tmp_path: Path) -> Non
     assert numbers() == before
 
 
-def test_the_command_says_what_it_did_and_refuses_what_is_no_results(
+def test_the_command_prints_its_result_and_refuses_other_folders(
     results: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([results]) == 0
-    assert capsys.readouterr().out == "4 runs put into 1 parts, 12 files deleted\n"
+    assert capsys.readouterr().out == "4 runs merged into 1 parts, 12 files deleted\n"
     assert main([str(tmp_path / "nothing")]) == 2
     assert "holds no results" in capsys.readouterr().err
 
@@ -307,7 +307,7 @@ def copies(few: Path, tmp_path: Path, number: int) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_real_kills_lose_and_double_nothing(few: Path, tmp_path: Path) -> None:
+def test_real_kills_lose_and_duplicate_nothing(few: Path, tmp_path: Path) -> None:
     """SIGKILL at moments spread over the command's work, which begins when `compact/` appears."""
     whole, kills = read(str(few)), 0
     for index, address in enumerate(copies(few, tmp_path, 12)):

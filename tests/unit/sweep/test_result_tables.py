@@ -1,4 +1,4 @@
-"""Results that another tool has rewritten: read as they were where that is safe, named where it is not."""
+"""Results rewritten by another tool: read with the same values where that is safe, named as a problem where not."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a results folder holds, told from the store alone."""
+"""The status of a sweep, from its results folder only."""
 
 import re
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The store: whole files or none, rows that vouch for the rest, folders that belong to one study."""
+"""The store: complete files or none, a row that is written last, folders that belong to one study."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from analysis import report
 from hyena.errors import InputError
 from hyena.system import waiting
 from sweep.gpu_probe import remembered
-from sweep.heartbeat import signs
+from sweep.heartbeat import running_sweeps
 from sweep.run import main as run_command
 from sweep.schema import EPOCHS, PLAN, PREDICTIONS, PRETRAINING, RUNS
 from sweep.store import Store, StoreError
@@ -42,14 +42,14 @@ def disk(tmp_path: Path) -> Store:
     return Store(str(tmp_path / "results"))
 
 
-def test_every_column_says_what_it_means() -> None:
+def test_every_column_has_a_meaning() -> None:
     for schema in (PLAN, RUNS, EPOCHS, PREDICTIONS, PRETRAINING):
         assert all(field.metadata[b"meaning"] for field in schema)
         assert all(b"unit" in field.metadata for field in schema)
         assert len(set(schema.names)) == len(schema.names)
 
 
-def test_a_run_written_twice_is_there_once(store: Store) -> None:
+def test_a_run_written_twice_is_stored_once(store: Store) -> None:
     store.write_run(row("a"))
     store.write_run(row("a", status="done", failure=None))
     store.write_run(row("b"))
@@ -130,9 +130,7 @@ def test_a_folder_with_other_files_is_refused(store: Store) -> None:
         (b"[" * 100_000, "not valid JSON: maximum recursion depth"),
     ],
 )
-def test_a_damaged_study_is_named_and_its_sweep_takes_the_folder_up_again(
-    disk: Store, spoilt: bytes, reason: str
-) -> None:
+def test_a_damaged_study_is_named_and_its_own_sweep_may_continue(disk: Store, spoilt: bytes, reason: str) -> None:
     disk.write_plan({"name": "one"}, [])
     disk.write_run(row("a", study="one"))
     disk.write("study.json", spoilt)
@@ -146,13 +144,13 @@ def test_a_damaged_study_is_named_and_its_sweep_takes_the_folder_up_again(
     assert disk.claim({"name": "one"}) == []
 
 
-def test_a_damaged_study_without_rows_is_anybodys(store: Store) -> None:
+def test_a_damaged_study_without_rows_can_be_claimed_by_any_study(store: Store) -> None:
     store.write_plan({"name": "one"}, [])
     store.write("study.json", b"")
     assert store.claim({"name": "two"}) == ["study.json"]
 
 
-def test_a_damaged_study_whose_rows_do_not_tell_is_refused(store: Store) -> None:
+def test_a_damaged_study_whose_rows_do_not_name_one_study_is_refused(store: Store) -> None:
     store.write("study.json", b"")
     store.write("runs/a.parquet", b"")
     with pytest.raises(InputError, match=r"study\.json: the file is damaged or missing, and the runs do not show"):
@@ -163,7 +161,7 @@ def test_a_damaged_study_whose_rows_do_not_tell_is_refused(store: Store) -> None
         store.claim({"name": "one"})
 
 
-def test_a_study_that_was_deleted_is_told_by_the_rows(store: Store) -> None:
+def test_a_deleted_study_is_recognised_by_its_rows(store: Store) -> None:
     store.write_plan({"name": "one"}, [])
     store.write_run(row("a", study="one"))
     store.delete("study.json")
@@ -173,7 +171,7 @@ def test_a_study_that_was_deleted_is_told_by_the_rows(store: Store) -> None:
 
 
 @pytest.mark.parametrize("spoilt", ["empty", "cut", "text", "another table"])
-def test_a_damaged_plan_is_named_and_written_anew(store: Store, spoilt: str) -> None:
+def test_a_damaged_plan_is_named_and_rewritten(store: Store, spoilt: str) -> None:
     store.write_plan({"name": "one"}, [])
     store.write_run(row("a"))
     plan, other = store.read("plan.parquet"), store.read("runs/a.parquet")
@@ -213,7 +211,7 @@ def test_a_row_that_lacks_a_required_value_counts_as_missing(store: Store, colum
         assert [found["run_id"] for found in store.runs(["run_id", "status", "finished_at"])] == ["b"]
 
 
-def test_folders_within_a_folder_of_tables_are_no_tables(disk: Store) -> None:
+def test_folders_named_like_tables_are_ignored(disk: Store) -> None:
     disk.write_plan({"name": "one"}, [])
     disk.write_run(row("a"))
     for name in ("runs/b.parquet", "epochs/b.parquet", "memory/c-x.json", "at-work-here-1.json"):
@@ -221,7 +219,7 @@ def test_folders_within_a_folder_of_tables_are_no_tables(disk: Store) -> None:
     assert disk.ended() == {"a"}
     assert [found["run_id"] for found in disk.runs(["run_id"])] == ["a"]
     assert remembered(disk) == {}
-    assert signs(disk, datetime.now(UTC)) == []
+    assert running_sweeps(disk, datetime.now(UTC)) == []
     assert sweep.compact.compact(disk).left == 1
 
 
@@ -234,7 +232,7 @@ def test_a_file_in_place_of_a_folder_is_named(disk: Store, folder: str, capsys: 
     assert capsys.readouterr().err == said
 
 
-def test_a_file_is_no_results_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_is_refused_as_results_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x").write_text("x")
     assert sweep.status.main([str(tmp_path / "x")]) == 2
     said = f"error: results '{tmp_path / 'x'}': it is a file, where a folder is expected\n"
@@ -242,11 +240,11 @@ def test_a_file_is_no_results_folder(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize("content", ["", "null", "5", "[1]", "[{}]", "[" * 5000, "\xff"])
-def test_small_files_that_are_no_such_notes_count_as_missing(store: Store, content: str) -> None:
+def test_small_files_with_other_content_count_as_missing(store: Store, content: str) -> None:
     for name in ("memory/kind-gpu.json", "at-work-here-1.json"):
         store.write(name, content.encode("latin-1"))
     assert remembered(store) == {}
-    assert signs(store, datetime.now(UTC)) == []
+    assert running_sweeps(store, datetime.now(UTC)) == []
 
 
 @pytest.mark.parametrize("name", ["study.json", "plan.parquet"])
@@ -280,7 +278,9 @@ def test_a_folder_in_place_of_a_file_is_named(disk: Store, name: str) -> None:
 def test_a_misspelt_address_is_refused_with_what_was_meant(address: str, meant: str) -> None:
     with pytest.raises(InputError) as refusal:
         Store(address)
-    assert str(refusal.value) == (f"results: '{address}' is no folder, s3:// or gs:// address; did you mean {meant}?")
+    assert str(refusal.value) == (
+        f"results: '{address}' is not a folder, s3:// or gs:// address; did you mean {meant}?"
+    )
 
 
 @pytest.mark.parametrize(
@@ -292,15 +292,15 @@ def test_a_misspelt_address_is_refused_with_what_was_meant(address: str, meant: 
         (" s3://bucket/x", "begins or ends with a space"),
         ("a\0b", "holds a control character"),
         ("a\nb", "holds a control character"),
-        ("http://bucket/x", "'http://bucket/x' is no folder, s3:// or gs:// address"),
-        ("abfs://bucket/x", "is no folder"),
-        ("mock://bucket/x", "is no folder"),
-        ("://bucket/x", "is no folder"),
-        ("results/s3://bucket/x", "is no folder"),
-        ("s3:", "is no folder"),
-        ("file:here", "did you mean here, or file:/// and a whole path?"),
-        ("C:\\results", "it looks like a path of Windows"),
-        ("C:/results", "it looks like a path of Windows"),
+        ("http://bucket/x", "'http://bucket/x' is not a folder, s3:// or gs:// address"),
+        ("abfs://bucket/x", "is not a folder"),
+        ("mock://bucket/x", "is not a folder"),
+        ("://bucket/x", "is not a folder"),
+        ("results/s3://bucket/x", "is not a folder"),
+        ("s3:", "is not a folder"),
+        ("file:here", "did you mean here, or file:/// and an absolute path?"),
+        ("C:\\results", "it looks like a Windows path"),
+        ("C:/results", "it looks like a Windows path"),
         ("runs:/x", "for a folder of that name, write ./runs:/x"),
         ("~nobody-of-that-name/x", "no home folder"),
         ("\udce9", "the name is not UTF-8"),
@@ -326,7 +326,7 @@ def test_what_is_neither_a_folder_nor_an_address_is_refused(address: str, said: 
         ("file:///data/x", "/data/x"),
     ],
 )
-def test_a_folder_may_have_any_name_that_is_no_address(
+def test_a_folder_may_have_any_name_that_is_not_an_address(
     address: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
@@ -343,7 +343,7 @@ def test_a_misspelt_address_is_refused_by_every_command(tmp_path: Path, capsys: 
     assert said.count("did you mean s3://bucket/x?") == said.count("\n") == 4
 
 
-def test_a_store_that_refuses_for_long_is_told_with_its_reason(disk: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_wait_for_the_store_is_reported_with_its_reason(disk: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -361,7 +361,7 @@ def test_a_store_that_refuses_for_long_is_told_with_its_reason(disk: Store, monk
     )
 
 
-def test_an_address_that_is_no_store_is_refused() -> None:
+def test_an_address_of_another_kind_is_refused() -> None:
     with pytest.raises(InputError, match=r"ftp://x"):
         Store("ftp://x/y")
 
@@ -372,7 +372,7 @@ def test_a_new_folder_is_empty(store: Store) -> None:
     assert store.runs(["run_id"]) == []
 
 
-def test_a_file_is_deleted_once_and_again(store: Store) -> None:
+def test_a_file_can_be_deleted_twice(store: Store) -> None:
     store.write("runs/a", b"x")
     store.write("runs/b", b"x")
     store.delete("runs/a")
@@ -402,7 +402,7 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(
     assert sweep.status.main([address]) == 2
     assert report.main([address, "-o", str(tmp_path / "report.html")]) == 2
     said = "".join(capsys.readouterr())
-    assert said.count("there must be no credentials") == said.count("\n") == 3
+    assert said.count("must not hold credentials") == said.count("\n") == 3
     assert "hid" not in said
     assert "AKIAKEY" not in said
 
@@ -424,14 +424,14 @@ def in_seconds(limit: float, words: list[str]) -> None:
     assert time.monotonic() - started < limit
 
 
-def test_a_bucket_that_is_not_there_is_told_at_once(s3: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_bucket_is_reported_at_once(s3: str, capsys: pytest.CaptureFixture[str]) -> None:
     in_seconds(10, ["--results", s3.replace("s3://bucket", "s3://no-bucket")])
     said = capsys.readouterr().err
     assert said.count("there is no bucket of that name") == said.count("\n") == 2
 
 
 def ask_for_rights(s3_server: str, after: str) -> None:
-    """Whether the server asks for rights from now on: "0", or never: "inf"."""
+    """Make the server check rights from now on (`after` is "0") or never ("inf")."""
     address, kind = f"http://{s3_server}/moto-api/reset-auth", {"Content-Type": "text/plain"}
     with urllib.request.urlopen(urllib.request.Request(address, after.encode(), kind)) as answer:
         assert answer.status == 200
@@ -439,7 +439,7 @@ def ask_for_rights(s3_server: str, after: str) -> None:
 
 @pytest.fixture
 def nobody(s3_server: str) -> Iterator[None]:
-    """The server gives no rights to anyone."""
+    """The server grants no rights to anyone."""
     ask_for_rights(s3_server, "0")
     yield
     ask_for_rights(s3_server, "inf")
@@ -447,7 +447,7 @@ def nobody(s3_server: str) -> Iterator[None]:
 
 @pytest.fixture
 def reader(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The keys at hand are those of somebody who may read everything and write nothing."""
+    """Credentials of a user who may read everything and write nothing."""
     iam = boto3.client("iam", endpoint_url=f"http://{s3_server}", region_name="us-east-1")
     iam.create_user(UserName="reader")
     rights = {"Effect": "Allow", "Action": ["s3:Get*", "s3:List*", "s3:Head*"], "Resource": "*"}
@@ -461,7 +461,7 @@ def reader(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ask_for_rights(s3_server, "inf")
 
 
-def test_a_bucket_that_may_only_be_read_is_told_before_anything_is_done(
+def test_a_read_only_bucket_is_refused_before_anything_is_done(
     s3: str, reader: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert Store(s3).names("") == []
@@ -472,7 +472,7 @@ def test_a_bucket_that_may_only_be_read_is_told_before_anything_is_done(
     assert said.out == ""
 
 
-def test_a_disk_that_may_only_be_read_is_told_before_anything_is_done(
+def test_a_read_only_disk_is_refused_before_anything_is_done(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     disk = tmp_path / "disk"
@@ -491,7 +491,7 @@ def test_asking_for_the_right_to_write_leaves_nothing(store: Store) -> None:
     assert store.infos("") == []
 
 
-def test_a_bucket_without_rights_is_told_at_once(s3: str, nobody: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bucket_without_rights_is_reported_at_once(s3: str, nobody: None, capsys: pytest.CaptureFixture[str]) -> None:
     in_seconds(10, ["--results", s3])
     said = capsys.readouterr().err
     assert said.count("ACCESS_DENIED") == said.count("\n") == 2
@@ -501,14 +501,14 @@ def test_a_bucket_without_rights_is_told_at_once(s3: str, nobody: None, capsys: 
     assert time.monotonic() - started < 10
 
 
-def test_a_folder_without_rights_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_cannot_be_made_is_reported_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_bytes(b"")
     in_seconds(10, ["--results", str(tmp_path / "file" / "results")])
     said = capsys.readouterr().err
     assert said.count("error: results") == said.count("\n") == 2
 
 
-def test_a_store_that_is_away_for_a_while_loses_nothing(s3: str, s3_server: str) -> None:
+def test_a_temporary_outage_of_the_store_loses_nothing(s3: str, s3_server: str) -> None:
     with Gate(s3_server) as gate, ThreadPoolExecutor() as threads:
         address = s3.replace(s3_server, gate.address)
         patient, hasty = Store(address, patience_s=60), Store(address)
@@ -554,7 +554,7 @@ def test_a_full_disk_is_an_error_and_leaves_no_half_file(small_disk: Path) -> No
     assert len(store.runs(["run_id"])) == len(written)
 
 
-def test_patience_outlasts_a_full_disk(small_disk: Path) -> None:
+def test_retries_outlast_a_full_disk(small_disk: Path) -> None:
     (small_disk / "ballast").write_bytes(bytes(1_000_000))
     store = Store(str(small_disk), patience_s=60)
     threading.Timer(2, os.remove, [small_disk / "ballast"]).start()
