@@ -1,6 +1,10 @@
 """From a results folder to estimates, and to one HTML page. Loads neither torch nor Ray, and nothing heavy until used.
 
+<<<<<<< HEAD
     results.py                         what a results folder holds, as frames
+=======
+    results.py                         what a results folder holds
+>>>>>>> dc8dbbd (Name the one reader of results in the analysis's docstring)
     statistics/                        which runs are compared, estimates, intervals, verdicts
     findings.py                        everything that a page shows, read and computed
     page/                              sections, charts, wording, the HTML file
