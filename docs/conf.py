@@ -35,6 +35,7 @@ default_role = "code"  # one backtick is code, as in Markdown
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 myst_heading_anchors = 3  # links to headings
+suppress_warnings = ["ref.python"]  # names in signatures that several modules have
 
 _SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields):$")
 
