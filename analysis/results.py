@@ -147,4 +147,4 @@ def _check_analysis(study: Mapping[str, Any], where: str) -> None:
         raise ResultsError(f"{where}: 'analysis.margin' must be percentage points above 0, found {margin!r}")
     epochs = (analysis or {}).get("epochs")
     if epochs is not None and (isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1):
-        raise ResultsError(f"{where}: 'analysis.epochs' must be a whole number from 1, or null, found {epochs!r}")
+        raise ResultsError(f"{where}: 'analysis.epochs' must be an integer of at least 1, or null, found {epochs!r}")

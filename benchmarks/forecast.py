@@ -34,7 +34,7 @@ SECONDS = {"seconds": 1.0, "minutes": 60.0, "hours": 3_600.0, "days": 86_400.0}
 BYTES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 
 
-def foretold(plan: str) -> dict[str, Any]:
+def forecast_of(plan: str) -> dict[str, Any]:
     """Seconds, core hours and bytes of the lines that `--plan` prints."""
     lines = dict(line.split(maxsplit=1) for line in plan.splitlines() if not line.startswith(("data set", "missing")))
     found = re.match(r"about ([\d.,]+) (\w+) here, ([\d.,]+) core hours", lines["time"])
@@ -77,7 +77,7 @@ def compare(study: Path, words: Sequence[str]) -> dict[str, Any]:
         folder, load = Path(scratch) / "results", os.getloadavg()[0]
         command = [sys.executable, "-m", "sweep.run", str(study), "--results", str(folder), *words]
         plan = subprocess.run([*command, "--plan"], capture_output=True, text=True, check=True).stdout
-        before = foretold(plan)
+        before = forecast_of(plan)
         started = time.monotonic()
         subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
         after: dict[str, float] = {"wall_s": time.monotonic() - started, **taken(folder)}
@@ -90,7 +90,7 @@ def compare(study: Path, words: Sequence[str]) -> dict[str, Any]:
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:
     """The same as Markdown."""
-    lines = ["| study | what | foretold | truth | foretold / truth |", "|---|---|---|---|---|"]
+    lines = ["| study | what | forecast | actual | forecast / actual |", "|---|---|---|---|---|"]
     for row in rows:
         for name, unit in (("wall_s", "s"), ("core_hours", "core hours"), ("bytes", "bytes")):
             figures = " | ".join(f"{value:,.3g}" if value < 1e4 else f"{value:,.0f}"

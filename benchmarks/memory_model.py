@@ -119,7 +119,7 @@ def fit(shapes: list[Shape], peaks: list[int]) -> Coefficients:
         kept.pop(int(values.argmin()))
 
 
-def foretold(shape: Shape, coefficients: Coefficients) -> float:
+def forecast_of(shape: Shape, coefficients: Coefficients) -> float:
     return peak_forecast(shape.config, shape.length, shape.batch, 2, shape.seeds, coefficients)
 
 
@@ -134,7 +134,7 @@ def measure(shapes: Sequence[Shape], device: torch.device, precision: Precision)
         seen = [shape for shape in measured if shape.fitted]
         coefficients[kind] = fit(seen, [measured[shape] for shape in seen])
         for shape, found in measured.items():
-            forecast = foretold(shape, coefficients[kind])
+            forecast = forecast_of(shape, coefficients[kind])
             error = round(forecast / found - 1, 4)
             rows.append({
                 **shape._asdict(), "peak_bytes": found, "forecast_bytes": round(forecast), "error": error,

@@ -93,7 +93,7 @@ def _aims(measured: Mapping[str, Record]) -> Iterator[tuple[Any, ...]]:
         )
     errors = result("training-memory-model-bfloat16").get("worst_error", {})
     if errors:
-        yield "memory foretold, worst error", "< 0.15", max(errors.values()), max(errors.values()) < 0.15
+        yield "memory forecast, worst error", "< 0.15", max(errors.values()), max(errors.values()) < 0.15
 
 
 def _rows_of(*columns: str) -> Callable[[str, Record], Iterator[tuple[Any, ...]]]:
@@ -157,7 +157,7 @@ SECTIONS: tuple[tuple[str, str, Sequence[str], Callable[[str, Record], Iterator[
      _longest),
     ("One epoch", "training-epoch-", ("size", *_EPOCH), _rows_of(*_EPOCH)),
     ("Stacks of seeds", "training-stacks-", ("size and length", *_STACK), _rows_of(*_STACK)),
-    ("Memory foretold", "training-memory-model-", ("shapes", "worst error"), _errors),
+    ("Memory forecast", "training-memory-model-", ("shapes", "worst error"), _errors),
     ("Long inputs", "training-long-", ("", *_LONG), _result_of(*_LONG)),
     ("Runs an hour", "sweeping-runs-", ("size and ways", *_RUNS), _result_of(*_RUNS)),
     ("Runs an hour, the published way", "sweeping-published-", ("size", "runs_an_hour", "epoch_s"),

@@ -103,7 +103,7 @@ class TrainingConfig:
     ] = "shuffled"
     split: Annotated[
         SplitRule,
-        Value("official, or regroup: cut anew so that no two splits hold overlapping sequences", affects=("data",)),
+        Value("official, or regroup: split anew so that no two splits hold overlapping sequences", affects=("data",)),
     ] = "official"
     validation_fraction: Annotated[
         float,

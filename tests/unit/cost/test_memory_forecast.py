@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from benchmarks.memory_model import Shape, fit, foretold, peak, traced_peak
+from benchmarks.memory_model import Shape, fit, forecast_of, peak, traced_peak
 from hyena.cost.memory_forecast import ALONE, STACKED, features, fixed_bytes, peak_forecast
 from hyena.model.config import PUBLISHED
 from hyena.model.hyenadna import Classifier
@@ -34,7 +34,7 @@ def test_the_fit_finds_the_coefficients_that_made_the_peaks(true) -> None:
     shapes = [Shape(d, n, length, batch, 1, inner) for d, n, length, batch, inner in
               ((32, 1, 300, 8, 64), (64, 2, 200, 4, 256), (64, 3, 900, 2, 128), (128, 2, 500, 4, 512),
                (48, 4, 100, 16, 96), (128, 1, 2000, 1, 256), (256, 2, 700, 3, 512))]  # fmt: skip
-    peaks = [round(foretold(shape, true)) for shape in shapes]
+    peaks = [round(forecast_of(shape, true)) for shape in shapes]
     assert fit(shapes, peaks) == pytest.approx(true, rel=0.01, abs=1e-3)
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks import published_way
-from benchmarks.forecast import foretold, table
+from benchmarks.forecast import forecast_of, table
 from hyena.data.batches import Batch, padded
 from hyena.data.sequences import dataset_from_sequences
 from hyena.model.config import HyenaConfig
@@ -85,7 +85,7 @@ time       about 1.8 minutes here, 1,200 core hours, cost 3 at 0.1 an hour
 forecast   from seconds of training steps here
 bytes      about 3.07 MB more in the results folder (pretrained weights 752 kB), and at most 3 MB of checkpoints
 data set   a: 4 training sequences"""
-    found = foretold(plan)
+    found = forecast_of(plan)
     assert found.pop("said") == "from seconds of training steps here"
     assert found == pytest.approx({"wall_s": 108.0, "core_hours": 1200.0, "bytes": 3.07e6})
     row = {"study": "s", **{f"{name}{end}": 2.0 for name in found for end in ("", "_foretold", "_ratio")}}

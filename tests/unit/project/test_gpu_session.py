@@ -151,7 +151,7 @@ def test_the_page_says_which_aims_are_met_and_what_was_not_measured(tmp_path: Pa
         "step, large-1m-seqlen at 500, to the published way in float32": ["4.5", "no |"],
         "gate chain at 200, to PyTorch's FFT (FlashFFTConv: 7.93)": ["8.5", "yes |"],
         "share of the matrix rate, large-1m-seqlen at 500 (FlashFFTConv: 0.62)": ["0.41", "no |"],
-        "memory foretold, worst error": ["0.2", "no |"],
+        "memory forecast, worst error": ["0.2", "no |"],
     }
     assert said[-1] == "| speed-rates | failed | ValueError: x |"
 
@@ -160,7 +160,7 @@ def test_the_page_says_which_aims_are_met_and_what_was_not_measured(tmp_path: Pa
 TITLES = {
     "A": ("Tests", "What bfloat16 costs"),
     "B": ("Rates", "Training step", "Compiled step", "Gate chain, forward and backward", "Longest kernels"),
-    "C": ("One epoch", "Stacks of seeds", "Memory foretold", "Long inputs"),
+    "C": ("One epoch", "Stacks of seeds", "Memory forecast", "Long inputs"),
     "D": ("Runs an hour", "Runs an hour, the published way"),
 }
 #: How measurements begin that there are only where Triton is.
