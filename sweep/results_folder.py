@@ -168,8 +168,6 @@ class ResultsFolder:
             if not self._has_bucket():
                 raise ResultsError(f"results '{self.uri}': there is no bucket of that name, or you have no right to it")
             return None
-        if not data:
-            raise DamagedError(self.uri, STUDY, "empty")
         try:
             study = json.loads(data)
         except (ValueError, RecursionError) as error:
@@ -188,13 +186,19 @@ class ResultsFolder:
         return study
 
     def read_essential(self, name: str) -> bytes | None:
-        """Bytes of a file without which the folder cannot be used; ResultsError where it may not be read."""
+        """Bytes of a file without which the folder cannot be used; None where it is missing.
+
+        Raises ResultsError where it may not be read, DamagedError where it is empty.
+        """
         try:
-            return self.read(name)
+            data = self.read(name)
         except NotADirectoryError:
             raise self._file_for_folder() from None
         except (RefusedError, PermissionError) as error:
             raise ResultsError(f"results '{self.uri}': {error}") from None
+        if data == b"":
+            raise DamagedError(self.uri, name, "empty")
+        return data
 
     def _has_bucket(self) -> bool:
         """False where an object store says that the bucket does not exist."""

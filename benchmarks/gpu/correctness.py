@@ -35,7 +35,7 @@ TESTS = {
     "tests/unit/hyena/test_gpu.py": "logits_and_gradients",
     "tests/golden/test_golden.py": "bfloat16",
     "tests/unit/sweep/test_gpu_probe.py": "another_kind",
-    "tests/unit/data/test_batches.py": "other_strand_is",
+    "tests/unit/data/test_batches.py": "reverse_complement_is_the_same",
     "tests/unit/training/test_losses_hold.py": "",
 }
 

@@ -236,7 +236,7 @@ def test_a_damaged_results_folder_is_reported_and_repaired(
         (results / name).write_bytes(b"")
         assert status.main([str(results)]) == 2
         assert capsys.readouterr().err == (
-            f"error: {results}/{name}: the file is empty; run the sweep again: it writes this file anew\n"
+            f"error: {results}/{name}: the file is damaged (empty); run the sweep again, which rewrites it\n"
         )
         (results / "at-work-elsewhere-1.json").write_text('{"host": "elsewhere", "pid": 1, "since": 0}')
         assert main(words) == 0

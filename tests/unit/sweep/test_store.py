@@ -184,7 +184,8 @@ def test_a_damaged_plan_is_named_and_rewritten(store: Store, spoilt: str) -> Non
     store.write("plan.parquet", content)
     with pytest.raises(InputError, match=r"/plan\.parquet: the file is damaged .*; run the sweep again") as refusal:
         store.plan()
-    assert ("lacks the column 'seed'" if spoilt == "another table" else "not a readable Parquet") in str(refusal.value)
+    reasons = {"empty": "damaged (empty)", "another table": "lacks the column 'seed'"}
+    assert reasons.get(spoilt, "not a readable Parquet") in str(refusal.value)
     assert store.claim({"name": "one"}) == ["plan.parquet"]
 
 
