@@ -1,4 +1,4 @@
-# Everything a new user types. `make install` is implied by the rest; it makes .venv, and does nothing when it is up to date.
+# Everything a new user types. Each target installs what it needs into .venv first, and nothing when that is up to date.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -7,12 +7,12 @@ TORCH_INDEX ?=
 
 # The parts that `make gpu` measures.
 PART ?= A B C D
-# Optional dependencies to install; with "dev,triton" the GPU's kernels are tested without one, too.
+# Optional dependencies beyond those of a sweep; with "dev,triton" the GPU's kernels are tested without one, too.
 EXTRAS ?= dev
 
 .PHONY: quickstart test lint format docs coverage gpu install clean
 
-quickstart: install ## run the embedded study, write and name the report
+quickstart: $(VENV)/.sweep-installed ## run the embedded study, write and name the report
 	$(BIN)/python -m sweep.run
 	$(BIN)/python -m analysis.report results/quickstart -o report.html
 
@@ -41,12 +41,16 @@ format: install
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-install: $(VENV)/.installed
+install: $(VENV)/.installed ## everything that a contributor needs
 
-# torch is installed first and by itself, so that no other package's requirement replaces it with another build.
-$(VENV)/.installed: pyproject.toml constraints.txt
+# torch comes first and by itself: with it in place, no other package's open range fetches another build.
+$(VENV)/.sweep-installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -r constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[sweep]'
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.sweep-installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
