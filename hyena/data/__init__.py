@@ -2,7 +2,8 @@
 
 tokenizer, sequences, subsets, batches    letters to tokens, packed splits, parts of train, padded batches
 datasets, catalogue, download             a data set by name, your own or official
-folder_, table_ and fasta_datasets        the readers, with split_files, labelled_rows, parquet_columns, labels
+folder_datasets, table_datasets           the readers, with split_files, labelled_rows, parquet_columns, labels,
+fasta_datasets                            and examples, what they return
 fingerprint, token_cache                  what was read before
 corpus, fasta, fasta_tokens, intervals    genomes for pretraining
 synthetic                                 the genome and tasks of the embedded study
