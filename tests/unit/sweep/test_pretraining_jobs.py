@@ -17,22 +17,9 @@ from sweep.store import Store
 from sweep.study import Study, load_study
 from sweep.study_weights import put
 from sweep.trials import data_spec, facts_of, load_data, plan, weights_keys
+from tests.support.two_sizes import TWO_SIZES
 
-STUDY = """
-[grid]
-models = ["small", "large"]
-datasets = ["synthetic_genes"]
-seeds = [1]
-epochs = [1]
-[models.small]
-d_model = 8
-n_layer = 1
-l_max = 130
-[models.large]
-d_model = 8
-n_layer = 2
-l_max = 130
-[pretraining]
+STUDY = f"""{TWO_SIZES}[pretraining]
 corpus = "synthetic"
 steps = 4
 length = 100

@@ -13,29 +13,15 @@ from sweep.run import main
 from sweep.store import Store
 from sweep.study import Study, load_study
 from sweep.study_weights import known_keys, prepared_keys, require, stored
+from tests.support.two_sizes import TWO_SIZES
 
-STUDY = """
-[grid]
-models = ["small", "large"]
-datasets = ["synthetic_genes"]
-seeds = [1]
-epochs = [1]
-[models.small]
-d_model = 8
-n_layer = 1
-l_max = 130
-[models.large]
-d_model = 8
-n_layer = 2
-l_max = 130
-"""
 SIZES = {"small": HyenaConfig(8, 1, 130), "large": HyenaConfig(8, 2, 130)}
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "mine.toml"
-    path.write_text(STUDY)
+    path.write_text(TWO_SIZES)
     return path
 
 
