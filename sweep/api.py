@@ -202,16 +202,18 @@ def _prepare(
     study: Study, store: Store, data_dir: Path | None, weights_dir: Path | None, console: Console
 ) -> tuple[list[RunSpec], dict[str, str], list[DataSpec]]:
     """The runs, the key of each model's weights, and the data sets: downloaded if need be, noted in the store."""
-    specs = {name: data_spec(study, name, data_dir) for name in study.grid.datasets}
-    data = {name: (spec, facts_of(load_data(spec))) for name, spec in specs.items()}
+    data, notes = {}, {}
+    for name in study.grid.datasets:
+        spec = data_spec(study, name, data_dir)
+        dataset = load_data(spec)
+        data[name], notes[name] = (spec, facts_of(dataset)), data_note(dataset)
     keys, found = study_weights.prepared_keys(study, store, weights_dir)
     runs = planned_runs(study, data, keys)
     for line in merged_points(study, data):
         _print(console, f"note       {line}")
-    notes = {name: data_note(load_data(spec)) for name, spec in specs.items()}
     noted = {**study.resolved(), "data": notes, "weights_found": found}
     store.write_plan(noted, [run.identity() for run in runs])
-    return runs, keys, list(specs.values())
+    return runs, keys, [spec for spec, _ in data.values()]
 
 
 def _audit(store: Store, specs: Sequence[DataSpec]) -> None:
