@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 from analysis import published
 from analysis.page.output import bundle, write_whole
 from analysis.results import ResultsError, ResultsFolder, load
+from hyena.errors import whole_message
 from hyena.system import terminal
 from hyena.system.extras import require_extra
-from sweep.retries import one_line
 
 if TYPE_CHECKING:
     from analysis.page.build import Report
@@ -93,7 +93,7 @@ def watch(location: str, output: Path, reference: str | None = None) -> Report:
             except (OSError, ResultsError) as error:
                 if seen is None:
                     raise
-                print(f"{datetime.now(UTC):%H:%M:%S} {one_line(error)}; retrying", file=sys.stderr)
+                print(f"{datetime.now(UTC):%H:%M:%S} {whole_message(error)}; retrying", file=sys.stderr)
             time.sleep(WATCH_S)
     except KeyboardInterrupt:
         if seen is not None:
@@ -152,7 +152,9 @@ def _report(arguments: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise ResultsError(f"{arguments.results or arguments.published}: cannot be read ({one_line(error)})") from error
+        raise ResultsError(
+            f"{arguments.results or arguments.published}: cannot be read ({whole_message(error)})"
+        ) from error
     print(f"{report.headline}\n{arguments.output}")
     return terminal.DONE
 

@@ -36,9 +36,14 @@ def _escaped(letter: str) -> str:
     return " " if letter in "\n\r\t\u2028\u2029" else ascii(letter)[1:-1]
 
 
-def one_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type where it has no message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def whole_message(error: BaseException | None) -> str:
+    """The message of an error on one line."""
+    return " ".join(str(error).split())
 
 
 class _Shortened(reprlib.Repr):

@@ -14,8 +14,8 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from hyena.errors import whole_message
 from sweep.results_folder import ResultsError, ResultsFolder
-from sweep.retries import one_line
 from sweep.schema import PLAN, SCHEMA_VERSION
 
 #: Columns without which a row says nothing; any other column that an older file lacks counts as unknown.
@@ -105,7 +105,7 @@ def _read_one(name: str, data: bytes, empty: pl.DataFrame, problems: list[Proble
             return []
         found = _scan([data], [column for column in empty.columns if column in present])
     except READ_ERRORS as error:
-        problems.append(Problem(name, f"{UNREADABLE} ({one_line(error)[:160]})"))
+        problems.append(Problem(name, f"{UNREADABLE} ({whole_message(error)[:160]})"))
         return []
     table = _as_table(found, empty, name, problems)
     return [] if table is None else [table]

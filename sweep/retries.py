@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
+from hyena.errors import whole_message
 from hyena.system.waiting import waiting_for
 
 T = TypeVar("T")
@@ -50,7 +51,7 @@ def with_retries(operation: Callable[[], T], what: str, uri: str, patience_s: fl
 
     def note(state: RetryCallState) -> None:
         reason = state.outcome.exception() if state.outcome else None
-        wait.what = f"{place}: {one_line(reason)}; retrying for at most {patience_s:g} s"
+        wait.what = f"{place}: {whole_message(reason)}; retrying for at most {patience_s:g} s"
 
     try:
         with waiting_for(place, ENDING) as wait:
@@ -66,12 +67,7 @@ def with_retries(operation: Callable[[], T], what: str, uri: str, patience_s: fl
         raise
     except OSError as error:
         kind = StoreError if _is_transient(error) else RefusedError
-        raise kind(f"{uri}: cannot {what}: {one_line(error)}") from error
-
-
-def one_line(error: BaseException | None) -> str:
-    """The message of an error on one line."""
-    return " ".join(str(error).split())
+        raise kind(f"{uri}: cannot {what}: {whole_message(error)}") from error
 
 
 def _is_transient(error: BaseException) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hyena.errors import InputError, one_line
+from hyena.errors import InputError, first_line
 from hyena.system.text import opened, refuse_unreadable_kind
 
 _TEXT = (
@@ -55,7 +55,7 @@ def parquet_columns(
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise InputError(f"{path}: not a readable Parquet table ({one_line(error)})") from None
+        raise InputError(f"{path}: not a readable Parquet table ({first_line(error)})") from None
     sequences: list[bytes] = []
     cells = {}
     for name in names:
@@ -63,7 +63,9 @@ def parquet_columns(
         try:
             values = _values(columns.column(name), place, name in optional)
         except pa.ArrowException as error:  # a type that Arrow cannot convert
-            raise InputError(f"{place}: type {columns.column(name).type} ({one_line(error)}); expected text") from None
+            raise InputError(
+                f"{place}: type {columns.column(name).type} ({first_line(error)}); expected text"
+            ) from None
         if name == sequence:
             sequences = [value.encode() if isinstance(value, str) else value.strip() for value in values]
         else:

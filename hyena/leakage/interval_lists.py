@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hyena.data.intervals import union
 from hyena.data.sequences import Integers
-from hyena.errors import InputError, one_line
+from hyena.errors import InputError, first_line
 from hyena.leakage.counts import Comparison, Flags, PartnerClass
 
 MEASURES = ("interval_overlap", "interval_inside", "interval_identical")
@@ -52,7 +52,7 @@ def read_interval_lists(name: str, coordinates: Path) -> dict[tuple[str, str], I
                     file, convert_options=pa_csv.ConvertOptions(include_columns=list(_TYPES), column_types=_TYPES)
                 )
             except (pa.ArrowException, KeyError, OSError) as error:
-                reason = one_line(error)
+                reason = first_line(error)
                 raise InputError(f"{file}: not an interval list with columns region, start, end ({reason})") from None
             regions, starts, ends = (table.column(column).to_numpy(zero_copy_only=False) for column in _TYPES)
             found[split, file.name.removesuffix(".csv.gz")] = IntervalList(regions.astype(str), starts, ends)

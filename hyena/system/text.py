@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from hyena.errors import InputError, one_line
+from hyena.errors import InputError, first_line
 
 _BOM = b"\xef\xbb\xbf"
 _PARQUET = b"PAR1"
@@ -108,7 +108,7 @@ def opened(path: Path | str, content: bytes | None = None, binary: bytes = b"-")
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             if not kind or (isinstance(error, OSError) and error.errno is not None):
                 raise
-            fault = one_line(error)
+            fault = first_line(error)
             raise InputError(f"{path}: not a complete {kind} file ({fault}); copy or download it again") from None
 
 

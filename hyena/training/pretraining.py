@@ -22,7 +22,7 @@ from torch import Tensor
 from hyena.data.corpus import Corpus, Intervals, read_corpus
 from hyena.data.tokenizer import COMPLEMENT, A, T
 from hyena.device import sent
-from hyena.errors import InputError, one_line
+from hyena.errors import InputError, first_line
 from hyena.model.config import HyenaConfig
 from hyena.model.hyenadna import LanguageModel, initialise
 from hyena.randomness import stream
@@ -199,7 +199,7 @@ class Pretraining:
                 raise InputError("its steps are not of this pretraining")
             restore(state, self.model, self.optimizer, self.streams)
         except (TypeError, LookupError, RuntimeError) as error:
-            raise InputError(f"it is damaged ({one_line(error):.80})") from None
+            raise InputError(f"it is damaged ({first_line(error):.80})") from None
         self.history = history
 
     @torch.inference_mode()

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hyena.errors import InputError, one_line
+from hyena.errors import InputError, first_line
 
 #: Keys of an optimiser's parameter group that its steps need.
 GROUP_VALUES = {"params", "lr", "betas", "eps", "weight_decay"}
@@ -38,7 +38,7 @@ def read_checkpoint(content: bytes, device: torch.device | str = "cpu") -> Any:
     try:
         return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
     except Exception as error:  # torch raises many types for damaged files: RuntimeError, KeyError, UnpicklingError, …
-        raise InputError(f"it is damaged, or was not written by this program ({one_line(error):.80})") from None
+        raise InputError(f"it is damaged, or was not written by this program ({first_line(error):.80})") from None
 
 
 def misfit_of(

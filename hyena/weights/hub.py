@@ -15,7 +15,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from hyena.errors import InputError, nearest, one_line
+from hyena.errors import InputError, first_line, nearest
 from hyena.model.config import PUBLISHED
 from hyena.system.waiting import waiting_for
 from hyena.weights.checkpoint import HUB_ORGANISATION
@@ -115,7 +115,7 @@ def _unreachable(repository: str, revision: str | None, cache: Path | None, erro
     place = f"{cache / repository.removesuffix('-hf')}" if cache else "a folder NAME of the one given as --weights"
     return (
         f"weights {HUB_ORGANISATION}/{repository}{_at(revision)}: not found locally, and the download "
-        f"from the hub failed ({one_line(error)}); to work offline, put them at {place}"
+        f"from the hub failed ({first_line(error)}); to work offline, put them at {place}"
     )
 
 

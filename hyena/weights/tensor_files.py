@@ -16,7 +16,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from hyena.errors import InputError, one_line
+from hyena.errors import InputError, first_line
 from hyena.system.text import what_it_is
 from hyena.weights.torch_files import read_state_dict
 
@@ -98,7 +98,7 @@ def _of_shards(index: Path) -> dict[str, Tensor]:
     try:
         listed = json.loads(index.read_text("utf-8-sig"))["weight_map"]
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise InputError(f"{index}: unreadable, or not an index of weights ({one_line(error)})") from None
+        raise InputError(f"{index}: unreadable, or not an index of weights ({first_line(error)})") from None
     if not isinstance(listed, dict) or not all(_is_file_name(shard) for shard in listed.values()):
         raise InputError(f"{index}: not an index of weights; 'weight_map' must map tensors to file names")
     shards = {}
@@ -126,9 +126,9 @@ def _stored(file: Path) -> dict[str, Tensor]:
         is_safetensors = first[8:9] == b"{" or (file.suffix == ".safetensors" and first[:2] != b"PK")
         return safetensors.torch.load_file(file) if is_safetensors else read_state_dict(file)
     except SafetensorError as error:
-        raise InputError(f"{file}: damaged, or not a safetensors file ({one_line(error)})") from None
+        raise InputError(f"{file}: damaged, or not a safetensors file ({first_line(error)})") from None
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror or one_line(error)})") from None
+        raise InputError(f"{file}: cannot be read ({error.strerror or first_line(error)})") from None
 
 
 def _no_weights(first: bytes) -> str | None:

@@ -29,7 +29,7 @@ FLOORS = (
 )
 #: What the analysis may import of the other two packages: the reader of results folders, and what every command needs.
 DOORS_OF_THE_ANALYSIS = (
-    *(f"sweep.{name}" for name in ("schema", "layout", "retries", "results_folder", "result_tables", "ended_runs")),
+    *(f"sweep.{name}" for name in ("schema", "layout", "results_folder", "result_tables", "ended_runs")),
     "hyena.errors",
     "hyena.system.extras",
     "hyena.system.paths",
