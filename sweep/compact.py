@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from hyena.system import terminal
 from sweep.layout import COMPACT, PART_TABLES, TEMPORARY, complete_parts, part_file
+from sweep.result_tables import NEEDED
 from sweep.schema import EPOCHS, PREDICTIONS, RUNS
 from sweep.store import Store, parquet_file, writer_options
 
@@ -122,17 +123,31 @@ def _files(store: Store, run_id: str) -> dict[str, bytes | None]:
 
 
 def _tables(files: dict[str, bytes | None]) -> dict[str, pa.Table] | None:
-    """A run's tables; None where it failed, or a table is missing, cannot be read or has other columns than now."""
+    """A run's tables as they are declared now; None where it failed, or one is missing, damaged or cannot be that."""
     tables = {}
     for table, data in files.items():
         try:
             found = pq.ParquetFile(pa.BufferReader(data or b"")).read(use_threads=False)
         except (pa.ArrowInvalid, OSError):
             return None
-        if not found.schema.equals(_SCHEMAS[table]):
+        whole = _as_declared(found, _SCHEMAS[table])
+        if whole is None:
             return None
-        tables[table] = pa.Table.from_arrays(found.columns, schema=_SCHEMAS[table])
+        tables[table] = whole
     return tables if tables["runs"]["status"].to_pylist() == ["done"] else None
+
+
+def _as_declared(found: pa.Table, schema: pa.Schema) -> pa.Table | None:
+    """A table with nulls in the columns that an earlier release did not have; None where it differs in more."""
+    lacking = [field for field in schema if field.name not in found.column_names]
+    if any(not field.nullable or field.name in NEEDED for field in lacking):
+        return None
+    for field in lacking:
+        found = found.append_column(field, pa.nulls(found.num_rows, field.type))
+    if sorted(found.column_names) != sorted(schema.names):
+        return None
+    found = found.select(schema.names) if lacking else found
+    return pa.Table.from_arrays(found.columns, schema=schema) if found.schema.equals(schema) else None
 
 
 def _tidy(store: Store) -> int:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweep.layout import COMPACT, PLAN_FILE, part_file
-from sweep.result_tables import NEEDED, Problem, read_file, read_table, refuse_other_version
+from sweep.result_tables import NEEDED, NEEDED_OF_PLAN, Problem, read_file, read_table, refuse_other_version
 from sweep.results_folder import DamagedError, ResultsFolder, RunFiles
 from sweep.schema import PLAN, RUNS, SCHEMA_VERSION
 
@@ -112,7 +112,7 @@ def read_plan(folder: ResultsFolder) -> pl.DataFrame | None:
     plan = read_file(PLAN_FILE, data, PLAN, PLAN.names, problems)
     if problems:
         raise DamagedError(folder.uri, PLAN_FILE, problems[0].reason)
-    if any(plan.null_count().row(0)):
+    if any(plan.select(NEEDED_OF_PLAN).null_count().row(0)):
         raise DamagedError(folder.uri, PLAN_FILE, "has empty cells")
     return plan.unique("run_id", keep="first", maintain_order=True)
 

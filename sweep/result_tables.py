@@ -18,8 +18,19 @@ from hyena.errors import whole_message
 from sweep.results_folder import ResultsError, ResultsFolder
 from sweep.schema import PLAN, SCHEMA_VERSION
 
+#: Columns of the plan that are never null.
+NEEDED_OF_PLAN = [field.name for field in PLAN if not field.nullable]
 #: Columns without which a row says nothing; any other column that an older file lacks counts as unknown.
-NEEDED = {*PLAN.names, "schema_version", "status", "test_accuracy", "epoch", "step", "tokens", "train_bits_per_base"}
+NEEDED = {
+    *NEEDED_OF_PLAN,
+    "schema_version",
+    "status",
+    "test_accuracy",
+    "epoch",
+    "step",
+    "tokens",
+    "train_bits_per_base",
+}
 #: How the reason of a file that cannot be read begins.
 UNREADABLE = "not a readable Parquet file"
 #: What Polars, pyarrow and the store raise where a file cannot be read.
@@ -66,10 +77,11 @@ def _frames(
     folder: ResultsFolder, sources: Sequence[tuple[str, str | bytes]], empty: pl.DataFrame, problems: list[Problem]
 ) -> list[pl.DataFrame]:
     """The rows in one scan; where that fails, in smaller and smaller groups, down to single files."""
-    with suppress(*READ_ERRORS):
-        found = _scan([source for _, source in sources], empty.columns)
-        if found.schema == empty.schema:
-            return [found]
+    for scan in (_scan, _scan_older):
+        with suppress(*READ_ERRORS):
+            found = scan([source for _, source in sources], empty)
+            if found.schema == empty.schema:
+                return [found]
     if len(sources) == 1:
         name, source = sources[0]
         # Read by the folder first: a disk that fails for a while does not make its files damaged.
@@ -80,9 +92,26 @@ def _frames(
     return [frame for group in groups for frame in _frames(folder, group, empty, problems)]
 
 
-def _scan(sources: Sequence[str | bytes], columns: Sequence[str]) -> pl.DataFrame:
-    readable: list[Any] = [io.BytesIO(source) if isinstance(source, bytes) else source for source in sources]
-    return pl.scan_parquet(readable, glob=False, extra_columns="ignore").select(columns).collect().rechunk()
+def _scan(sources: Sequence[str | bytes], empty: pl.DataFrame) -> pl.DataFrame:
+    """The columns of `empty`, of files that have all of them."""
+    return (
+        pl.scan_parquet(_readable(sources), glob=False, extra_columns="ignore")
+        .select(empty.columns)
+        .collect()
+        .rechunk()
+    )
+
+
+def _scan_older(sources: Sequence[str | bytes], empty: pl.DataFrame) -> pl.DataFrame:
+    """The same of files of an earlier release, which all lack the same columns; those are null."""
+    files = pl.scan_parquet(_readable(sources), glob=False, extra_columns="raise")
+    lacking = [name for name in empty.columns if name not in files.collect_schema() and name not in NEEDED]
+    found = files.select(name for name in empty.columns if name not in lacking).collect()
+    return found.with_columns(pl.lit(None, empty.schema[name]).alias(name) for name in lacking).select(empty.columns)
+
+
+def _readable(sources: Sequence[str | bytes]) -> list[Any]:
+    return [io.BytesIO(source) if isinstance(source, bytes) else source for source in sources]
 
 
 def read_file(
@@ -98,12 +127,12 @@ def _read_one(name: str, data: bytes, empty: pl.DataFrame, problems: list[Proble
     try:
         present = pl.scan_parquet(io.BytesIO(data), glob=False).collect_schema()
         if "schema_version" in empty.columns and "schema_version" in present:
-            refuse_other_version(_scan([data], ["schema_version"])["schema_version"], name)
+            refuse_other_version(_scan([data], empty.select("schema_version"))["schema_version"], name)
         missing = next((column for column in empty.columns if column not in present and column in NEEDED), None)
         if missing is not None:
             problems.append(Problem(name, f"lacks the column {missing!r}"))
             return []
-        found = _scan([data], [column for column in empty.columns if column in present])
+        found = _scan([data], empty.select(column for column in empty.columns if column in present))
     except READ_ERRORS as error:
         problems.append(Problem(name, f"{UNREADABLE} ({whole_message(error)[:160]})"))
         return []
