@@ -125,6 +125,8 @@ class _PublishedRun:
             "model": self.model,
             "dataset": self.dataset,
             "init": self.init,
+            "corpus": "published" if self.init == "pretrained" else None,
+            "pretraining_seed": None,
             "seed": self.seed,
             "epochs": self.epochs,
             "trainable_parameters": _PARAMETERS[self.model],

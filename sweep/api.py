@@ -7,6 +7,7 @@ Next: `execution.py`, how runs are run; `plan_request.py`, how they are planned.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from sweep.run_states import done_runs
 from sweep.shipped_studies import study_file
 from sweep.store import Store, StoreError
 from sweep.study import Study, load_study
+from sweep.study_weights import Keys
 from sweep.time_forecast import TimeEstimate, TimeForecast
 from sweep.trackers import trackers
 from sweep.trainable import PATIENCE_S
@@ -53,6 +55,7 @@ class FailedRun:
     model: str
     dataset: str
     init: str
+    pretraining_seed: int | None
     seed: int
     epochs: int
     reason: str
@@ -200,18 +203,18 @@ def _opened(
 
 def _prepare(
     study: Study, store: Store, data_dir: Path | None, weights_dir: Path | None, console: Console
-) -> tuple[list[RunSpec], dict[str, str], list[DataSpec]]:
-    """The runs, the key of each model's weights, and the data sets: downloaded if need be, noted in the store."""
+) -> tuple[list[RunSpec], Keys, list[DataSpec]]:
+    """The runs, the keys of their weights, and the data sets: downloaded if need be, noted in the store."""
     data, notes = {}, {}
     for name in study.grid.datasets:
         spec = data_spec(study, name, data_dir)
         dataset = load_data(spec)
         data[name], notes[name] = (spec, facts_of(dataset)), data_note(dataset)
-    keys, found = study_weights.prepared_keys(study, store, weights_dir)
+    keys, pretrainings = study_weights.prepared_keys(study, store, weights_dir)
     runs = planned_runs(study, data, keys)
     for line in merged_points(study, data):
         _print(console, f"note       {line}")
-    noted = {**study.resolved(), "data": notes, "weights_found": found}
+    noted = {**study.resolved(), "data": notes, "pretrainings": pretrainings}
     store.write_plan(noted, [run.identity() for run in runs])
     return runs, keys, [spec for spec, _ in data.values()]
 
@@ -238,13 +241,15 @@ def _compact(store: Store, console: Console) -> None:
 def _summary(study: Study, store: Store, runs: Sequence[RunSpec]) -> SweepSummary:
     rows = {row["run_id"]: row for row in store.runs(["run_id", "status", "failure", "train_s"])}
     ended = ((run, rows[run.run_id]) for run in runs)
-    failed = tuple(
-        FailedRun(run.run_id, run.model, run.data.name, run.init, run.seed, run.training.epochs, row["failure"] or "")
-        for run, row in ended
-        if row["status"] == "failed"
-    )
+    failed = tuple(_failed(run, row["failure"] or "") for run, row in ended if row["status"] == "failed")
     seconds = sum(rows[run.run_id]["train_s"] or 0.0 for run in runs)
     return SweepSummary(study.name, store.uri, len(runs), len(runs) - len(failed), failed, seconds)
+
+
+def _failed(run: RunSpec, reason: str) -> FailedRun:
+    row = run.identity()
+    names = (field.name for field in dataclasses.fields(FailedRun) if field.name != "reason")
+    return FailedRun(**{name: row[name] for name in names}, reason=reason)  # type: ignore[literal-required]
 
 
 def _cores() -> Iterator[str]:

@@ -13,8 +13,12 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, TypeAdapter, ValidationError
 
 from hyena.data.sequences import Dataset
+from sweep.pretrainings import FILES, PUBLISHED_WEIGHTS, PretrainingId
 
 T = TypeVar("T")
+
+#: Digits of a digest that name weights in the store and in the identity of a run.
+KEY_DIGITS = 16
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -39,7 +43,26 @@ class DataNote:
 
 @dataclass(frozen=True)
 class WeightsNote:
-    """Weights as they were found, by the digest of their tensors."""
+    """Weights as they were found or are made here.
+
+    Attributes:
+        model, corpus, seed: of `sweep.pretrainings.PretrainingId`.
+        key: what names them in the store; in notes of found weights the beginning of their tensors' digest.
+    """
+
+    model: str
+    corpus: str
+    seed: int | None
+    key: str
+
+    @property
+    def pretraining(self) -> PretrainingId:
+        return PretrainingId(self.model, self.corpus, self.seed)
+
+
+@dataclass(frozen=True)
+class _EarlierWeightsNote:
+    """As releases wrote it that had one set of weights of a size, by the model's name."""
 
     digest: str
 
@@ -63,12 +86,33 @@ def data_notes(study: Mapping[str, Any]) -> dict[str, DataNote]:
     return _valid(DataNote, study.get("data"))
 
 
-def weights_notes(study: Mapping[str, Any]) -> dict[str, WeightsNote]:
-    """The notes in a `study.json`, by the name of the model."""
-    return _valid(WeightsNote, study.get("weights_found"))
+def weights_notes(study: Mapping[str, Any]) -> dict[PretrainingId, str]:
+    """The keys of weights that a `study.json` notes."""
+    notes = study.get("pretrainings")
+    if notes is None:
+        return _earlier_weights_notes(study)
+    found = _valid(WeightsNote, dict(enumerate(notes)) if isinstance(notes, list) else None)
+    return {note.pretraining: note.key for note in found.values()}
 
 
-def _valid(kind: type[T], notes: Any) -> dict[str, T]:
+def _earlier_weights_notes(study: Mapping[str, Any]) -> dict[PretrainingId, str]:
+    """The same from the notes of earlier releases, whose sizes had one set of weights each."""
+    paths = (places_of_weights(study) or {}).get("paths") or {}
+    notes = _valid(_EarlierWeightsNote, study.get("weights_found"))
+    ids = {name: (FILES, 1) if name in paths else (PUBLISHED_WEIGHTS, None) for name in notes}
+    return {PretrainingId(name, *ids[name]): note.digest[:KEY_DIGITS] for name, note in notes.items()}
+
+
+def places_of_weights(study: Mapping[str, Any]) -> dict[str, Any] | None:
+    """[weights] of a resolved study, for comparison: earlier releases wrote one path where a list of them is now."""
+    weights = study.get("weights")
+    if not isinstance(weights, dict) or not isinstance(weights.get("paths"), dict):
+        return None
+    listed = {name: [path] if isinstance(path, str) else path for name, path in weights["paths"].items()}
+    return {**weights, "paths": listed}
+
+
+def _valid(kind: type[T], notes: Any) -> dict[Any, T]:
     """Those of the notes that have the types of `kind`."""
     found, adapter = {}, TypeAdapter(kind)
     for name, note in notes.items() if isinstance(notes, dict) else ():

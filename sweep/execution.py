@@ -16,6 +16,7 @@ from rich.console import Console
 
 from sweep import environment, gpu_probe
 from sweep.pretraining_jobs import PretrainingJobs
+from sweep.pretrainings import PretrainingId
 from sweep.progress import ProgressDisplay
 from sweep.resources import Share
 from sweep.rows import Circumstances, failed_row
@@ -37,14 +38,14 @@ class Execution:
 
     Attributes:
         whole: the share of a trial before any measurement: a whole GPU where the study has GPU shares measured.
-        keys: key of each model's weights.
+        keys: key of the weights of each pretraining.
         trackers: Tune callbacks of experiment trackers.
     """
 
     study: Study
     store: Store
     whole: Share
-    keys: Mapping[str, str]
+    keys: Mapping[PretrainingId, str]
     console: Console
     trackers: Sequence[tune.Callback] = ()
 
@@ -62,14 +63,14 @@ class Execution:
             callback = SweepCallback(states, pretrainings, display)
             first, later = list[RunSpec](), list[RunSpec]()
             for run in runs:
-                (later if run.weights_key and run.model in pretrainings.latest else first).append(run)
+                (later if run.pretraining in pretrainings.latest else first).append(run)
             self._train(first, callback)
             while pretrainings.unfinished:
                 callback.poll_pretrainings(SECONDS_BETWEEN_POLLS)
             for run in later:
-                if run.model in pretrainings.failed:
-                    self._abandon(run, pretrainings.failed[run.model], callback)
-            self._train([run for run in later if run.model not in pretrainings.failed], callback)
+                if run.pretraining in pretrainings.failed:
+                    self._abandon(run, pretrainings.failed[run.pretraining], callback)
+            self._train([run for run in later if run.pretraining not in pretrainings.failed], callback)
 
     def _shares(self, runs: Sequence[RunSpec]) -> dict[str, Share]:
         """The share of each run's trial: as the study says, or as measured."""

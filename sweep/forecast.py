@@ -10,8 +10,9 @@ from sweep.formatting import size
 from sweep.gpu_probe import MemoryKind, remembered
 from sweep.plan_request import PlanRequest
 from sweep.planned_data import PlannedData
+from sweep.pretrainings import PretrainingId
 from sweep.study import AUTO
-from sweep.study_weights import DOWNLOADED, stored
+from sweep.study_weights import DOWNLOADED, MADE, stored
 from sweep.time_forecast import TimeForecast
 from sweep.workload import state_bytes
 
@@ -36,9 +37,7 @@ def forecast(time: TimeForecast) -> Iterator[str]:
     if download := _download(plan):
         yield f"download   {download}"
     yield from _data(plan)
-    for name, what in plan.missing_weights.items():
-        more = f" (about {size(classifier_bytes(study.model(name), 2))})" if what == DOWNLOADED else ""
-        yield f"missing    weights of {name}: {what}{more}"
+    yield from _missing_weights(plan)
     for note in plan.notes:
         yield f"note       {note}"
 
@@ -83,9 +82,9 @@ def _bytes(plan: PlanRequest) -> str:
     tables = sum(RUN_TABLES_BYTES + run.facts.test_examples * run.facts.num_classes * 4 for run in plan.to_do)
     kept = plan.to_do if study.keep_models else []
     models = sum(classifier_bytes(run.config, run.facts.num_classes) for run in kept)
-    needed = {run.model for run in plan.to_do if run.weights_key is not None}
-    absent = [name for name in needed if not stored(plan.store, plan.keys[name])]
-    weights = sum(classifier_bytes(study.model(name), 2) for name in absent)
+    needed = {run.pretraining for run in plan.to_do if run.pretraining is not None}
+    absent = [one for one in needed if not stored(plan.store, plan.keys[one])]
+    weights = sum(classifier_bytes(study.model(one.model), 2) for one in absent)
     parts = {"models": models, "pretrained weights": weights}
     named = ", ".join(f"{name} {size(count)}" for name, count in parts.items() if count)
     text = f"about {size(tables + models + weights)} more in the results folder" + (f" ({named})" if named else "")
@@ -100,7 +99,7 @@ def _download(plan: PlanRequest) -> str:
     fetched = [data for data in plan.data.values() if isinstance(data, PlannedData) and data.download]
     archives, cache = sum(data.archive_bytes for data in fetched), sum(data.cache_bytes for data in fetched)
     weights = sum(
-        classifier_bytes(study.model(name), 2) for name, what in plan.missing_weights.items() if what == DOWNLOADED
+        classifier_bytes(study.model(one.model), 2) for one, what in plan.missing_weights.items() if what == DOWNLOADED
     )
     if not archives + weights:
         return ""
@@ -108,6 +107,17 @@ def _download(plan: PlanRequest) -> str:
     named = ", ".join(f"{name} {size(round(count))}" for name, count in parts.items() if count)
     text = f"about {size(round(archives + weights))}: {named}"
     return f"{text}; {size(round(cache))} more in the cache of tokens" if cache else text
+
+
+def _missing_weights(plan: PlanRequest) -> Iterator[str]:
+    """Weights that are not here, those of a size with the same reason on one line."""
+    by_line: dict[tuple[str, str], list[PretrainingId]] = {}
+    for one, what in plan.missing_weights.items():
+        by_line.setdefault((one.model, what), []).append(one)
+    for (model, what), some in by_line.items():
+        seeds = f" (pretraining seeds {', '.join(str(one.seed) for one in some)})" if what == MADE else ""
+        more = f" (about {size(classifier_bytes(plan.study.model(model), 2))})" if what == DOWNLOADED else ""
+        yield f"missing    weights of {model}{seeds}: {what}{more}"
 
 
 def _data(plan: PlanRequest) -> Iterator[str]:

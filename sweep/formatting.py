@@ -32,8 +32,24 @@ def size(count: float) -> str:
 
 
 def run_name(run: Mapping[str, Any]) -> str:
-    """A run, from the columns of the plan."""
-    return f"{run['model']}, {run['dataset']}, {run['init']}, seed {run['seed']}, {run['epochs']} epochs"
+    """A run, from the columns of the plan.
+
+    >>> run_name({"model": "m", "dataset": "d", "init": "pretrained", "pretraining_seed": 2, "seed": 1, "epochs": 5})
+    'm, d, pretrained (pretraining seed 2), seed 1, 5 epochs'
+    """
+    weights = f" (pretraining seed {run['pretraining_seed']})" if run["pretraining_seed"] is not None else ""
+    return f"{run['model']}, {run['dataset']}, {run['init']}{weights}, seed {run['seed']}, {run['epochs']} epochs"
+
+
+def pretraining_name(model: str, seed: int | None, is_file: bool = False) -> str:
+    """A pretraining of a size. `seed` is the position in the study's list for a file; None for published weights.
+
+    >>> pretraining_name("nano-32", 2), pretraining_name("tiny", 1, is_file=True), pretraining_name("tiny", None)
+    ('nano-32, pretraining seed 2', 'tiny, file 1', 'tiny')
+    """
+    if seed is None:
+        return model
+    return f"{model}, {'file' if is_file else 'pretraining seed'} {seed}"
 
 
 def two_digits(value: float) -> str:

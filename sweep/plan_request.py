@@ -14,13 +14,14 @@ from hyena.errors import InputError
 from hyena.training.recipe import Precision
 from sweep import named_gpus
 from sweep.planned_data import PlannedData, Unknown, planned_data
+from sweep.pretrainings import PretrainingId
 from sweep.ray_session import resources_here
 from sweep.resources import Share
 from sweep.run_states import done_runs
 from sweep.store import Store
 from sweep.study import Study
-from sweep.study_weights import known_keys, largest_first
-from sweep.trials import RunSpec, corpus_of, merged_points, plan
+from sweep.study_weights import corpus_of, known_keys, largest_first
+from sweep.trials import RunSpec, merged_points, plan
 from sweep.workload import Batches, pretraining_batches, run_batches
 
 
@@ -32,8 +33,8 @@ class PlanRequest:
         runs: all runs of data sets that are known.
         done: ids of those that the store holds already.
         data: by name, what is known of each data set of the study.
-        keys: key of each model's pretrained weights.
-        missing_weights: by model, a description of where weights that are not here would come from.
+        keys: key of the weights of each pretraining.
+        missing_weights: a description of where weights that are not here would come from.
         corpus_bases: size of the corpus of the study's own pretraining.
         cluster: Ray resources of the machine that the time is forecast for.
         gpu: a GPU to forecast for instead.
@@ -46,8 +47,8 @@ class PlanRequest:
     runs: Sequence[RunSpec]
     done: Collection[str]
     data: Mapping[str, PlannedData | Unknown]
-    keys: Mapping[str, str]
-    missing_weights: Mapping[str, str]
+    keys: Mapping[PretrainingId, str]
+    missing_weights: Mapping[PretrainingId, str]
     corpus_bases: int
     cluster: Mapping[str, float]
     gpu: named_gpus.GPU | None = None
@@ -83,20 +84,20 @@ class PlanRequest:
         return max(1, int(self.cluster["GPU"])) if self.on_gpu else self.share.parallel(self.cluster)
 
     @cached_property
-    def pretrainings(self) -> dict[str, Batches]:
-        """Batches of each of the study's pretrainings that are left to do, by model, in the order of a sweep."""
+    def pretrainings(self) -> dict[PretrainingId, Batches]:
+        """Batches of each of the study's pretrainings that are left to do, in the order of a sweep."""
         study = self.study
         if study.pretraining is None:
             return {}
-        needed = {run.model for run in self.to_do if run.weights_key is not None}
+        needed = {run.pretraining for run in self.to_do if run.pretraining is not None}
         missing = needed & self.missing_weights.keys()
         config = study.pretraining.config
         precision: Precision = "float32" if config.precision == "auto" else config.precision
         if self.on_gpu and config.precision == "auto":
             precision = "bfloat16"
         return {
-            name: pretraining_batches(study.model(name), config, self.corpus_bases, precision)
-            for name in largest_first(study, missing)
+            one: pretraining_batches(study.model(one.model), config, self.corpus_bases, precision)
+            for one in largest_first(study, missing)
         }
 
     def batches(self, run: RunSpec) -> Batches:

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from sweep.formatting import duration, run_name
 from sweep.pretraining_jobs import PretrainingJobs
+from sweep.pretrainings import PretrainingId
 from sweep.retries import ENDING
 from sweep.run_states import (
     Advanced,
@@ -87,11 +88,11 @@ class ProgressDisplay:
         if isinstance(event, Advanced | Done | Failed):
             self._line(self._summary)
 
-    def show_pretraining(self, model: str) -> None:
-        """Show the latest report of a model's pretraining."""
-        record = self.pretrainings.latest[model]
+    def show_pretraining(self, pretraining: PretrainingId) -> None:
+        """Show the latest report of a pretraining."""
+        record = self.pretrainings.latest[pretraining]
         is_last = record is not None and record.step >= self.pretrainings.steps
-        self._line(partial(self._pretraining_line, model), now=is_last or record is None)
+        self._line(partial(self._pretraining_line, pretraining), now=is_last or record is None)
 
     def show_idleness(self) -> None:
         """After `IDLE_S` seconds without training, and then every minute, say what the sweep waits for."""
@@ -151,22 +152,24 @@ class ProgressDisplay:
             return [f"{sum(share.gpus for share in shares):.3g} of {gpus:g} GPUs in use"]
         return [f"{sum(share.cpus for share in shares)} of {cores:g} cores in use"] if cores else []
 
-    def _pretraining_line(self, model: str) -> str:
+    def _pretraining_line(self, pretraining: PretrainingId) -> str:
         jobs = self.pretrainings
-        record = jobs.latest[model]
-        if model in jobs.failed:
-            return f"pretraining {model}: {jobs.failed[model]}"
-        if record is None:
-            return f"pretraining {model}: {jobs.notes.get(model, 'starting')}"
-        return f"pretraining {model}: step {record.step}/{jobs.steps}, {record.train_bits_per_base:.3f} bits per base"
+        record = jobs.latest[pretraining]
+        if pretraining in jobs.failed:
+            state = jobs.failed[pretraining]
+        elif record is None:
+            state = jobs.notes.get(pretraining, "starting")
+        else:
+            state = f"step {record.step}/{jobs.steps}, {record.train_bits_per_base:.3f} bits per base"
+        return f"{pretraining.name}: {state}"
 
     def render(self) -> RenderableType:
         """The live display: pretrainings, totals, counts by model and data set, the latest events."""
         states, jobs = self.states, self.pretrainings
         grid = Table.grid(padding=(0, 2))
-        for model, record in jobs.latest.items():
+        for pretraining, record in jobs.latest.items():
             bar = ProgressBar(total=jobs.steps, completed=record.step if record else 0, width=30)
-            grid.add_row(Text(self._pretraining_line(model)), bar)
+            grid.add_row(Text(self._pretraining_line(pretraining)), bar)
         total, ended = len(states.runs), len(states.done) + len(states.failed)
         bar = ProgressBar(total=states.already_done + total, completed=states.already_done + ended, width=30)
         grid.add_row(Text(self._summary()), bar)

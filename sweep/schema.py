@@ -109,6 +109,20 @@ class PlanRow(TypedDict):
     model: Annotated[str, Column("name of the model size")]
     dataset: Annotated[str, Column("name of the data set")]
     init: Annotated[str, Column(f"initialisation: one of {', '.join(INITIALISATIONS)}")]
+    corpus: Annotated[
+        str | None,
+        Column(
+            "what the pretrained weights were trained on: synthetic, or the names of FASTA files; published where they "
+            "were found by the model's name, files where the study names them; null for scratch"
+        ),
+    ]
+    pretraining_seed: Annotated[
+        Int64 | None,
+        Column(
+            "seed of the pretraining, or the position (from 1) of a file that the study names; null for scratch and "
+            "published weights"
+        ),
+    ]
     seed: Annotated[Int64, Column("seed of head initialisation, data order, augmentation and dropout (named streams)")]
     epochs: Annotated[int, TRAINING_VALUES["epochs"]]
     trainable_parameters: Annotated[
@@ -221,6 +235,7 @@ class PretrainingRow(TypedDict):
     """One logged step of a pretraining."""
 
     model: Annotated[str, Column("name of the model size")]
+    pretraining_seed: Annotated[Int64 | None, Column("seed of the pretraining; null in results of older releases")]
     weights_key: Annotated[str, Column("digest of all that determines the weights")]
     step: Annotated[int, Column("optimisation steps done", "steps")]
     tokens: Annotated[Int64, Column("nucleotides seen", "tokens")]

@@ -10,7 +10,7 @@ import argparse
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hyena.system import terminal
-from sweep.formatting import duration, run_name
+from sweep.formatting import duration, pretraining_name, run_name
 from sweep.heartbeat import running_sweeps
 from sweep.layout import TEMPORARY
 from sweep.schema import PlanRow, RunRow
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(store: Store, console: Console) -> int:
-    name = store.known_study()["name"]
+    study = store.known_study()
     planned = {run["run_id"]: run for run in store.plan()}
     checkpoints = {  # listed before the rows, so that a run that ends meanwhile has its row
         info.base_name.removesuffix(".pt"): info.mtime
@@ -54,15 +54,40 @@ def _report(store: Store, console: Console) -> int:
     rows = {row["run_id"]: row for row in store.runs(COLUMNS) if row["run_id"] in planned}
     begun = {run_id: checkpoints[run_id] for run_id in checkpoints.keys() & planned.keys() - rows.keys()}
     now = datetime.now(UTC)
-    console.print(f"study {name} in {store.uri}", soft_wrap=True)
+    console.print(f"study {study['name']} in {store.uri}", soft_wrap=True)
     for sweep in running_sweeps(store, now):
         console.print(sweep.sentence("a sweep", now), soft_wrap=True)
+    for line in _pretrainings(store, study.get("pretrainings"), checkpoints):
+        console.print(line, soft_wrap=True)
     console.print(_cells(planned, rows, begun))
     ended = ((run, rows[run_id]) for run_id, run in planned.items() if run_id in rows)
     failed = [(run_name(run), row["failure"] or "") for run, row in ended if row["status"] == "failed"]
     for line in (_summary(len(planned), rows, begun, now), *failures(failed)):
         console.print(line, soft_wrap=True)
     return 0 if all(run_id in rows and rows[run_id]["status"] == "done" for run_id in planned) else 1
+
+
+def _pretrainings(store: Store, notes: Any, checkpoints: Collection[str]) -> Iterator[str]:
+    """Of the pretrainings that the study makes, how many are done, and which are begun or missing.
+
+    Args:
+        notes: what `study.json` holds of them (sweep/earlier_notes.py); those of files have a path.
+        checkpoints: names of the checkpoints of all that is unfinished.
+    """
+    made = [note for note in notes if "path" not in note] if isinstance(notes, list) else []
+    if not made:
+        return
+    complete = {
+        info.path.split("/")[-2]
+        for info in store.infos("weights", recursive=True)
+        if info.base_name.endswith(".safetensors")
+    }
+    states: dict[str, list[str]] = {"done": [], "begun": [], "missing": []}
+    for note in made:
+        state = "done" if note["key"] in complete else "begun" if note["key"] in checkpoints else "missing"
+        states[state].append(pretraining_name(note["model"], note["seed"]))
+    rest = [f"{state}: {'; '.join(names)}" for state, names in states.items() if names and state != "done"]
+    yield ". ".join([f"pretrainings: {len(states['done'])}/{len(made)} done", *rest])
 
 
 def _cells(planned: Mapping[str, PlanRow], rows: Mapping[str, RunRow], begun: Mapping[str, datetime]) -> Table:

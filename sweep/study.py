@@ -1,16 +1,19 @@
 """The study file: TOML in, one frozen `Study` out, every mistake reported in one line.
 
     name, description, split_seed, keep_models
-    [grid]          models, datasets, init, seeds, epochs: lists; any [training] value may be given here as a list, too
+    [grid]          models, datasets, init, seeds, epochs: lists; any [training] value may be given here as a list, too;
+                    design = "nested" (each seed starts from one of the pretrainings) or "crossed" (from each of them)
     [[exclude]]     combinations of the grid to leave out: lists by the grid's keys, all of which hold the values of
                     such a combination
     [training]      the values of hyena.training.recipe.TrainingConfig except epochs
     [models.NAME]   a custom size: hyena.model.config.HyenaConfig; for a published size, its dropout and checkpointing
     [datasets.NAME] a custom data set: hyena.data.datasets.DatasetSource
     [synthetic]     the embedded genome and tasks: hyena.data.synthetic.SyntheticConfig
-    [pretraining]   corpus = "synthetic" or FASTA files, and hyena.training.pretraining.PretrainingConfig; without this
-                    table the pretrained arms load weights by the model's name, from --weights or the hub
-    [weights]       revision of the published weights; [weights.paths]: files by the model's name
+    [pretraining]   corpus = "synthetic" or FASTA files, seeds = a list, one for each pretraining of a size, and the
+                    other values of hyena.training.pretraining.PretrainingConfig; without this table the pretrained arms
+                    load weights by the model's name, from --weights or the hub
+    [weights]       revision of the published weights; [weights.paths]: by the model's name a file, or a list of files,
+                    one for each pretraining
     [resources]     cpus and gpus of one run, and the price of an hour
     [analysis]      margin and epochs of the report's comparison
 
@@ -25,10 +28,10 @@ import dataclasses
 import itertools
 import json
 import math
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -36,15 +39,22 @@ from hyena.data.catalogue import OFFICIAL
 from hyena.data.datasets import DatasetSource
 from hyena.data.synthetic import TASKS, SyntheticConfig
 from hyena.errors import InputError, nearest, shown
-from hyena.model.config import BESIDE_THE_SHAPE, PUBLISHED, HyenaConfig
+from hyena.model.config import PUBLISHED, HyenaConfig
 from hyena.ranges import Seed
-from hyena.system.paths import resolved
 from hyena.system.terminal import printable
-from hyena.training.pretraining import PretrainingConfig
 from hyena.training.recipe import TrainingConfig
+from sweep.pretrainings import (
+    Pretraining,
+    PretrainingId,
+    Weights,
+    of_seed,
+    pretrainings_of,
+    read_pretraining,
+    read_weights,
+)
 from sweep.schema import FROM_WEIGHTS
-from sweep.study_sections import AUTO, Analysis, Grid, Pretraining, Resources, Weights, require_axis
-from sweep.toml_reader import build, checked, known_keys, read, require_plain
+from sweep.study_sections import AUTO, AXES, Analysis, Grid, Resources, read_size, read_source
+from sweep.toml_reader import build, checked, known_keys, read, require_axis, require_plain
 
 __all__ = ["AUTO", "Analysis", "Grid", "Pretraining", "Resources", "Study", "Weights", "load_study"]
 
@@ -56,11 +66,15 @@ MOST_RUNS, MOST_LETTERS = 1_000_000, 100
 
 @dataclass(frozen=True)
 class Point:
-    """One combination of the grid. `varied` holds the values of `Study.vary`, in its order."""
+    """One combination of the grid. `varied` holds the values of `Study.vary`, in its order.
+
+    `pretraining` is what it starts from; None for scratch.
+    """
 
     model: str
     dataset: str
     init: str
+    pretraining: PretrainingId | None
     seed: int
     epochs: int
     varied: tuple[Any, ...]
@@ -97,11 +111,15 @@ class Study:
     def model(self, name: str) -> HyenaConfig:
         return self.models.get(name) or PUBLISHED[name]
 
-    @property
-    def pretrained_models(self) -> list[str]:
-        """The models of which some run loads pretrained weights, in the grid's order."""
-        loaded = {point.model for point in self.points() if point.init in FROM_WEIGHTS}
-        return [name for name in self.grid.models if name in loaded]
+    def pretrainings_of(self, model: str) -> list[PretrainingId]:
+        """The pretrainings that the study names for a size, whether or not a run starts from them."""
+        return pretrainings_of(model, self.pretraining, self.weights)
+
+    @cached_property
+    def pretrainings(self) -> list[PretrainingId]:
+        """Those from which some run starts, in the order of the grid's models and of their seeds or files."""
+        used = {point.pretraining for point in self.points()}
+        return [one for model in self.grid.models for one in self.pretrainings_of(model) if one in used]
 
     @property
     def axes(self) -> dict[str, tuple[Any, ...]]:
@@ -111,13 +129,24 @@ class Study:
         return {"epochs": tuple(sorted(grid.epochs)), **self.vary, **fixed}
 
     def points(self) -> Iterator[Point]:
-        """The combinations of the grid that the study does not exclude."""
-        axes = self.axes
+        """The combinations of the grid that the study does not exclude, each with the pretrainings of its seed."""
+        axes, starts = self.axes, self._starts()
         for values in itertools.product(*axes.values()):
             at = dict(zip(axes, values, strict=True))
             if not any(all(at[key] in listed for key, listed in rule.items()) for rule in self.exclude):
                 varied = tuple(at[key] for key in self.vary)
-                yield Point(at["models"], at["datasets"], at["init"], at["seeds"], at["epochs"], varied)
+                from_weights = at["init"] in FROM_WEIGHTS
+                for start in starts[at["models"], at["seeds"]] if from_weights else [None]:
+                    yield Point(at["models"], at["datasets"], at["init"], start, at["seeds"], at["epochs"], varied)
+
+    def _starts(self) -> dict[tuple[str, int], Sequence[PretrainingId]]:
+        """By model and seed, the pretrainings that a run of an arm with weights starts from."""
+        return {
+            (model, seed): of_seed(self.grid.design, place, some)
+            for model in self.grid.models
+            for some in [self.pretrainings_of(model)]
+            for place, seed in enumerate(self.grid.seeds)
+        }
 
     def recipe(self, epochs: int, varied: Sequence[Any]) -> TrainingConfig:
         """The recipe of a point of the grid. Raises InputError where its values do not go together."""
@@ -128,6 +157,8 @@ class Study:
         """The study with all defaults filled in, as plain JSON; it is stored beside the results."""
         values = dataclasses.asdict(self)
         del values["folder"]
+        if self.pretraining is not None:
+            del values["pretraining"]["config"]["seed"]  # which `seeds` replaces
         return json.loads(json.dumps(values, default=str))
 
 
@@ -173,22 +204,44 @@ def _study(table: dict[str, Any], folder: Path, default_name: str) -> Study:
         vary=vary,
         exclude=tuple(_exclusion(number, rule) for number, rule in enumerate(_rules(table))),
         training=_training(table.get("training", {}), vary),
-        models={key: _size(key, value) for key, value in table.get("models", {}).items()},
-        datasets={key: _source(key, value, folder) for key, value in table.get("datasets", {}).items()},
+        models={key: read_size(key, value) for key, value in table.get("models", {}).items()},
+        datasets={key: read_source(key, value, folder) for key, value in table.get("datasets", {}).items()},
         synthetic=build(SyntheticConfig, table.get("synthetic", {}), "synthetic"),
-        pretraining=_pretraining(table["pretraining"], folder) if "pretraining" in table else None,
-        weights=_weights(table.get("weights", {}), folder),
+        pretraining=read_pretraining(table["pretraining"], folder) if "pretraining" in table else None,
+        weights=read_weights(table.get("weights", {}), folder),
         resources=build(Resources, table.get("resources", {}), "resources"),
         analysis=build(Analysis, table.get("analysis", {}), "analysis"),
         folder=folder,
     )
     _require_known_names(study)
-    number = math.prod(map(len, study.axes.values()))
-    if number > MOST_RUNS:
-        raise InputError(f"grid: {number} combinations; it must be at most {MOST_RUNS}")
+    _require_few_runs(study)
+    _require_seeds_for_pretrainings(study)
     _require_exclusions_within_the_grid(study)
     _require_valid_recipes(study)
     return study
+
+
+def _require_few_runs(study: Study) -> None:
+    number = math.prod(map(len, study.axes.values()))
+    if study.grid.design == "crossed":
+        number *= max(len(study.pretrainings_of(model)) for model in study.grid.models)
+    if number > MOST_RUNS:
+        raise InputError(f"grid: {number} combinations; it must be at most {MOST_RUNS}")
+
+
+def _require_seeds_for_pretrainings(study: Study) -> None:
+    """InputError where a nested study has fewer seeds than pretrainings, so that no run would start from some."""
+    seeds = len(study.grid.seeds)
+    if study.grid.design == "crossed" or not set(FROM_WEIGHTS).intersection(study.grid.init):
+        return
+    for model in study.grid.models:
+        number = len(study.pretrainings_of(model))
+        if number > seeds:
+            where = "pretraining.seeds" if study.pretraining else f"weights.paths.{model}"
+            raise InputError(
+                f"{where}: {number} pretrainings for {seeds} {'seed' if seeds == 1 else 'seeds'} in grid.seeds, so "
+                'some weights would not be used: give as many seeds, or set grid.design = "crossed"'
+            )
 
 
 def _with_folded_description(table: dict[str, Any]) -> dict[str, Any]:
@@ -213,12 +266,12 @@ def _require_name(name: str, section: str) -> None:
 
 def _grid(table: dict[str, Any]) -> tuple[Grid, dict[str, tuple[Any, ...]]]:
     """The grid's own axes, and the training values that are given in [grid] as lists."""
-    axes = [axis.name for axis in dataclasses.fields(Grid)]
+    own = (*AXES, "design")
     training = get_type_hints(TrainingConfig, include_extras=True)
-    known_keys(table, [*axes, *(key for key in training if key not in GRID_ONLY)], "grid")
-    grid = build(Grid, {key: value for key, value in table.items() if key in axes}, "grid")
+    known_keys(table, [*own, *(key for key in training if key not in GRID_ONLY)], "grid")
+    grid = build(Grid, {key: value for key, value in table.items() if key in own}, "grid")
     vary = {}
-    for key in table.keys() - set(axes):
+    for key in table.keys() - set(own):
         vary[key] = checked(tuple[training[key], ...], table[key], f"grid.{key}")  # type: ignore[valid-type]
         require_axis(vary[key], f"grid.{key}")
     return grid, dict(sorted(vary.items()))
@@ -272,52 +325,6 @@ def _require_valid_recipes(study: Study) -> None:
             raise InputError(f"grid: {error}") from None
 
 
-def _size(name: str, table: Any) -> HyenaConfig:
-    """A custom size, or a published one with changed values that leave its tensors as they are."""
-    published, where = PUBLISHED.get(name), f"models.{name}"
-    if published is None or not isinstance(table, dict):
-        return build(HyenaConfig, table, where)
-    size = build(HyenaConfig, {**dataclasses.asdict(published), **table}, where)
-    for key in table.keys() - set(BESIDE_THE_SHAPE):
-        if getattr(size, key) != getattr(published, key):
-            raise InputError(
-                f"{where}: {key} = {getattr(size, key)}, but the published size has {getattr(published, key)}; "
-                "a size that differs in this needs another name"
-            )
-    return size
-
-
-def _source(name: str, table: dict[str, Any], folder: Path) -> DatasetSource:
-    source = build(DatasetSource, table, f"datasets.{name}")
-    if source.path is None:
-        return source
-    return dataclasses.replace(source, path=_resolved(source.path, folder, f"datasets.{name}.path"))
-
-
-def _pretraining(table: dict[str, Any], folder: Path) -> Pretraining:
-    if "corpus" not in table:
-        raise InputError('pretraining: corpus is missing; it must be "synthetic", or a list of FASTA files')
-    corpus = table["corpus"]
-    if isinstance(corpus, list):
-        paths = checked(tuple[str, ...], corpus, "pretraining.corpus")
-        corpus = tuple(str(_resolved(path, folder, "pretraining.corpus")) for path in paths)
-        if not corpus:
-            raise InputError("pretraining.corpus is empty: it must name at least one FASTA file")
-        for path in corpus:
-            if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises an error where a folder may not be entered
-                raise InputError(f"pretraining.corpus: no file {shown(path)}")
-    elif corpus != "synthetic":
-        raise InputError(f'pretraining.corpus = {shown(corpus)}: it must be "synthetic", or a list of FASTA files')
-    rest = {key: value for key, value in table.items() if key != "corpus"}
-    return Pretraining(corpus, build(PretrainingConfig, rest, "pretraining"))
-
-
-def _weights(table: dict[str, Any], folder: Path) -> Weights:
-    weights = build(Weights, table, "weights")
-    paths = {name: _resolved(path, folder, f"weights.paths.{name}") for name, path in weights.paths.items()}
-    return dataclasses.replace(weights, paths=paths)
-
-
 def _require_known_names(study: Study) -> None:
     known_models = [*study.models, *PUBLISHED]
     for name in study.grid.models:
@@ -339,10 +346,3 @@ def _require_known_names(study: Study) -> None:
         raise InputError(
             f"analysis.epochs = {study.analysis.epochs}: it must be one of {shown(list(study.grid.epochs))}"
         )
-
-
-def _resolved(path: Path | str, folder: Path, where: str) -> Path:
-    try:
-        return resolved(path, folder)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None

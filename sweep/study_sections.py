@@ -1,23 +1,25 @@
-"""The tables of a study file that only the sweep needs, as typed values. Next: `study.py`, which reads the file.
+"""The tables of a study file as typed values: those that only the sweep needs, and custom sizes and data sets.
 
-The other tables are types of `hyena`: TrainingConfig, HyenaConfig, DatasetSource, SyntheticConfig, PretrainingConfig.
-Every number declares its range on its field (`hyena/ranges.py`).
+Next: `study.py`, which reads the file. `pretrainings.py` has [pretraining] and [weights]; the types of the other tables
+are in `hyena`: TrainingConfig, HyenaConfig, DatasetSource, SyntheticConfig. Every number declares its range on its
+field (`hyena/ranges.py`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from hyena.data.datasets import DatasetSource
 from hyena.errors import InputError, nearest, shown
+from hyena.model.config import BESIDE_THE_SHAPE, PUBLISHED, HyenaConfig
 from hyena.ranges import Range, Seed, require_ranges
-from hyena.training.pretraining import PretrainingConfig
 from hyena.training.recipe import Epochs
+from sweep.pretrainings import Design
 from sweep.schema import INITIALISATIONS
+from sweep.toml_reader import build, require_axis, resolved_path
 
 #: The value of a resource that is determined by measurement.
 AUTO: Literal["auto"] = "auto"
@@ -25,32 +27,33 @@ AUTO: Literal["auto"] = "auto"
 MOST_PER_GPU = 1_000
 
 
+#: The lists of [grid] that are not training values.
+AXES = ("models", "datasets", "seeds", "epochs", "init")
+
+
 @dataclass(frozen=True)
 class Grid:
-    """The axes of the study. Every combination of their values is a run."""
+    """The axes of the study: every combination of their values is a run; and how pretrainings join them.
+
+    Attributes:
+        design: "nested" gives each seed one of the pretrainings of its size, in turn; "crossed" runs each seed from
+            each of them, in the arms that start from weights.
+    """
 
     models: tuple[str, ...]
     datasets: tuple[str, ...]
     seeds: tuple[Seed, ...]
     epochs: tuple[Epochs, ...]
     init: tuple[str, ...] = ("pretrained", "scratch")
+    design: Design = "nested"
 
     def __post_init__(self) -> None:
         require_ranges(self)
-        for axis in dataclasses.fields(self):
-            require_axis(getattr(self, axis.name), axis.name)
+        for axis in AXES:
+            require_axis(getattr(self, axis), axis)
         for init in self.init:
             if init not in INITIALISATIONS:
                 raise InputError(f"unknown init {shown(init)}; {nearest(init, INITIALISATIONS)}")
-
-
-def require_axis(values: Sequence[Any], name: str) -> None:
-    """InputError where an axis has no value, or has one twice."""
-    if not values:
-        raise InputError(f"{name} is empty: it must hold at least one value")
-    twice = next((value for value, times in Counter(values).items() if times > 1), None)
-    if twice is not None:
-        raise InputError(f"{name} holds a value twice: {shown(twice)}")
 
 
 @dataclass(frozen=True)
@@ -92,26 +95,24 @@ class Analysis:
         require_ranges(self)
 
 
-@dataclass(frozen=True)
-class Pretraining:
-    """How the study pretrains its own weights: the corpus ("synthetic" or FASTA paths) and the recipe."""
+def read_size(name: str, table: Any) -> HyenaConfig:
+    """A custom size, or a published one with changed values that leave its tensors as they are."""
+    published, where = PUBLISHED.get(name), f"models.{name}"
+    if published is None or not isinstance(table, dict):
+        return build(HyenaConfig, table, where)
+    size = build(HyenaConfig, {**dataclasses.asdict(published), **table}, where)
+    for key in table.keys() - set(BESIDE_THE_SHAPE):
+        if getattr(size, key) != getattr(published, key):
+            raise InputError(
+                f"{where}: {key} = {getattr(size, key)}, but the published size has {getattr(published, key)}; "
+                "a size that differs in this needs another name"
+            )
+    return size
 
-    corpus: str | tuple[str, ...]
-    config: PretrainingConfig
 
-
-@dataclass(frozen=True)
-class Weights:
-    """The weights that the pretrained arms start from, where the study does not make its own.
-
-    Attributes:
-        revision: branch, tag or commit of the hub's repositories; None is their main branch.
-        paths: file or folder of weights by the model's name; takes precedence over weights that are found by name.
-    """
-
-    revision: str | None = None
-    paths: dict[str, Path] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.revision is not None and not self.revision.strip():
-            raise InputError("revision is empty: it must name a branch, a tag or a commit")
+def read_source(name: str, table: dict[str, Any], folder: Path) -> DatasetSource:
+    """A custom data set; its path is relative to `folder`."""
+    source = build(DatasetSource, table, f"datasets.{name}")
+    if source.path is None:
+        return source
+    return dataclasses.replace(source, path=resolved_path(source.path, folder, f"datasets.{name}.path"))

@@ -8,7 +8,8 @@ and put through a simulated schedule (`schedule.py`).
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -60,12 +61,14 @@ class TimeEstimate:
     Attributes:
         wall_s: seconds of the whole sweep, by the clock.
         hours: GPU hours, or core hours where there is no GPU.
+        pretraining_hours: the part of them that is pretraining.
         cost: of these hours; None where the study names no price.
         source: in words, what the estimate rests on.
     """
 
     wall_s: float
     hours: float
+    pretraining_hours: float
     cost: float | None
     source: str
 
@@ -83,6 +86,8 @@ class TimeForecast:
         if plan.to_do:
             yield f"work       {self._work()}"
         estimate = self.estimate
+        if plan.pretrainings:
+            yield f"pretrain   {self._pretrainings()}"
         if estimate is None:
             unknown = f"unknown: {_without(plan)} are left"
             yield f"time       {unknown if plan.unknown else 'nothing is left to do'}"
@@ -102,15 +107,43 @@ class TimeForecast:
         by_cell = {cell: seconds_of(plan.batches(run), speed.seconds) for cell, run in cells.items()}
         by_run = {run.run_id: by_cell[_cell(run)] * corrected.factor(run.model) for run in plan.to_do}
         pretrainings = [
-            corrected.factor(model) * seconds_of(batches, speed.seconds) for model, batches in plan.pretrainings.items()
+            corrected.factor(one.model) * seconds_of(batches, speed.seconds)
+            for one, batches in plan.pretrainings.items()
         ]
-        hours = (sum(pretrainings) + sum(by_run.values())) * (1 if plan.on_gpu else plan.share.cpus) / 3600
+        hours = self._hours([*pretrainings, *by_run.values()])
         return TimeEstimate(
             wall_s=self._wall_s(by_run, pretrainings),
             hours=hours,
+            pretraining_hours=self._hours(pretrainings),
             cost=hours * price if price is not None else None,
             source=f"{speed.source}{_of_done(corrected)}",
         )
+
+    def _stack(self, run: RunSpec) -> int:
+        return self.plan.share.stack
+
+    def _hours(self, seconds: Iterable[float]) -> float:
+        """GPU hours or core hours of tasks that take these seconds."""
+        return sum(seconds) * (1 if self.plan.on_gpu else self.plan.share.cpus) / 3600
+
+    def _hours_in_words(self, hours: float) -> str:
+        return f"{two_digits(hours)} {'GPU' if self.plan.on_gpu else 'core'} hours"
+
+    def _pretrainings(self) -> str:
+        """How many pretrainings are left, how the runs start from them, and their hours."""
+        plan, study = self.plan, self.plan.study
+        by_size = Counter(one.model for one in plan.pretrainings)
+        counts = sorted(set(by_size.values()))
+        each = f"{counts[0]} {'pretraining' if counts[0] == 1 else 'pretrainings'} of each of {len(by_size)} sizes"
+        if len(counts) > 1 or len(by_size) == 1:
+            each = ", ".join(f"{number} of {model}" for model, number in by_size.items())
+        numbers = {len(study.pretrainings_of(model)) for model in by_size}
+        start = "its own" if numbers == {len(study.grid.seeds)} else "one of them"
+        design = f"nested: each seed starts from {start}"
+        if study.grid.design == "crossed":
+            design = "crossed: each seed starts from each of them"
+        text = f"{each} ({design})" if numbers != {1} else each
+        return f"{text}, {self._hours_in_words(self.estimate.pretraining_hours)}" if self.estimate else text
 
     def _work(self) -> str:
         """Total operations, and the part of them that is pretraining."""
@@ -176,7 +209,7 @@ class TimeForecast:
         """Time by the clock, hours of GPUs or cores, their cost, and what of the study is not included."""
         plan, gpu, price = self.plan, self.plan.gpu, self.plan.study.resources.price_per_hour
         text = f"about {roughly(estimate.wall_s)} {f'on one {gpu.name}' if gpu else 'here'}, "
-        text += f"{two_digits(estimate.hours)} {'GPU' if plan.on_gpu else 'core'} hours"
+        text += self._hours_in_words(estimate.hours)
         if estimate.cost is not None:
             text += f", cost {two_digits(estimate.cost)} at {price:g} an hour"
         fetched = any(isinstance(data, PlannedData) and data.download for data in plan.data.values())
@@ -186,11 +219,14 @@ class TimeForecast:
 
     def _wall_s(self, by_run: Mapping[str, float], pretrainings: Sequence[float]) -> float:
         """Seconds of the whole call."""
-        plan, waiting, ready = self.plan, list[float](), list[float]()
-        for trial in stacked(plan.to_do, lambda run: plan.share.stack):
-            first = trial.runs[0]
-            late = first.weights_key is not None and first.model in plan.pretrainings
-            (waiting if late else ready).append(sum(by_run[run.run_id] + RUN_S for run in trial.runs))
+        plan = self.plan
+        late, early = (
+            [run for run in plan.to_do if (run.pretraining in plan.pretrainings) == waits] for waits in (True, False)
+        )
+        waiting, ready = (
+            [sum(by_run[run.run_id] + RUN_S for run in trial.runs) for trial in stacked(runs, self._stack)]
+            for runs in (late, early)
+        )
         known = [data for data in plan.data.values() if isinstance(data, PlannedData)]
         letters = sum(data.letters for data in known if data.facts.digest not in plan.audited)
         return sweep_seconds(pretrainings, ready, waiting, plan.places, letters)

@@ -8,6 +8,8 @@ import json
 import re
 import sys
 import tomllib
+from collections import Counter
+from collections.abc import Sequence
 from datetime import date, time
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -16,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from hyena.errors import InputError, nearest, shown
 from hyena.ranges import Range, range_in, require
+from hyena.system.paths import resolved
 from hyena.system.terminal import printable
 
 T = TypeVar("T")
@@ -229,3 +232,20 @@ def known_keys(table: dict[str, Any], known: list[str] | tuple[str, ...], where:
     for key in table:
         if key not in known:
             raise InputError(f"{where}: unknown key {shown(key)}; {nearest(key, known)}")
+
+
+def require_axis(values: Sequence[Any], name: str) -> None:
+    """InputError where an axis has no value, or has one twice."""
+    if not values:
+        raise InputError(f"{name} is empty: it must hold at least one value")
+    twice = next((value for value, times in Counter(values).items() if times > 1), None)
+    if twice is not None:
+        raise InputError(f"{name} holds a value twice: {shown(twice)}")
+
+
+def resolved_path(path: Path | str, folder: Path, where: str) -> Path:
+    """A path relative to the folder of the study file. Raises InputError that names `where` it is written."""
+    try:
+        return resolved(path, folder)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None

@@ -22,15 +22,14 @@ import numpy as np
 from hyena.data.datasets import DatasetSource, default_data_dir, is_present, load_dataset
 from hyena.data.sequences import Dataset
 from hyena.data.subsets import too_rare
-from hyena.data.synthetic import TASKS, SyntheticConfig, synthetic_dataset, synthetic_genome
-from hyena.data.tokenizer import encode
+from hyena.data.synthetic import TASKS, SyntheticConfig, synthetic_dataset
 from hyena.errors import InputError
 from hyena.leakage.regroup import regroup
 from hyena.model.config import HyenaConfig
 from hyena.model.hyenadna import trainable_parameters, without_memory
-from hyena.training.pretraining import Corpus, read_corpus
 from hyena.training.recipe import SplitRule, TrainingConfig
-from sweep.schema import FROM_WEIGHTS, PlanRow
+from sweep.pretrainings import PretrainingId
+from sweep.schema import PlanRow
 from sweep.study import Point, Study
 
 #: Incremented with every change of `hyena` that changes the result of a run; runs of other versions are run again.
@@ -80,7 +79,10 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run: all that a worker needs to know. `weights_key` names the pretrained weights; None for scratch."""
+    """One run: all that a worker needs to know.
+
+    `pretraining` is what it starts from, and `weights_key` names its weights in the store; both None for scratch.
+    """
 
     run_id: str
     setting_id: str
@@ -90,6 +92,7 @@ class RunSpec:
     data: DataSpec
     facts: DataFacts
     init: str
+    pretraining: PretrainingId | None
     weights_key: str | None
     seed: int
     split_seed: int
@@ -112,6 +115,8 @@ class RunSpec:
             "model": self.model,
             "dataset": self.data.name,
             "init": self.init,
+            "corpus": self.pretraining.corpus if self.pretraining else None,
+            "pretraining_seed": self.pretraining.seed if self.pretraining else None,
             "seed": self.seed,
             "epochs": self.training.epochs,
             "trainable_parameters": self.trainable_parameters,
@@ -120,7 +125,7 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Trial:
-    """What Tune schedules: one or more runs that differ only in their seed and are trained as one model."""
+    """What Tune schedules: one or more runs that are trained as one model (`stacked`)."""
 
     runs: tuple[RunSpec, ...]
 
@@ -142,12 +147,19 @@ class Trial:
 
 
 def stacked(runs: Iterable[RunSpec], most: Callable[[RunSpec], int]) -> list[Trial]:
-    """Group runs into trials of at most `most(run)` runs and nearly equal size, in the order of their first runs."""
+    """Group runs into trials of at most `most(run)` runs and nearly equal size, in the order of their first runs.
+
+    The runs of a trial differ in their seed, and in the pretraining that they start from if the study makes it. Weights
+    from elsewhere may hold other position features, which a stack has once: such runs share a trial only with runs that
+    start from the same weights.
+    """
     cells: dict[tuple[str, str, str | None, int], list[RunSpec]] = {}
     place = {}
     for number, run in enumerate(runs):
         place[run.run_id] = number
-        cells.setdefault((run.setting_id, run.init, run.weights_key, most(run)), []).append(run)
+        elsewhere = run.pretraining is not None and not run.pretraining.is_made_here
+        key = run.weights_key if elsewhere else None
+        cells.setdefault((run.setting_id, run.init, key, most(run)), []).append(run)
     trials = []
     for (*_, size), members in cells.items():
         number = -(-len(members) // size)
@@ -183,33 +195,16 @@ def facts_of(dataset: Dataset) -> DataFacts:
     )
 
 
-def corpus_of(study: Study) -> Corpus:
-    """The corpus that the study pretrains on. Raises InputError where a file is not FASTA."""
-    assert study.pretraining is not None
-    if study.pretraining.corpus == "synthetic":
-        return Corpus([encode(synthetic_genome(study.synthetic))])
-    return read_corpus(Path(path) for path in study.pretraining.corpus)
-
-
-def weights_keys(study: Study, corpus_digest: str) -> dict[str, str]:
-    """For each size that the study pretrains, the digest of all that determines its weights."""
-    assert study.pretraining is not None
-    recipe = dataclasses.asdict(study.pretraining.config)
-    del recipe["log_every"]  # it changes the log, not the weights
-    return {
-        name: _digest({"model": name, "config": _numbers(study.model(name)), "corpus": corpus_digest, **recipe})
-        for name in study.pretrained_models
-    }
-
-
-def plan(study: Study, data: Mapping[str, tuple[DataSpec, DataFacts]], weights: Mapping[str, str]) -> list[RunSpec]:
+def plan(
+    study: Study, data: Mapping[str, tuple[DataSpec, DataFacts]], weights: Mapping[PretrainingId, str]
+) -> list[RunSpec]:
     """All runs of a study on known data sets, fewest epochs first, the arms of a pair side by side.
 
     Points of the grid that mean the same run (`merged_points`) are planned once.
 
     Args:
         data: specification and facts of each data set; points on other data sets are left out.
-        weights: key of the pretrained weights of each model; needed where the study has a pretrained arm.
+        weights: key of the weights of each of the study's pretrainings.
 
     Raises InputError where a model's l_max is smaller than the input, or a data set cannot be split as requested.
     """
@@ -297,7 +292,7 @@ def _run(
     spec: DataSpec,
     facts: DataFacts,
     training: TrainingConfig,
-    weights: Mapping[str, str],
+    weights: Mapping[PretrainingId, str],
 ) -> RunSpec:
     """The run at one point of the grid."""
     config = study.model(point.model)
@@ -309,22 +304,23 @@ def _run(
     setting = {
         "result_version": RESULT_VERSION,
         "model": point.model,
-        "config": _numbers(config),
+        "config": numbers_of(config),
         "dataset": spec.name,
         "data": facts.digest,
         "training": dataclasses.asdict(training),
         "split_seed": study.split_seed,
     }
-    key = weights[point.model] if point.init in FROM_WEIGHTS else None
+    key = weights[point.pretraining] if point.pretraining else None
     return RunSpec(
-        run_id=_digest({**setting, "init": point.init, "weights": key, "seed": point.seed}),
-        setting_id=_digest(setting),
+        run_id=digest_of({**setting, "init": point.init, "weights": key, "seed": point.seed}),
+        setting_id=digest_of(setting),
         study=study.name,
         model=point.model,
         config=config,
         data=spec,
         facts=facts,
         init=point.init,
+        pretraining=point.pretraining,
         weights_key=key,
         seed=point.seed,
         split_seed=study.split_seed,
@@ -333,12 +329,12 @@ def _run(
     )
 
 
-def _numbers(config: HyenaConfig) -> dict[str, Any]:
+def numbers_of(config: HyenaConfig) -> dict[str, Any]:
     """The values of a size that the results depend on."""
     return {name: value for name, value in dataclasses.asdict(config).items() if name != "checkpoint_activations"}
 
 
-def _digest(values: dict[str, Any]) -> str:
+def digest_of(values: dict[str, Any]) -> str:
     """16 hexadecimal digits of the SHA-256 of canonical JSON."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 

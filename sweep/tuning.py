@@ -120,8 +120,8 @@ class SweepCallback(tune.Callback):
     def poll_pretrainings(self, wait_s: float = 0.0) -> None:
         """Display what the pretrainings have reported since the last call, or report first within `wait_s` seconds."""
         self.display.show_idleness()
-        for model in self.pretrainings.poll(wait_s):
-            self.display.show_pretraining(model)
+        for pretraining in self.pretrainings.poll(wait_s):
+            self.display.show_pretraining(pretraining)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self.poll_pretrainings()

@@ -42,7 +42,7 @@ def test_custom_weights_go_in_and_fine_tuned_models_come_out(shared_data: Path, 
     ended = call(study, "--results", results, "--weights", tmp_path / "weights")
     assert ended.returncode == 0, ended.stderr
 
-    found = json.loads((results / "study.json").read_text())["weights_found"]["nano"]
+    found = json.loads((results / "study.json").read_text())["pretrainings"][0]
     assert found["path"] == str(tmp_path / "weights" / "nano")
     done = {row["run_id"]: row for row in rows(results)}
     assert {row["weights_digest"] for row in done.values()} == {None, found["digest"]}
@@ -53,7 +53,7 @@ def test_custom_weights_go_in_and_fine_tuned_models_come_out(shared_data: Path, 
     for row in rows(results, "predictions"):
         logits.setdefault(row["run_id"], []).append(row["logits"])
     assert sorted(folder.name for folder in (results / "models").iterdir()) == sorted(done)
-    for run in plan(asked, {spec.name: (spec, facts_of(load_data(spec)))}, {"nano": found["digest"][:16]}):
+    for run in plan(asked, {spec.name: (spec, facts_of(load_data(spec)))}, {asked.pretrainings[0]: found["key"]}):
         model, classes = load_classifier(results / "models" / run.run_id)
         assert classes == load_data(spec).classes
         test = PreparedData.of(load_data(spec), run.training, run.split_seed, torch.device("cpu")).test
@@ -98,8 +98,9 @@ def test_a_pinned_revision_is_used(hub: tuple[type[Hub], str], tmp_path: Path) -
     assert ended.returncode == 0, ended.stderr
     stored = json.loads((results / "study.json").read_text())
     assert stored["weights"]["revision"] == "v2"
-    assert COMMITS["v2"] in stored["weights_found"][TINY]["path"]
-    assert stored["weights_found"][TINY]["digest"] == digests["v2"]
+    (found,) = stored["pretrainings"]
+    assert COMMITS["v2"] in found["path"]
+    assert found["digest"] == digests["v2"]
     assert {row["weights_digest"] for row in rows(results)} == {None, digests["v2"]}
 
     assert "2 done already, 0 to do" in answer(COMMITS["v2"], "--plan").stdout  # the same tensors, the same runs

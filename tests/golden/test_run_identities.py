@@ -29,7 +29,7 @@ def test_ids_and_memory_kinds_are_those_of_earlier_releases(tmp_path: Path, numb
             "memory_kind": MemoryKind.of(run).key,
             "set": number,
         }
-        for run in plan(study, data, {"own": "w1", "hyenadna-tiny-1k-seqlen": "w2"})
+        for run in plan(study, data, dict(zip(study.pretrainings, ("w1", "w2"), strict=True)))
     ]
     assert found == [run for run in GOLDEN["runs"] if run["set"] == number]
     assert len(found) == 8

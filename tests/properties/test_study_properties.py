@@ -16,7 +16,7 @@ from hyena.errors import InputError
 from hyena.model.config import HyenaConfig
 from hyena.training.pretraining import PretrainingConfig
 from hyena.training.recipe import TrainingConfig
-from sweep.study import TOP_LEVEL, Analysis, Grid, Resources, Study, Weights, load_study
+from sweep.study import TOP_LEVEL, Analysis, Grid, Pretraining, Resources, Study, Weights, load_study
 
 BOUNDED = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 BASE: dict[str, Any] = {
@@ -31,7 +31,7 @@ SECTIONS = {
     ("models", "m"): (HyenaConfig,),
     ("datasets", "own"): (DatasetSource,),
     ("synthetic",): (SyntheticConfig,),
-    ("pretraining",): (PretrainingConfig,),
+    ("pretraining",): (Pretraining, PretrainingConfig),
     ("weights",): (Weights,),
     ("resources",): (Resources,),
     ("analysis",): (Analysis,),

@@ -15,6 +15,7 @@ RUN = RunSpec(
     data=DataSpec("d", None, None, None),
     facts=DataFacts("digest", ("negative", "positive"), (50, 50), 64, 0, 50),
     init="scratch",
+    pretraining=None,
     weights_key=None,
     seed=0,
     split_seed=0,

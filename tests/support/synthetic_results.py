@@ -58,6 +58,8 @@ def plan_rows(truth: Truth) -> list[dict[str, Any]]:
                             "model": model,
                             "dataset": dataset,
                             "init": init,
+                            "corpus": "published" if init != "scratch" else None,
+                            "pretraining_seed": None,
                             "seed": seed,
                             "epochs": epochs,
                             "trainable_parameters": parameters,
@@ -238,6 +240,7 @@ def _pretraining(model: str) -> list[dict[str, Any]]:
     return [
         {
             "model": model,
+            "pretraining_seed": None,
             "weights_key": f"key-of-{model}",
             "step": step,
             "tokens": step * 65_536,

@@ -27,8 +27,9 @@ BUILT: dict[type, tuple[dict[str, Any], str]] = {
     Resources: ({}, "resources"),
     Analysis: ({}, "analysis"),
 }
-#: Numbers that a study file holds elsewhere: epochs are an axis, and must be one of its values in [analysis].
-NOT_IN_THEIR_TABLE = {(TrainingConfig, "epochs"), (Analysis, "epochs")}
+#: Numbers that a study file holds elsewhere: epochs are an axis, and must be one of its values in [analysis]; the seeds
+#: of pretrainings are a list.
+NOT_IN_THEIR_TABLE = {(TrainingConfig, "epochs"), (Analysis, "epochs"), (PretrainingConfig, "seed")}
 BOUNDS = [(kind, name, bounds) for kind in BUILT for name, bounds in bounds_of(kind).items()]
 STUDY = """
 [grid]

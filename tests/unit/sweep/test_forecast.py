@@ -19,6 +19,7 @@ from sweep.run_times import flops_of
 from sweep.schedule import sweep_seconds
 from sweep.store import Store
 from sweep.study import load_study
+from sweep.study_weights import DOWNLOADED, MADE
 from sweep.time_forecast import Measure, TimeForecast
 from sweep.trials import plan
 from tests.support.stored import row
@@ -51,7 +52,7 @@ def request(
     data = planned_data(study, None, None)
     data |= {name: Unknown("/data/mine does not exist") for name in unknown}
     known = {name: (one.spec, one.facts) for name, one in data.items() if isinstance(one, PlannedData)}
-    keys = dict.fromkeys(study.grid.models, "w")
+    keys = dict.fromkeys(study.pretrainings, "w")
     return PlanRequest(
         study=study,
         store=store,
@@ -59,7 +60,7 @@ def request(
         done=set(),
         data=data,
         keys=keys,
-        missing_weights={"small": "would be pretrained"},
+        missing_weights={one: MADE for one in study.pretrainings if one.model == "small"},
         corpus_bases=20_000,
         cluster={"CPU": 4, "GPU": 0, **(cluster or {})},
         notes=["said beside it"],
@@ -96,7 +97,7 @@ def test_counts_parts_bytes_and_what_is_missing(path: Path, store: Store) -> Non
         f"bytes      about {size(tables + weights)} more in the results folder (pretrained weights {size(weights)}), "
         "and at most "
     ) in text
-    assert "missing    weights of small: would be pretrained" in text
+    assert "missing    weights of small (pretraining seeds 0): would be pretrained" in text
     assert "download " not in text
     assert text.endswith("\nnote       said beside it")
 
@@ -112,7 +113,7 @@ def test_kept_models_count_as_bytes(path: Path, store: Store) -> None:
 def test_time_and_cost_are_the_operations_at_the_rate_that_was_probed(path: Path, store: Store) -> None:
     asked = request(path, store, *ONE_CELL, "resources.price_per_hour=0.5", "resources.cpus=2")
     each = [flops_of(asked.batches(run), "cpu") / RATE for run in asked.runs]
-    making = [flops_of(asked.pretrainings["small"], "cpu") / RATE]
+    making = [flops_of(asked.pretrainings[asked.study.pretrainings[0]], "cpu") / RATE]
     scratch, pretrained = ([s + 0.05 for s, run in zip(each, asked.runs, strict=True) if run.init == init]
                            for init in ("scratch", "pretrained"))  # fmt: skip
     (data,) = asked.data.values()
@@ -208,9 +209,8 @@ datasets = ["human_nontata_promoters"]
 seeds = [1, 2]
 epochs = [15]
 """)
-    asked = dataclasses.replace(
-        request(study, store), missing_weights={"hyenadna-tiny-1k-seqlen": "would be downloaded"}
-    )
+    asked = request(study, store)
+    asked = dataclasses.replace(asked, missing_weights=dict.fromkeys(asked.study.pretrainings, DOWNLOADED))
     text = said(asked)
     assert "runs       4 planned, 0 done already, 4 to do" in text
     assert " core hours, without downloads\n" in text

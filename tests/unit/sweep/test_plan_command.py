@@ -85,7 +85,7 @@ def say(bare: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[i
 def test_the_shipped_studies_are_planned_on_a_bare_machine(name: str, runs: int, say, bare: Path) -> None:
     code, out, err = say(str(STUDIES / f"{name}.toml"), "--plan", "--set", "resources.price_per_hour=0.05")
     assert (code, err) == (0, "")
-    lines = dict(line.split(maxsplit=1) for line in out.splitlines()[:9])
+    lines = dict(line.split(maxsplit=1) for line in out.splitlines()[:10])
     assert lines["runs"] == f"{runs} planned, 0 done already, {runs} to do"
     assert lines["time"].startswith("about ")
     assert " core hours, cost " in lines["time"]
@@ -123,7 +123,8 @@ def test_a_wrong_gpu_is_an_error_of_one_line(words: list[str], fault: str, say) 
     assert err.count("\n") == 1
 
 
-def test_runs_are_recognised_as_done_without_data_and_weights(say, bare: Path) -> None:
+@pytest.mark.parametrize("earlier", [False, True])
+def test_runs_are_recognised_as_done_without_data_and_weights(say, bare: Path, earlier: bool) -> None:
     """An earlier call has noted the digests of both in the results folder."""
     folder, study_path = bare / "mine", bare / "own.toml"
     folder.mkdir()
@@ -133,12 +134,16 @@ def test_runs_are_recognised_as_done_without_data_and_weights(say, bare: Path) -
     study_path.write_text(OWN)
     study, store = load_study(study_path), Store(str(bare / "results" / "own"))
     save_weights(Backbone(study.model("small")), study.model("small"), bare / "made")
-    keys, found = prepared_keys(study, store, None)
+    keys, pretrainings = prepared_keys(study, store, None)
     data = planned_data(study, None, None)["mine"]
     assert isinstance(data, PlannedData)
     runs = plan(study, {"mine": (data.spec, data.facts)}, keys)
     note = data_note(load_data(data.spec))
-    store.write_plan({**study.resolved(), "data": {"mine": note}, "weights_found": found}, [r.identity() for r in runs])
+    noted = {**study.resolved(), "data": {"mine": note}, "pretrainings": pretrainings}
+    if earlier:  # as releases wrote it that had one set of weights of a size
+        noted |= {"weights": {"revision": None, "paths": {"small": str(bare / "made")}}, "pretrainings": None}
+        noted |= {"weights_found": {"small": {name: pretrainings[0][name] for name in ("path", "digest")}}}
+    store.write_plan(noted, [r.identity() for r in runs])
     for run in runs[:3]:
         store.write_run(row(run.run_id, status="done", failure=None, finished_at=datetime.now(UTC), train_s=1.0,
                             evaluate_s=1.0, cpus=1.0, gpu_fraction=0.0))  # fmt: skip
@@ -175,6 +180,9 @@ def test_runs_are_recognised_as_done_without_data_and_weights(say, bare: Path) -
         {"weights_found": {"small": "x"}},
         {"weights_found": {"small": {"path": "x"}}},
         {"weights_found": {"small": {"digest": ["x"]}}},
+        {"weights_found": {"small": {"digest": "0" * 64}}, "weights": "x"},
+        {"pretrainings": "x"},
+        {"pretrainings": ["x", {"model": "small"}, {"model": "small", "corpus": "files", "seed": "1", "key": "k"}]},
     ],
     ids=str,
 )

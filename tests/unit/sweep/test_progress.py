@@ -10,6 +10,7 @@ from rich.text import Text
 
 from hyena.training.pretraining import PretrainingRecord
 from sweep.formatting import duration
+from sweep.pretrainings import PretrainingId
 from sweep.progress import ProgressDisplay
 from sweep.resources import Share
 from sweep.run_states import (
@@ -115,19 +116,20 @@ def test_the_death_of_a_worker_is_told_with_where_the_run_resumes(display: Displ
 
 def test_lines_are_rare_but_the_end_of_a_pretraining_is_told(display: Display, output: io.StringIO) -> None:
     latest = display.pretrainings.latest
-    latest["m"] = PretrainingRecord(5, 100, 1.9, None, 1.0)
-    display.show_pretraining("m")
+    which = PretrainingId("m", "synthetic", 2)
+    latest[which] = PretrainingRecord(5, 100, 1.9, None, 1.0)
+    display.show_pretraining(which)
     assert output.getvalue() == ""
     display.time.now = 16.0
-    display.show_pretraining("m")
-    latest["m"] = PretrainingRecord(10, 200, 1.8, 1.85, 2.0)
-    display.show_pretraining("m")
-    latest["m"], display.pretrainings.notes["m"] = None, "starts over"
-    display.show_pretraining("m")
+    display.show_pretraining(which)
+    latest[which] = PretrainingRecord(10, 200, 1.8, 1.85, 2.0)
+    display.show_pretraining(which)
+    latest[which], display.pretrainings.notes[which] = None, "starts over"
+    display.show_pretraining(which)
     assert output.getvalue().splitlines() == [
-        "pretraining m: step 5/10, 1.900 bits per base",
-        "pretraining m: step 10/10, 1.800 bits per base",
-        "pretraining m: starts over",
+        "m, pretraining seed 2: step 5/10, 1.900 bits per base",
+        "m, pretraining seed 2: step 10/10, 1.800 bits per base",
+        "m, pretraining seed 2: starts over",
     ]
 
 
@@ -135,8 +137,9 @@ def test_the_live_display_draws_everything() -> None:
     output = io.StringIO()
     console = Console(file=output, width=120, force_terminal=True)
     display = Display(0, console)
-    display.pretrainings.latest |= {"m": PretrainingRecord(5, 100, 1.9, None, 1.0), "n": None}
-    display.pretrainings.failed["n"] = "pretraining failed: no corpus"
+    one, other = (PretrainingId(model, "synthetic", 1) for model in "mn")
+    display.pretrainings.latest |= {one: PretrainingRecord(5, 100, 1.9, None, 1.0), other: None}
+    display.pretrainings.failed[other] = "pretraining failed: no corpus"
     display.time.now = 5.0
     display.apply(Started(["0"]))
     display.apply(Done("0", 0.875))
@@ -147,8 +150,8 @@ def test_the_live_display_draws_everything() -> None:
     display.cluster = {"GPU": 8.0, "CPU": 96.0}
     console.print(display.render())
     text = Text.from_ansi(output.getvalue()).plain
-    assert "pretraining m: step 5/10" in text
-    assert "pretraining n: pretraining failed: no corpus" in text
+    assert "m, pretraining seed 1: step 5/10" in text
+    assert "n, pretraining seed 1: pretraining failed: no corpus" in text
     assert "1/4 runs done" in text
     assert "0.25 of 8 GPUs in use" in text
     assert "accuracy 0.875" in text

@@ -18,7 +18,13 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 def planned(run_id: str, init: str, seed: int) -> PlanRow:
     values: dict[str, Any] = dict.fromkeys(PLAN.names, "x")
-    values |= {"run_id": run_id, "init": init, "seed": seed, "epochs": 5, "trainable_parameters": 9}
+    values |= {"corpus": None, "pretraining_seed": None} | {
+        "run_id": run_id,
+        "init": init,
+        "seed": seed,
+        "epochs": 5,
+        "trainable_parameters": 9,
+    }
     return cast(PlanRow, {**values, "model": "m", "dataset": "d"})
 
 

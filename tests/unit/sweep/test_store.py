@@ -191,7 +191,7 @@ def test_a_damaged_plan_is_named_and_rewritten(store: Store, spoilt: str) -> Non
 
 def test_a_plan_with_empty_cells_or_of_other_types_is_damaged(store: Store) -> None:
     store.write_plan({"name": "one"}, [])
-    for values, reason in ((None, "has empty cells"), ("x", "its column 'seed' holds values")):
+    for values, reason in ((None, "has empty cells"), ("x", "its column 'pretraining_seed' holds values")):
         cells = {name: pa.array([values], pa.string()) for name in PLAN.names}
         sink = pa.BufferOutputStream()
         pq.write_table(pa.table(cells), sink)

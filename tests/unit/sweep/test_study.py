@@ -7,7 +7,9 @@ import pytest
 
 from hyena.errors import InputError
 from hyena.model.config import PUBLISHED
-from sweep.study import load_study
+from hyena.training.pretraining import PretrainingConfig
+from sweep.pretrainings import PretrainingId
+from sweep.study import Pretraining, load_study
 from tests.support.places import ROOT
 
 STUDIES = ROOT / "studies"
@@ -170,7 +172,7 @@ def test_relative_paths_are_resolved_against_the_study_file(minimal: Path) -> No
         ("weights.revision=3", "weights.revision = 3: it must be a string"),
         ('weights.revision=""', "weights.revision = '': it must not be empty"),
         ("weights=x", "weights must be a table: [weights]"),
-        ("weights.paths.m=3", "weights.paths.m = 3: it must be a string"),
+        ("weights.paths.m=3", "weights.paths.m = 3: it must be a path, or a list of paths"),
         (
             'weights.paths.hyenadna-tiny-1k-seqln="x"',
             "weights.paths: unknown model 'hyenadna-tiny-1k-seqln'; did you mean 'hyenadna-tiny-1k-seqlen",
@@ -224,17 +226,77 @@ def test_weights_are_named_by_revision_and_by_path(minimal: Path) -> None:
     own = ("models.m={d_model=8, n_layer=1, l_max=64}", 'grid.models=["m", "hyenadna-tiny-1k-seqlen"]')
     study = load_study(minimal, (*own, "weights.revision=v2", 'weights.paths.m="made/m"'))
     assert study.weights.revision == "v2"
-    assert study.weights.paths == {"m": minimal.parent / "made" / "m"}
-    assert study.resolved()["weights"] == {"revision": "v2", "paths": {"m": str(minimal.parent / "made" / "m")}}
+    assert study.weights.paths == {"m": (minimal.parent / "made" / "m",)}
+    assert study.resolved()["weights"] == {"revision": "v2", "paths": {"m": [str(minimal.parent / "made" / "m")]}}
+    several = load_study(minimal, (*own, 'weights.paths.m=["a", "b"]', "grid.seeds=[1,2]"))
+    assert several.weights.paths == {"m": (minimal.parent / "a", minimal.parent / "b")}
     assert load_study(minimal, own).resolved()["weights"] == {"revision": None, "paths": {}}
 
 
-def test_pretrained_models_are_those_of_runs_that_load_weights(minimal: Path) -> None:
+def test_pretrainings_are_those_from_which_a_run_starts(minimal: Path) -> None:
     models = ("models.m={d_model=8, n_layer=1, l_max=64}", 'grid.models=["m", "hyenadna-tiny-1k-seqlen"]')
-    assert load_study(minimal, models).pretrained_models == ["m", "hyenadna-tiny-1k-seqlen"]
+    published = [PretrainingId(name, "published", None) for name in ("m", "hyenadna-tiny-1k-seqlen")]
+    assert load_study(minimal, models).pretrainings == published
     rule = 'exclude=[{models=["m"], init=["pretrained"]}]'
-    assert load_study(minimal, (*models, rule)).pretrained_models == ["hyenadna-tiny-1k-seqlen"]
-    assert load_study(minimal, (*models, 'grid.init=["scratch"]')).pretrained_models == []
+    assert load_study(minimal, (*models, rule)).pretrainings == published[1:]
+    assert load_study(minimal, (*models, 'grid.init=["scratch"]')).pretrainings == []
+    listed = load_study(minimal, (*models, "grid.seeds=[1,2]", 'weights.paths.m=["a", "b"]'))
+    assert listed.pretrainings == [*(PretrainingId("m", "files", place) for place in (1, 2)), published[1]]
+    excluded = load_study(minimal, (*models, "grid.seeds=[1,2]", 'weights.paths.m=["a", "b"]', "exclude=[{seeds=[2]}]"))
+    assert excluded.pretrainings == [PretrainingId("m", "files", 1), published[1]]
+
+
+MADE = 'pretraining={{corpus="synthetic", steps=1, length=10, {}}}'
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        (MADE.format("seed=5"), "pretraining: unknown key 'seed'; write seeds = [5]"),
+        (MADE.format("seeds=[]"), "pretraining.seeds is empty: it must hold at least one value"),
+        (MADE.format("seeds=[3, 4, 3]"), "pretraining.seeds holds a value twice: 3"),
+        (MADE.format("seeds=[1, 9223372036854775808]"), "pretraining.seeds.1 = 9223372036854775808: it must be from"),
+        (MADE.format("seeds=7"), "pretraining.seeds = 7: it must be a list"),
+        (
+            MADE.format("seeds=[1,2,3]"),
+            "pretraining.seeds: 3 pretrainings for 2 seeds in grid.seeds, so some weights would not be used: give as "
+            'many seeds, or set grid.design = "crossed"',
+        ),
+        ('weights.paths.m=["a", "b", "c"]', "weights.paths.m: 3 pretrainings for 2 seeds in grid.seeds"),
+        ("weights.paths.m=[]", "weights: paths.m is empty: it must hold at least one value"),
+        ('weights.paths.m=["a", "./a"]', "weights: paths.m holds a value twice: '"),
+        ("weights.paths.m=[3]", "weights.paths.m.0 = 3: it must be a string"),
+        ("grid.design=nestled", "grid.design = 'nestled': it must be 'nested' or 'crossed'"),
+    ],
+)
+def test_a_mistake_in_the_pretrainings_is_reported_in_one_line(minimal: Path, override: str, words: str) -> None:
+    with pytest.raises(InputError) as error:
+        load_study(minimal, ("models.m={d_model=8, n_layer=1, l_max=64}", 'grid.models=["m"]', "grid.seeds=[1,2]",
+                             override))  # fmt: skip
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_pretrainings_without_a_run_need_no_seeds(minimal: Path) -> None:
+    own = ("models.m={d_model=8, n_layer=1, l_max=64}", 'grid.models=["m"]', "grid.seeds=[1]")
+    scratch = (*own, MADE.format("seeds=[1,2]"), 'grid.init=["scratch"]')
+    assert load_study(minimal, scratch).pretrainings == []
+    crossed = load_study(minimal, (*own, MADE.format("seeds=[1,2]"), "grid.design=crossed"))
+    assert [one.seed for one in crossed.pretrainings] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        (["hg38.fa.gz"], "hg38.fa.gz"),
+        (["a.fa", "lab/b.fa"], "a.fa + b.fa"),
+        (["a", "b", "c", "d", "e"], "a + b + c + 2 more"),
+    ],
+)
+def test_a_corpus_is_named_after_its_files(files: list[str], name: str) -> None:
+    assert (
+        Pretraining(tuple(f"/genomes/{file}" for file in files), (0,), PretrainingConfig(steps=1)).corpus_name == name
+    )
 
 
 def test_a_published_size_may_change_values_that_leave_its_tensors_as_they_are(minimal: Path) -> None:

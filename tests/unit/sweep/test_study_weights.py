@@ -9,6 +9,7 @@ from hyena.errors import InputError
 from hyena.model.config import HyenaConfig
 from hyena.model.hyenadna import Backbone, Classifier, initialise
 from hyena.weights.checkpoint import load_backbone, save_weights
+from sweep.pretrainings import PretrainingId
 from sweep.run import main
 from sweep.store import Store
 from sweep.study import Study, load_study
@@ -30,14 +31,14 @@ def store(tmp_path: Path) -> Store:
     return Store(str(tmp_path / "results"))
 
 
-def backbone(name: str) -> Backbone:
+def backbone(name: str, seed: int = 7) -> Backbone:
     model = Classifier(SIZES[name], 2)
-    initialise(model, 7)
+    initialise(model, seed)
     return model.backbone
 
 
-def saved(folder: Path, name: str) -> str:
-    return save_weights(backbone(name), SIZES[name], folder)
+def saved(folder: Path, name: str, seed: int = 7) -> str:
+    return save_weights(backbone(name, seed), SIZES[name], folder)
 
 
 def study_with(path: Path, *overrides: str) -> Study:
@@ -48,15 +49,41 @@ def test_weights_of_custom_sizes_are_found_by_name_and_by_path(path: Path, store
     digests = {"small": saved(tmp_path / "weights" / "small", "small"), "large": saved(tmp_path / "made", "large")}
     study = study_with(path, 'weights.paths.large="made"')
     require(study, tmp_path / "weights")
-    keys, found = prepared_keys(study, store, tmp_path / "weights")
-    assert keys == {name: digest[:16] for name, digest in digests.items()}
-    assert found == {
-        "small": {"path": str(tmp_path / "weights" / "small"), "digest": digests["small"]},
-        "large": {"path": str(tmp_path / "made"), "digest": digests["large"]},
-    }
+    keys, notes = prepared_keys(study, store, tmp_path / "weights")
+    small, large = PretrainingId("small", "published", None), PretrainingId("large", "files", 1)
+    assert keys == {small: digests["small"][:16], large: digests["large"][:16]}
+    paths = {small: tmp_path / "weights" / "small", large: tmp_path / "made"}
+    assert notes == [
+        {**vars(one), "key": keys[one], "path": str(paths[one]), "digest": digests[one.model]} for one in (small, large)
+    ]
     assert known_keys(study, store, tmp_path / "weights") == (keys, {})
-    for name, digest in digests.items():
-        assert load_backbone(Backbone(SIZES[name]), Path(store.root) / "weights" / keys[name]) == digest
+    for one, key in keys.items():
+        assert load_backbone(Backbone(SIZES[one.model]), Path(store.root) / "weights" / key) == digests[one.model]
+
+
+def test_each_file_of_a_list_is_a_pretraining(path: Path, store: Store, tmp_path: Path) -> None:
+    digests = [saved(tmp_path / name, "small", seed) for seed, name in enumerate("ab")]
+    study = study_with(path, 'grid.models=["small"]', "grid.seeds=[1, 2]", 'weights.paths.small=["a", "b"]')
+    require(study, None)
+    keys, notes = prepared_keys(study, store, None)
+    assert keys == {PretrainingId("small", "files", place): digests[place - 1][:16] for place in (1, 2)}
+    assert [note["path"] for note in notes] == [str(tmp_path / name) for name in "ab"]
+    for key, digest in zip(keys.values(), digests, strict=True):
+        assert load_backbone(Backbone(SIZES["small"]), Path(store.root) / "weights" / key) == digest
+
+
+def test_equal_files_are_one_pretraining(path: Path, store: Store, tmp_path: Path) -> None:
+    for name in "ab":
+        saved(tmp_path / name, "small")
+    study = study_with(path, 'grid.models=["small"]', "grid.seeds=[1, 2]", 'weights.paths.small=["a", "b"]')
+    for keys in (prepared_keys, known_keys):
+        with pytest.raises(InputError) as error:
+            keys(study, store, None)
+        assert str(error.value) == (
+            f"weights.paths.small: {tmp_path / 'a'} and {tmp_path / 'b'} hold the same weights, which are one "
+            "pretraining: keep one of them"
+        )
+    assert store.names("") == []
 
 
 def test_a_path_precedes_a_name_and_the_format_does_not_matter(path: Path, store: Store, tmp_path: Path) -> None:
@@ -66,7 +93,7 @@ def test_a_path_precedes_a_name_and_the_format_does_not_matter(path: Path, store
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "small.pt").write_bytes(b"not these")
     keys, _ = prepared_keys(study, store, tmp_path / "weights")
-    assert keys["small"] == saved(tmp_path / "again", "small")[:16]
+    assert keys[study.pretrainings[0]] == saved(tmp_path / "again", "small")[:16]
 
 
 @pytest.mark.parametrize(
@@ -112,10 +139,11 @@ def test_only_models_whose_runs_take_weights_need_them(path: Path, store: Store,
         require(study_with(path), tmp_path / "weights")
     study = study_with(path, 'exclude=[{models=["large"], init=["pretrained"]}]')
     require(study, tmp_path / "weights")
-    assert set(prepared_keys(study, store, tmp_path / "weights")[0]) == {"small"}
+    assert {one.model for one in prepared_keys(study, store, tmp_path / "weights")[0]} == {"small"}
     scratch = study_with(path, 'grid.init=["scratch"]')
     require(scratch, None)
-    assert prepared_keys(scratch, store, None) == known_keys(scratch, store, None) == ({}, {})
+    assert prepared_keys(scratch, store, None) == ({}, [])
+    assert known_keys(scratch, store, None) == ({}, {})
 
 
 def test_weights_of_another_size_are_refused_by_name(path: Path, store: Store, tmp_path: Path) -> None:
@@ -130,8 +158,9 @@ def test_weights_of_a_pretraining_are_missing_until_they_are_stored(path: Path, 
     study = study_with(path, 'pretraining={corpus="synthetic", steps=1, length=100}')
     require(study, None)
     keys, missing = known_keys(study, store, None)
-    assert missing == {"small": "would be pretrained", "large": "would be pretrained"}
-    assert prepared_keys(study, store, None) == (keys, {})
+    assert missing == dict.fromkeys(study.pretrainings, "would be pretrained")
+    assert {one.model for one in missing} == {"small", "large"}
+    assert prepared_keys(study, store, None) == (keys, [{**vars(one), "key": key} for one, key in keys.items()])
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])

@@ -10,12 +10,13 @@ import pytest
 from hyena.errors import InputError
 from sweep.schema import PLAN
 from sweep.study import Study, load_study
-from sweep.trials import DataFacts, RunSpec, data_spec, facts_of, load_data, merged_points, plan, stacked, weights_keys
+from sweep.study_weights import weights_keys
+from sweep.trials import DataFacts, RunSpec, data_spec, facts_of, load_data, merged_points, plan, stacked
 
 
 def planned(path: Path, *overrides: str) -> list[RunSpec]:
     study = load_study(path, overrides)
-    return plan(study, data_of(study), {name: f"weights-{name}" for name in study.grid.models})
+    return plan(study, data_of(study), {one: f"weights-{one.name}" for one in study.pretrainings})
 
 
 def data_of(study: Study) -> dict:
@@ -85,16 +86,20 @@ def test_the_arms_of_a_pair_share_their_setting(path: Path) -> None:
 
 def test_only_the_pretrained_arm_depends_on_the_weights(path: Path) -> None:
     study = load_study(path)
-    one, other = (plan(study, data_of(study), dict.fromkeys(study.grid.models, key)) for key in ("a", "b"))
+    one, other = (plan(study, data_of(study), dict.fromkeys(study.pretrainings, key)) for key in ("a", "b"))
     assert {run.init for run in one if run.run_id in ids(other)} == {"scratch"}
 
 
 def test_weights_depend_on_recipe_and_corpus_but_not_on_logging(path: Path) -> None:
+    small, large = load_study(path).pretrainings
     keys = weights_keys(load_study(path), "digest")
-    assert keys["small"] != keys["large"]
+    assert keys[small] != keys[large]
     assert weights_keys(load_study(path, ("pretraining.log_every=1",)), "digest") == keys
-    assert weights_keys(load_study(path, ("pretraining.steps=2",)), "digest")["small"] != keys["small"]
-    assert weights_keys(load_study(path), "other")["small"] != keys["small"]
+    assert weights_keys(load_study(path, ("pretraining.steps=2",)), "digest")[small] != keys[small]
+    assert weights_keys(load_study(path), "other")[small] != keys[small]
+    more = weights_keys(load_study(path, ("pretraining.seeds=[7, 0]",)), "digest")
+    assert len(set(more.values())) == 4
+    assert keys.items() < more.items()
 
 
 def test_runs_that_differ_only_in_their_seed_are_stacked(path: Path) -> None:
@@ -106,6 +111,65 @@ def test_runs_that_differ_only_in_their_seed_are_stacked(path: Path) -> None:
     sizes = {model: [len(t.runs) for t in trials if t.runs[0].model == model] for model in ("small", "large")}
     assert sizes == {"small": [1] * 20, "large": [2, 2, 3, 3] * 2}  # as equal as possible, the arms side by side
     assert trials[0].config()["run_ids"] == [runs[0].run_id]
+
+
+def starts(runs: list[RunSpec]) -> dict[tuple[str, int], list[int | None]]:
+    """By initialisation and seed, the seeds of the pretrainings of one cell."""
+    found: dict[tuple[str, int], list[int | None]] = {}
+    for run in runs:
+        if (run.model, run.training.epochs) == ("small", 1):
+            found.setdefault((run.init, run.seed), []).append(run.pretraining.seed if run.pretraining else None)
+    return found
+
+
+ALL_ARMS = 'grid.init=["pretrained", "scratch", "shuffled", "frozen"]'
+
+
+def test_nested_seeds_take_turns_at_the_pretrainings(path: Path) -> None:
+    runs = planned(path, ALL_ARMS, "pretraining.seeds=[8, 9]")
+    assert len(runs) == 2 * 2 * 3 * 4
+    turns = {1: [8], 2: [9], 3: [8]}
+    assert starts(runs) == {
+        **{(init, seed): turns[seed] for init in ("pretrained", "shuffled", "frozen") for seed in (1, 2, 3)},
+        **{("scratch", seed): [None] for seed in (1, 2, 3)},
+    }
+    more = planned(path, ALL_ARMS, "pretraining.seeds=[8, 9]", "grid.seeds=[1, 2, 3, 4]")
+    assert ids(runs) < ids(more)
+
+
+def test_crossed_seeds_start_from_every_pretraining(path: Path) -> None:
+    runs = planned(path, ALL_ARMS, "pretraining.seeds=[8, 9]", "grid.design=crossed")
+    assert len(runs) == len(ids(runs)) == 2 * 2 * 3 * (3 * 2 + 1)
+    assert starts(runs) == {
+        **{(init, seed): [8, 9] for init in ("pretrained", "shuffled", "frozen") for seed in (1, 2, 3)},
+        **{("scratch", seed): [None] for seed in (1, 2, 3)},
+    }
+    assert len({run.setting_id for run in runs}) == 2 * 2  # it depends on neither weights nor design
+    nested = planned(path, ALL_ARMS, "pretraining.seeds=[8, 9]")
+    assert ids(nested) < ids(runs)
+
+
+def test_a_run_names_its_pretraining(path: Path) -> None:
+    rows = [run.identity() for run in planned(path, "pretraining.seeds=[8, 9]")]
+    assert {(row["init"], row["corpus"], row["pretraining_seed"]) for row in rows} == {
+        ("pretrained", "synthetic", 8), ("pretrained", "synthetic", 9), ("scratch", None, None)
+    }  # fmt: skip
+
+
+def test_runs_from_different_pretrainings_of_the_study_are_stacked(path: Path) -> None:
+    runs = planned(path, "pretraining.seeds=[8, 9]")
+    trials = stacked(runs, lambda run: 3)
+    assert {len(trial.runs) for trial in trials} == {3}
+    assert {len({run.weights_key for run in trial.runs}) for trial in trials} == {1, 2}
+
+
+def test_runs_from_different_files_are_not_stacked(path: Path, tmp_path: Path) -> None:
+    text = path.read_text()
+    (tmp_path / "files.toml").write_text(text[: text.index("[pretraining]")])
+    own = ('grid.models=["small"]', 'weights.paths.small=["a", "b"]')
+    trials = stacked(planned(tmp_path / "files.toml", *own), lambda run: 3)
+    assert {len({run.weights_key for run in trial.runs}) for trial in trials} == {1}
+    assert {len(trial.runs) for trial in trials if trial.runs[0].init == "pretrained"} == {1, 2}
 
 
 def test_max_length_is_resolved_to_the_longest_sequence(path: Path) -> None:
@@ -143,7 +207,7 @@ def facts_with(study: Study, **values: object) -> dict:
 
 def test_the_plan_refuses_a_class_too_rare_to_split(path: Path) -> None:
     study = load_study(path, ('datasets.synthetic_genes={format="csv", path="/somewhere/genes"}',))
-    weights = dict.fromkeys(study.grid.models, "w")
+    weights = dict.fromkeys(study.pretrainings, "w")
     spec, facts = data_spec(study, "synthetic_genes", None), DataFacts("d", ("a", "2"), (20, 1), 60, 0, 5)
     with pytest.raises(InputError) as error:
         plan(study, {spec.name: (spec, facts)}, weights)
@@ -161,7 +225,7 @@ def test_the_plan_refuses_a_class_too_rare_to_split(path: Path) -> None:
 
 def test_the_plan_refuses_more_classes_than_labels_can_store(path: Path) -> None:
     study = load_study(path)
-    weights = dict.fromkeys(study.grid.models, "w")
+    weights = dict.fromkeys(study.pretrainings, "w")
     names = tuple(map(str, range(2**15 + 1)))
     with pytest.raises(InputError, match="'synthetic_genes': 32769 classes; it must have at most 32768"):
         plan(study, facts_with(study, classes=names, class_counts=(9,) * len(names)), weights)
@@ -181,7 +245,7 @@ def test_the_plan_refuses_a_regrouped_split_that_cannot_be_made(path: Path, tmp_
         planned(path, *own, "training.split=regroup")
     absent = load_study(path, (*own, "training.split=regroup", 'datasets.twins.path="elsewhere"'))
     facts = DataFacts("d", ("a", "b"), (8, 8), 90, 0, 16)
-    assert plan(absent, {"twins": (data_spec(absent, "twins", None), facts)}, dict.fromkeys(("small", "large"), "w"))
+    assert plan(absent, {"twins": (data_spec(absent, "twins", None), facts)}, dict.fromkeys(absent.pretrainings, "w"))
 
 
 def test_a_pickled_run_is_small(path: Path) -> None:
