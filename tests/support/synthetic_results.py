@@ -95,9 +95,9 @@ def write_results(
         if missing(row):
             continue
         accuracy = _accuracy(truth, row, shared[row["setting_id"], row["seed"]] + noise)
-        record = _run(truth, row, accuracy, failed=fails(row)) | changes(row)
+        record = run_row(truth, row, accuracy, failed=fails(row)) | changes(row)
         if record["status"] == "done":
-            _write(folder / "epochs", row["run_id"], _epochs(row, accuracy, rng), EPOCHS)
+            write_table(folder / "epochs", row["run_id"], epoch_rows(row, accuracy, rng), EPOCHS)
             if predictions:
                 correct, labels, logits = _predictions(truth, row, accuracy, rng)
                 columns = {
@@ -111,13 +111,13 @@ def write_results(
                 pq.write_table(pa.table(columns, PREDICTIONS), folder / "predictions" / f"{row['run_id']}.parquet")
                 record["test_accuracy"] = float(correct.mean())
                 record["test_confusion"] = _confusion(labels, logits.argmax(1))
-        _write(folder / "runs", row["run_id"], [record], RUNS)
+        write_table(folder / "runs", row["run_id"], [record], RUNS)
     for model in truth.models:
-        _write(folder / "pretraining", model, _pretraining(model), PRETRAINING)
+        write_table(folder / "pretraining", model, pretraining_rows(model), PRETRAINING)
     return folder
 
 
-def _write(folder: Path, name: str, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+def write_table(folder: Path, name: str, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
     pq.write_table(pa.Table.from_pylist(rows, schema), folder / f"{name}.parquet")
 
 
@@ -146,7 +146,7 @@ def _confusion(labels: np.ndarray, chosen: np.ndarray) -> list[list[int]]:
     return [[int(((labels == true) & (chosen == guess)).sum()) for guess in (0, 1)] for true in (0, 1)]
 
 
-def _epochs(row: dict[str, Any], accuracy: float, rng: np.random.Generator) -> list[dict[str, Any]]:
+def epoch_rows(row: dict[str, Any], accuracy: float, rng: np.random.Generator) -> list[dict[str, Any]]:
     pace = 2.0 if row["init"] == "pretrained" else 4.0
     rows = []
     for epoch in range(1, row["epochs"] + 1):
@@ -171,7 +171,7 @@ def _epochs(row: dict[str, Any], accuracy: float, rng: np.random.Generator) -> l
     return rows
 
 
-def _run(truth: Truth, row: dict[str, Any], accuracy: float, *, failed: bool) -> dict[str, Any]:
+def run_row(truth: Truth, row: dict[str, Any], accuracy: float, *, failed: bool) -> dict[str, Any]:
     identity = {name: row[name] for name in PLAN.names}
     started = START + timedelta(minutes=row["seed"] % 60)
     record: dict[str, Any] = identity | {
@@ -217,17 +217,12 @@ def _run(truth: Truth, row: dict[str, Any], accuracy: float, *, failed: bool) ->
     }
     if failed:
         return record
-    scores: dict[str, Any] = {}
-    for split in ("validation", "test"):
-        scores |= {f"{split}_{name}": accuracy for name in ("accuracy", "f1", "precision", "recall")}
-        scores |= {f"{split}_mcc": 2 * accuracy - 1, f"{split}_loss": 1 - accuracy, f"{split}_auroc": accuracy + 0.005}
     train_s = 3.0 * row["epochs"] * (row["trainable_parameters"] / 436_000) ** 0.5
     return (
         record
-        | scores
+        | scores(accuracy)
         | {
             "best_epoch": row["epochs"],
-            "best_epoch_test_accuracy": accuracy,
             "train_s": train_s,
             "evaluate_s": 5.0,
             "examples_per_s": 20_000 * row["epochs"] / train_s,
@@ -236,7 +231,16 @@ def _run(truth: Truth, row: dict[str, Any], accuracy: float, *, failed: bool) ->
     )
 
 
-def _pretraining(model: str) -> list[dict[str, Any]]:
+def scores(accuracy: Any) -> dict[str, Any]:
+    """The scores of a run that follow from its accuracy: a number, or an expression over many runs."""
+    found: dict[str, Any] = {"best_epoch_test_accuracy": accuracy}
+    for split in ("validation", "test"):
+        found |= {f"{split}_{name}": accuracy for name in ("accuracy", "f1", "precision", "recall")}
+        found |= {f"{split}_mcc": 2 * accuracy - 1, f"{split}_loss": 1 - accuracy, f"{split}_auroc": accuracy + 0.005}
+    return found
+
+
+def pretraining_rows(model: str) -> list[dict[str, Any]]:
     return [
         {
             "model": model,
