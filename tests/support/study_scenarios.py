@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from tests.support.simulated_studies import SIZES, Scenario, TestSets
+from tests.support.scenario import SIZES, Scenario, TestSets
 
 TWO_SIZES = (436_000, 6_600_000)
 #: Official test splits of the nine Genomic Benchmarks data sets, smallest first, and errors as published models have.
@@ -39,6 +39,8 @@ _LARGEST_WIDE = (0.45,) * 6 + (2.7,)
 _ONE_WIDE = ((0.45, 0.45), (0.45, 4.5), (0.45, 0.45), (0.45, 0.45))
 #: Data sets 1 to 4 of six, three sizes: two cells missing, and one with a single pair; data set 4 has one size only.
 _INCOMPLETE = ((5, 5, 5), (5, 5, 0), (5, 1, 5), (5, 0, 0), (5, 5, 5), (4, 5, 3))
+#: Models of which two have one size.
+_TIED = (436_000, 436_000, 3_300_000, 6_600_000)
 _LUCK = "the pretrainings of a size differ"
 
 _ALL = (
@@ -63,7 +65,9 @@ _ALL = (
     Scenario("luck-.5-three", f"{_LUCK} by SD .5; three, nested", luck=0.5, pretrainings=3),
     Scenario("luck-.5-five", f"{_LUCK} by SD .5; five, nested", luck=0.5, pretrainings=5),
     Scenario("luck-.5-crossed", f"{_LUCK} by SD .5; three, crossed", luck=0.5, pretrainings=3, design="crossed"),
-    Scenario("quickstart", "2 × 2 × 3, three pretrainings with SD .5, nested", 2, TWO_SIZES, 3, luck=0.5, pretrainings=3),
+    Scenario(
+        "quickstart", "2 × 2 × 3, pretrainings with SD .5; three, nested", 2, TWO_SIZES, 3, luck=0.5, pretrainings=3
+    ),
     Scenario("test-examples", "test examples as a sample (242 to 57,713)", test_sets=TestSets(TEST_SIZES, ERRORS)),
     *(
         Scenario(f"random-{k}", f"benefits differ between {k} data sets by SD 1", k, TWO_SIZES, benefit=1.0, tau=1.0)
@@ -77,13 +81,13 @@ _ALL = (
         benefit=_rising(0, 1, SIZES[::3]),
         pairs=_INCOMPLETE,
     ),
-    Scenario("ties", "two models of one size", 4, (436_000, 436_000, 3_300_000, 6_600_000), benefit=(1.0, 1.0, 1.5, 2.0)),
+    Scenario("ties", "two models of one size", 4, _TIED, benefit=_rising(1, 2, _TIED)),
     Scenario("hump", "benefit 0, 1, 2, 3, 2, 1, 0 over the sizes", benefit=(0.0, 1.0, 2.0, 3.0, 2.0, 1.0, 0.0)),
     Scenario("margin", "true benefit .5, the margin", benefit=0.5),
     Scenario("margin-lognormal", "the same, spreads differ", benefit=0.5, spread=lognormal_spread(0.8)),
     Scenario("margin-growth", "true growth .5, largest size wide", benefit=_rising(0, 0.5), spread=_LARGEST_WIDE),
     Scenario("looks", "read after every seed from 2 to 10, 4 × 2", 4, TWO_SIZES, 10, looks=tuple(range(2, 11))),
-)  # fmt: skip
+)
 
 #: Name → scenario.
 SCENARIOS = {one.name: one for one in _ALL}
