@@ -18,11 +18,7 @@ _WIDTHS = ("overall", "growth", "sizes", "cells")
 
 
 def rate(value: float | None) -> str:
-    """Two digits, as in .95; a dash where there is nothing to count.
-
-    >>> rate(0.948), rate(1.0), rate(None)
-    ('.95', '1.00', '–')
-    """
+    """Two digits, as in .95; a dash where there is nothing to count."""
     return "–" if value is None else f"{value:.2f}".removeprefix("0" if value < 0.995 else "")
 
 

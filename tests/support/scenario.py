@@ -51,9 +51,9 @@ class Scenario:
     a cell that is missing. luck: standard deviation of what one pretraining of a size adds to its benefit on all data
     sets. seed_share: share of the variance of a difference that all data sets of a size and seed have in common.
     collapse: probability that a scratch run of the largest size ends at chance; the truth leaves such runs out, unless
-    collapses_count. tau: standard deviation between data sets of the benefit. tau_growth: the same of the growth over
-    the range of sizes. looks: numbers of seeds at which the verdicts are read. arms: each arm and its share in the
-    benefit.
+    collapses_count. shared_by_arms: standard deviation of the seed's effect on a cell, which all arms share, relative
+    to the spread. tau: standard deviation between data sets of the benefit. tau_growth: the same of the growth over the
+    range of sizes. looks: numbers of seeds at which the verdicts are read. arms: each arm and its share in the benefit.
     """
 
     name: str
@@ -70,6 +70,7 @@ class Scenario:
     seed_share: float = 0.0
     collapse: float = 0.0
     collapses_count: bool = False
+    shared_by_arms: float = 0.5
     tau: float = 0.0
     tau_growth: float = 0.0
     test_sets: TestSets | None = None
@@ -176,7 +177,7 @@ def layout(scenario: Scenario) -> Layout:
 
 def plan_rows(scenario: Scenario) -> list[dict[str, Any]]:
     """One row a run: the identity columns, and under `_` the indices of its data set, model, seed and pretraining."""
-    rows = []
+    rows, done = [], scenario.pairs_of_cells
     for d, dataset in enumerate(scenario.dataset_names):
         for m, model in enumerate(scenario.models):
             for init, share in scenario.arms:
@@ -198,7 +199,7 @@ def plan_rows(scenario: Scenario) -> list[dict[str, Any]]:
                                 "epochs": EPOCHS_OF_A_RUN,
                                 "trainable_parameters": scenario.parameters[m],
                                 "_learning_rate": 6e-4,
-                                "_is_done": k < scenario.pairs_of_cells[d, m],
+                                "_is_done": k < done[d, m],
                                 "_d": d,
                                 "_m": m,
                                 "_k": k,

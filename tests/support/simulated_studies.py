@@ -4,8 +4,8 @@ Test accuracy of a run, in percentage points = level of its data set
     + share of its arm in the benefit × (benefit of the cell + luck of the pretraining + effect of the seed on its size)
     + effect of the seed on the cell, which all arms share + noise of the run.
 Where the test examples are a sample, the accuracy is counted over examples instead: some always separate the arms, some
-are a coin toss in every run. Axis letters: D data sets, M models. Next: `tests/support/scenario.py` for the
-truth, `tests/support/simulated_folders.py` for the same studies as files.
+are a coin toss in every run. Axis letters: D data sets, M models. Next: `tests/support/scenario.py` for the truth,
+`tests/support/simulated_folders.py` for the same studies as files.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ from tests.support.synthetic_results import scores
 
 #: Accuracy of a run that has collapsed, in percent.
 CHANCE = 50.0
-#: Standard deviation of the seed's effect on a cell, relative to that of a run's own noise.
-PAIR_SD = 0.5
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def draw(scenario: Scenario, rng: np.random.Generator) -> Study:
     of_size = rng.normal(size=(models, scenario.seeds))[rows.model, rows.seed]
     of_cell = rng.normal(size=(datasets, models, scenario.seeds))[*cell, rows.seed]
     effect = benefit[cell] + luck[rows.model, rows.pretraining] + (2 * scenario.seed_share) ** 0.5 * spread * of_size
-    noise = PAIR_SD * of_cell + (1 - scenario.seed_share) ** 0.5 * rng.normal(size=len(spread))
+    noise = scenario.shared_by_arms * of_cell + (1 - scenario.seed_share) ** 0.5 * rng.normal(size=len(spread))
     points = scenario.levels[rows.dataset] + rows.share * effect + spread * noise
     if scenario.collapse:
         exposed = rows.is_scratch & (rows.model == np.argmax(scenario.parameters))

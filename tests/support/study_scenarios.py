@@ -7,6 +7,8 @@ from scipy import stats
 
 from tests.support.scenario import SIZES, Scenario, TestSets
 
+#: Arms and their shares in the benefit.
+FOUR_ARMS = (("pretrained", 1.0), ("scratch", 0.0), ("shuffled", 0.3), ("frozen", -2.0))
 TWO_SIZES = (436_000, 6_600_000)
 #: Official test splits of the nine Genomic Benchmarks data sets, smallest first, and errors as published models have.
 TEST_SIZES = (242, 1_730, 6_948, 9_034, 25_000, 25_000, 30_970, 34_952, 57_713)
@@ -91,3 +93,12 @@ _ALL = (
 
 #: Name → scenario.
 SCENARIOS = {one.name: one for one in _ALL}
+
+#: Scenarios in which one study does not show what its intervals would have to allow for, and what that is.
+BEYOND_ONE_STUDY = {
+    "collapses": "whether the runs that collapsed belong to the question",
+    "collapses-counted": "how often runs collapse, where none has",
+    **dict.fromkeys(("seeds-10", "seeds-50"), "what data sets share by their seed; a sweep gives each its own stream"),
+    **dict.fromkeys(("luck-.2-one", "luck-.5-one"), "how much another pretraining would differ"),
+    "test-examples": "the examples, which the accuracies do not hold",
+}
