@@ -1,10 +1,6 @@
 """From a results folder to estimates, and to one HTML page. Loads neither torch nor Ray, and nothing heavy until used.
 
-<<<<<<< HEAD
     results.py                         what a results folder holds, as frames
-=======
-    results.py                         what a results folder holds
->>>>>>> dc8dbbd (Name the one reader of results in the analysis's docstring)
     statistics/                        which runs are compared, estimates, intervals, verdicts
     findings.py                        everything that a page shows, read and computed
     page/                              sections, charts, wording, the HTML file
@@ -54,7 +50,9 @@ def estimate(source: Results | Comparison, margin: float | None = None) -> Estim
     from analysis.statistics.pairs import compare
 
     if isinstance(source, Results):
-        return estimate_comparison(compare(source), source.margin if margin is None else margin)
+        return estimate_comparison(
+            compare(source), source.margin if margin is None else margin, source.looks, source.tau_scale
+        )
     return estimate_comparison(source, DEFAULT_MARGIN if margin is None else margin)
 
 

@@ -19,6 +19,7 @@ from analysis.statistics.curves import cost_table, curve_table, epochs_to_target
 from analysis.statistics.estimates import Estimates, estimate
 from analysis.statistics.example_tests import ExampleTests, example_tests
 from analysis.statistics.leakage import LeakageAudits, leakage_audits
+from analysis.statistics.new_test_sequences import NewTestSequences, for_new_test_sequences
 from analysis.statistics.pairs import Comparison, compare
 from analysis.statistics.power import PrecisionPlan, precision_plan
 from analysis.statistics.robustness import Robustness, cells_at_chance, robustness
@@ -26,7 +27,6 @@ from analysis.statistics.run_tables import (
     ConfusionMatrix,
     confusion_matrices,
     downloads,
-    has_one_pretraining,
     plan_status,
 )
 from analysis.statistics.training_share import ShareBenefit, by_training_share
@@ -44,15 +44,15 @@ class Reference:
 class Findings:
     """What was read and computed of one study. Frames are described where they are computed.
 
-    `robustness` is None where no effect can be estimated, `precision_plan` where nothing can be planned, `reference`
-    where none was asked for. `caveats`: known faults of the study, shown before the numbers. `generated_at`: UTC.
+    `robustness` is None where no effect can be estimated, `new_test_sequences` where predictions are lacking,
+    `precision_plan` where nothing can be planned, `reference` where none was asked for. `caveats`: known faults of the
+    study, shown before the numbers. `generated_at`: UTC.
     """
 
     results: Results
     estimates: Estimates
     caveats: tuple[str, ...]
     generated_at: datetime
-    has_one_pretraining: bool
     cells_at_chance: pl.DataFrame
     curves: pl.DataFrame
     targets: pl.DataFrame
@@ -63,6 +63,7 @@ class Findings:
     precision_plan: PrecisionPlan | None
     robustness: Robustness | None
     examples: ExampleTests
+    new_test_sequences: NewTestSequences | None
     confusion: tuple[ConfusionMatrix, ...]
     reference: Reference | None
     leakage: LeakageAudits
@@ -82,15 +83,16 @@ def gather(results: Results, caveats: Sequence[str] = (), reference: str | None 
     comparison = compare(results)
     with ThreadPoolExecutor(max_workers=1) as pool:
         examples = pool.submit(example_tests, results, comparison)
-        estimates = estimate(comparison, results.margin)
+        estimates = estimate(comparison, results.margin, results.looks, results.tau_scale)
         curves = curve_table(results, comparison)
         costs = cost_table(results, comparison)
+        checks = None if estimates.overall.effect is None else robustness(results, estimates)
+        tested = examples.result()
         return Findings(
             results=results,
             estimates=estimates,
             caveats=tuple(caveats),
             generated_at=datetime.now(UTC),
-            has_one_pretraining=has_one_pretraining(results, comparison),
             cells_at_chance=cells_at_chance(results, comparison),
             curves=curves,
             targets=epochs_to_target(curves, comparison),
@@ -98,14 +100,15 @@ def gather(results: Results, caveats: Sequence[str] = (), reference: str | None 
             prices=price_table(results, comparison, costs),
             pretraining=pretraining_table(results),
             shares=by_training_share(results, comparison),
-            precision_plan=precision_plan(estimates),
-            robustness=None if estimates.overall.effect is None else robustness(results, estimates),
+            precision_plan=precision_plan(results, estimates),
+            robustness=checks,
             confusion=confusion_matrices(results, comparison),
             reference=_reference(reference),
             leakage=leakage_audits(results),
             plan_status=plan_status(results),
             downloads=downloads(results, estimates, curves),
-            examples=examples.result(),
+            examples=tested,
+            new_test_sequences=for_new_test_sequences(estimates, tested.test_sets),
         )
 
 

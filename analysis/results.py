@@ -24,9 +24,11 @@ __all__ = ["DEFAULT_MARGIN", "Problem", "Results", "ResultsError", "ResultsFolde
 
 #: Smallest difference that matters where a study does not say, in percentage points.
 DEFAULT_MARGIN = 0.5
+#: Scale of the half-normal prior on the SD of the benefit between data sets where a study does not say, in points.
+DEFAULT_TAU_SCALE = 2.0
 
 #: Columns of RUNS that no part of the report reads.
-_UNREAD_RUNS = {"d_model", "n_layer", "l_max"} | {
+_UNREAD_RUNS = {"d_model", "n_layer"} | {
     f"validation_{score}" for score in ("confusion", "loss", "mcc", "f1", "precision", "recall", "auroc")
 }
 
@@ -61,6 +63,21 @@ class Results:
     def margin(self) -> float:
         """Smallest difference that matters, in percentage points: `analysis.margin` of the study."""
         return float((self.study.get("analysis") or {}).get("margin") or DEFAULT_MARGIN)
+
+    @property
+    def looks(self) -> int:
+        """How many times the study may be read while it grows: `analysis.looks`, 1 where it does not say."""
+        return int((self.study.get("analysis") or {}).get("looks") or 1)
+
+    @property
+    def tau_scale(self) -> float:
+        """Scale of the prior on the spread between data sets, in percentage points: `analysis.tau_scale`."""
+        return float((self.study.get("analysis") or {}).get("tau_scale") or DEFAULT_TAU_SCALE)
+
+    @property
+    def group(self) -> Mapping[str, Any]:
+        """Hyperparameters of the runs that the answer is about: `analysis.group`; empty where it is not declared."""
+        return (self.study.get("analysis") or {}).get("group") or {}
 
     @property
     def done(self) -> pl.DataFrame:
@@ -145,6 +162,13 @@ def _check_analysis(study: Mapping[str, Any], where: str) -> None:
     margin = (analysis or {}).get("margin", DEFAULT_MARGIN)
     if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin <= 100:
         raise ResultsError(f"{where}: 'analysis.margin' must be percentage points above 0, found {margin!r}")
-    epochs = (analysis or {}).get("epochs")
-    if epochs is not None and (isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1):
-        raise ResultsError(f"{where}: 'analysis.epochs' must be an integer of at least 1, or null, found {epochs!r}")
+    scale = (analysis or {}).get("tau_scale")
+    if scale is not None and (isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale <= 100):
+        raise ResultsError(f"{where}: 'analysis.tau_scale' must be percentage points above 0, found {scale!r}")
+    for key in ("epochs", "looks"):
+        count = (analysis or {}).get(key)
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+            raise ResultsError(f"{where}: 'analysis.{key}' must be an integer of at least 1, or null, found {count!r}")
+    group = (analysis or {}).get("group")
+    if group is not None and not isinstance(group, dict):
+        raise ResultsError(f"{where}: 'analysis.group' must be an object, or null, found {group!r}")

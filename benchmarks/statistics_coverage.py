@@ -33,7 +33,7 @@ sys.path.insert(0, str(ROOT))
 
 import analysis  # noqa: E402
 from analysis.results import ResultsError  # noqa: E402
-from analysis.statistics.contrasts import Estimate  # noqa: E402
+from analysis.statistics.effect import Estimate  # noqa: E402
 from analysis.statistics.estimates import Estimates  # noqa: E402
 from analysis.statistics.verdicts import Verdict  # noqa: E402
 from benchmarks.coverage_summary import EQUIVALENT, TINY, Floats, Reading, summary  # noqa: E402

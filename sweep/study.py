@@ -15,7 +15,7 @@
     [weights]       revision of the published weights; [weights.paths]: by the model's name a file, or a list of files,
                     one for each pretraining
     [resources]     cpus and gpus of one run, and the price of an hour
-    [analysis]      margin and epochs of the report's comparison
+    [analysis]      margin, epochs and group of the report's comparison, and how often it may be read
 
 Relative paths are resolved against the folder of the study file. Names of custom models and data sets are printable and
 at most 100 bytes long, and can be part of a path: slashes separate their parts (`lab/nano`), of which none is empty,
@@ -342,7 +342,4 @@ def _require_known_names(study: Study) -> None:
     for name in study.grid.datasets:
         if name not in known_datasets:
             raise InputError(f"grid.datasets: unknown data set {shown(name)}; {nearest(name, known_datasets)}")
-    if study.analysis.epochs is not None and study.analysis.epochs not in study.grid.epochs:
-        raise InputError(
-            f"analysis.epochs = {study.analysis.epochs}: it must be one of {shown(list(study.grid.epochs))}"
-        )
+    study.analysis.require_within(study.grid.epochs, study.vary)

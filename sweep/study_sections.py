@@ -8,7 +8,8 @@ field (`hyena/ranges.py`).
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -86,13 +87,37 @@ class Resources:
 
 @dataclass(frozen=True)
 class Analysis:
-    """The report's question: margin of equivalence in percentage points, and the epochs of the main comparison."""
+    """The report's question, fixed before any result is seen.
+
+    Attributes:
+        margin: smallest difference that matters, in percentage points.
+        epochs: number of epochs of the main comparison; None is the largest that both arms have.
+        group: values of hyperparameters that the grid varies, of the runs that the answer is about; without it they are
+            those with the most training data.
+        looks: how many times the answer may be read while seeds are added; intervals are widened for it.
+        tau_scale: scale of the half-normal prior on the standard deviation of the benefit between data sets, in
+            percentage points.
+    """
 
     margin: Annotated[float, Range(gt=0, le=100)] = 0.5
     epochs: Epochs | None = None
+    group: dict[str, bool | int | float | str] = field(default_factory=dict)
+    looks: Annotated[int, Range(ge=1, le=100)] = 1
+    tau_scale: Annotated[float, Range(gt=0, le=100)] = 2.0
 
     def __post_init__(self) -> None:
         require_ranges(self)
+
+    def require_within(self, epochs: Sequence[int], vary: Mapping[str, Sequence[Any]]) -> None:
+        """InputError where the comparison is about runs that the grid does not have."""
+        if self.epochs is not None and self.epochs not in epochs:
+            raise InputError(f"analysis.epochs = {self.epochs}: it must be one of {shown(list(epochs))}")
+        for key, value in self.group.items():
+            if key not in vary:
+                can = nearest(key, list(vary)) if vary else "[grid] varies no hyperparameter"
+                raise InputError(f"analysis.group: {shown(key)} is not varied in [grid]; {can}")
+            if value not in vary[key]:
+                raise InputError(f"analysis.group.{key} = {shown(value)}: it must be one of {shown(list(vary[key]))}")
 
 
 def read_size(name: str, table: Any) -> HyenaConfig:

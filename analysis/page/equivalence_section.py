@@ -10,7 +10,7 @@ from analysis.page.document import Block
 from analysis.page.html import paragraphs, table
 from analysis.page.number_text import interval90, p_text, signed
 from analysis.page.wording import EQUIVALENCE
-from analysis.statistics.contrasts import Estimate
+from analysis.statistics.effect import Estimate
 from analysis.statistics.estimates import Estimates
 
 

@@ -13,7 +13,7 @@ import polars as pl
 from analysis.page.chart_style import GREY, INK, SIGNED, VERDICTS, Chart, linked, standing_out, zero_line
 from analysis.page.number_text import interval
 from analysis.page.wording import BENEFIT
-from analysis.statistics.contrasts import Estimate
+from analysis.statistics.effect import Estimate
 from analysis.statistics.estimates import Estimates
 
 #: Separates the group from the label in a row's key; no name may hold it.

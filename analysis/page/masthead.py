@@ -12,7 +12,7 @@ from analysis.page.html import chip, number, problem_list, text
 from analysis.page.number_text import count_of, interval, signed
 from analysis.page.wording import BENEFIT, GROWTH, Headline
 from analysis.results import Results
-from analysis.statistics.contrasts import Estimate
+from analysis.statistics.effect import Estimate
 from analysis.statistics.pairs import Comparison
 
 

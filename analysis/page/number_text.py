@@ -5,7 +5,7 @@ Next: `analysis/page/wording.py`.
 
 from __future__ import annotations
 
-from analysis.statistics.contrasts import Estimate
+from analysis.statistics.effect import Estimate
 from analysis.statistics.verdicts import Interval
 
 

@@ -14,7 +14,7 @@ from analysis.page.document import Block
 from analysis.page.html import chip, details, paragraphs, problem_list, table
 from analysis.page.number_text import count_of, interval, p_text, signed
 from analysis.page.wording import BENEFIT, GROWTH
-from analysis.statistics.contrasts import Estimate
+from analysis.statistics.effect import Estimate
 from analysis.statistics.example_tests import ExampleTests
 from analysis.statistics.robustness import RobustnessCheck, SignFlip
 

@@ -1,7 +1,9 @@
 """Which runs are compared, estimates and their intervals, verdicts, robustness; no chart. Open `estimates.py` first.
 
-pairs.py  ->  contrasts.py, estimates.py  ->  verdicts.py     the main line
-robustness.py, example_tests.py, power.py, training_share.py  other assumptions, samples and plans
+pairs.py -> spread.py, contrasts.py -> growth.py, datasets_as_sample.py, estimates.py -> verdicts.py: the main line
+effect.py, multiplicity.py, pretrainings.py                   the record; families and looks; the choice of weights
+robustness.py, failures.py, example_tests.py, new_test_sequences.py, power.py, training_share.py
+                                                              other assumptions, samples and plans
 curves.py, leakage.py, run_tables.py                          tables of what was recorded
 """
 
@@ -9,13 +11,21 @@ curves.py, leakage.py, run_tables.py                          tables of what was
 __all__ = [
     "contrasts",
     "curves",
+    "datasets_as_sample",
+    "effect",
     "estimates",
     "example_tests",
+    "failures",
+    "growth",
     "leakage",
+    "multiplicity",
+    "new_test_sequences",
     "pairs",
     "power",
+    "pretrainings",
     "robustness",
     "run_tables",
+    "spread",
     "training_share",
     "verdicts",
 ]

@@ -1,285 +1,321 @@
-"""The record of an estimate and the model behind it: cell means, pooled residual variance, linear contrasts.
+"""Means of cells, and contrasts of them with intervals that hold where cells and pretrainings vary differently.
 
-Method: ordinary least squares on cell indicators (statsmodels) for fixed data sets; one value per data set (scipy,
-one-sample t) for random ones. Next: `analysis/statistics/estimates.py`.
+A contrast over several cells adds up each cell's own variance (Welch), with Satterthwaite's degrees of freedom; a
+single cell takes its moderated variance. Where the sizes of a study have several pretrainings, these are the unit: what
+one pretraining is worth is shared by all data sets, so no number of seeds or data sets averages it out.
+Next: `analysis/statistics/spread.py` for the variances, `analysis/statistics/estimates.py` for the contrasts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.regression.linear_model import OLS, OLSResults
 
+from analysis.statistics.effect import Estimate
 from analysis.statistics.pairs import Comparison
-from analysis.statistics.verdicts import Equivalence, Interval, Verdict, decide, equivalence, equivalence_p
+from analysis.statistics.spread import Prior, fit_prior, moderated
+from analysis.statistics.verdicts import LEVEL
 
 Weights = Mapping[str, float]
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """An effect with its intervals. `low`, `high`: 95 %; `low90`, `high90`: 90 %, for two one-sided tests.
+class Replicates:
+    """The pretrainings of one model, as the unit of what their weights are worth.
 
-    An interval that is not warranted is None, and `reason` says why. `n` counts pairs (paired) or runs (unpaired),
-    or data sets where these are the unit. `verdict`, `equivalence` and `p_equivalence` are None until `judged`.
+    `shifts` [pretrainings, columns]: what each pretraining adds to the mean of each column, relative to the others.
+    `is_nested`: every seed of a cell starts from one pretraining only, so `shifts` holds the spread of seeds, too.
     """
 
-    label: str
-    effect: float | None = None
-    low: float | None = None
-    high: float | None = None
-    low90: float | None = None
-    high90: float | None = None
-    se: float | None = None
-    df: float | None = None
-    p_value: float | None = None
-    p_adjusted: float | None = None
-    n: int = 0
-    n_datasets: int = 0
-    model: str | None = None
-    size: str | None = None
-    dataset: str | None = None
-    parameters: int | None = None
-    method: str = ""
-    reason: str = ""
-    assumptions: tuple[str, ...] = ()
-    verdict: Verdict | None = None
-    equivalence: Equivalence | None = None
-    p_equivalence: float | None = None
-
-    def scaled(self, factor: float, label: str) -> Estimate:
-        """The same estimate in another unit; not judged, for the margin has the old unit."""
-
-        def times(value: float | None) -> float | None:
-            return None if value is None else float(value * factor)
-
-        return replace(
-            self,
-            label=label,
-            effect=times(self.effect),
-            low=times(self.low),
-            high=times(self.high),
-            low90=times(self.low90),
-            high90=times(self.high90),
-            se=times(self.se),
-            verdict=None,
-            equivalence=None,
-            p_equivalence=None,
-        )
-
-    def judged(self, margin: float) -> Estimate:
-        """The same estimate with its verdict; margin: smallest difference that matters, in the estimate's unit."""
-        return replace(
-            self,
-            verdict=decide(self.interval95, self.interval90, margin),
-            equivalence=equivalence(self.interval90, margin),
-            p_equivalence=equivalence_p(self.effect, self.se, self.df, margin),
-        )
+    columns: NDArray[np.int64]
+    shifts: Array
+    is_nested: bool
 
     @property
-    def interval95(self) -> Interval:
-        return None if self.low is None or self.high is None else (self.low, self.high)
+    def count(self) -> int:
+        return len(self.shifts)
 
-    @property
-    def interval90(self) -> Interval:
-        return None if self.low90 is None or self.high90 is None else (self.low90, self.high90)
+    def variance(self, rows: Array) -> Array:
+        """Variance of contrasts [M, columns] that is due to the choice of these pretrainings."""
+        shares = rows @ self.shifts.T
+        spread: Array = self.count / (self.count - 1) * (shares**2).sum(axis=1)
+        return spread
 
-    @property
-    def has_interval(self) -> bool:
-        return self.low is not None
+
+@dataclass(frozen=True)
+class _Spread:
+    """Variances of M contrasts and their degrees of freedom."""
+
+    variance: Array
+    df: Array
+
+    def half_width(self) -> Array:
+        found: Array = stats.t.ppf(0.975, np.maximum(self.df, 1e-3)) * np.sqrt(self.variance)
+        return found
 
 
 class CellModel:
-    """Means of cells with a pooled residual variance; contrasts of them with t intervals.
+    """Means of cells; contrasts of them with t intervals.
 
-    Estimand: Σ weight · (treated − control) over cells, for the training randomness that the seeds sample. Resampling
-    unit: the pair (paired) or the run (unpaired). Assumes independent, near-normal residuals of equal spread in all
-    cells.
+    Estimand: Σ weight · (treated − control) over cells. Resampling units: the seed, and where a size has several
+    pretrainings the pretraining (with one, an estimate is conditional on the weights there are). Assumes near-normal
+    values that are independent between cells but for the pretraining; no cell needs the spread of another, except one
+    with a single run.
+
+    Attributes:
+        columns: (setting, arm) → index; the arm is 0 for pairs and for treated runs, 1 for control runs.
+        counts, means: [columns], values and their mean.
+        variance, df: [columns], of the mean, with the seed as the unit; NaN and 0 for a column with one seed.
+        replicates: by model, where it has at least two pretrainings.
+        pretrainings: number of pretrainings by model; 0 where no run says which weights it started from.
     """
 
-    def __init__(self, comparison: Comparison) -> None:
-        self.comparison = comparison
-        control = comparison.arms[1]
-        if comparison.paired:
-            keys, values = comparison.pairs["setting_id"].to_list(), comparison.pairs["difference"]
-            self.sign: dict[str, tuple[tuple[int, float], ...]] = dict.fromkeys(keys, ((0, 1.0),))
-            names = [(key, 0) for key in keys]
-        else:
-            both = comparison.runs.filter(pl.col("init").n_unique().over("setting_id") == 2)
-            names = [(key, int(init == control)) for key, init in both.select("setting_id", "init").iter_rows()]
-            values = both["value"]
-            self.sign = dict.fromkeys((key for key, _ in names), ((0, 1.0), (1, -1.0)))
-        self.columns = {name: index for index, name in enumerate(dict.fromkeys(names))}
-        self.codes = np.array([self.columns[name] for name in names], dtype=int)
-        self.values = values.to_numpy().astype(float)
-        self.n = len(self.values)
-        self.df = self.n - len(self.columns)
-        self.counts = np.bincount(self.codes, minlength=len(self.columns)) if self.n else np.zeros(0, int)
-        self.means = np.bincount(self.codes, self.values) / self.counts if self.n else np.zeros(0)
-        residual = self.values - self.means[self.codes] if self.n else self.values
-        spread = float((residual**2).sum())
-        scale = float(np.abs(self.values).max(initial=0.0))
-        self.has_spread = self.df >= 1 and spread > (1e-9 * max(scale, 1e-9)) ** 2
-        self.sd = float(np.sqrt(spread / self.df)) if self.has_spread else None
+    def __init__(self, comparison: Comparison, alpha: float = LEVEL, *, one_spread: bool = False) -> None:
+        """Read the values of a comparison.
 
-    @cached_property
-    def _fit(self) -> Any:
-        """Least squares on cell indicators.
-
-        The columns are orthogonal, so the solution and its covariance are known: the means, and one over the number of
-        runs. `OLS.fit` would compute the same from singular values, in 30 s for the nine fits of a page of 5,000 runs;
-        a test compares the two.
+        alpha: 1 − the level of the wider interval; less than 0.05 where a study is read several times. one_spread:
+        whether all cells are taken to have the same spread, for comparison.
         """
-        model = OLS(self.values, np.eye(len(self.columns))[self.codes], hasconst=True)
-        model.df_model, model.df_resid = len(self.columns) - 1, self.df
-        return OLSResults(model, self.means, normalized_cov_params=np.diag(1 / self.counts))
+        self.comparison, self.alpha = comparison, alpha
+        frame = self._values(comparison)
+        keys = list(frame.select("setting_id", "arm").iter_rows())
+        self.columns = {key: index for index, key in enumerate(dict.fromkeys(keys))}
+        self.models = dict(frame.select("setting_id", "model").iter_rows())
+        self.codes = np.array([self.columns[key] for key in keys], dtype=np.int64)
+        self.values = frame["value"].to_numpy().astype(float)
+        self.n = len(self.values)
+        size = len(self.columns)
+        self.counts = np.bincount(self.codes, minlength=size)
+        self.means = np.bincount(self.codes, self.values, size) / np.maximum(self.counts, 1)
+        self.residuals = self.values - self.means[self.codes]
+        self.units, self.variance = self._of_seeds(frame["seed"].to_list())
+        self.df: Array = self.units - 1.0
+        self.replicates, self.pretrainings = self._pretrainings(frame)
+        self._set_stand_ins(one_spread=one_spread)
 
-    @property
-    def method(self) -> str:
-        kind = "differences of pairs" if self.comparison.paired else "accuracies of runs, arms unpaired"
-        return f"contrast of cell means ({kind}), pooled residual variance, t with {self.df} degrees of freedom"
+    @staticmethod
+    def _values(comparison: Comparison) -> pl.DataFrame:
+        """setting_id, model, arm, seed, pretraining, value: one row per pair, or per run where arms are unpaired."""
+        names = ("setting_id", "model", "arm", "seed", "pretraining", "value")
+        if comparison.paired:
+            return comparison.pairs.with_columns(pl.lit(0).alias("arm"), pl.col("difference").alias("value")).select(
+                names
+            )
+        both = comparison.runs.filter(pl.col("init").n_unique().over("setting_id") == 2)
+        is_control = pl.col("init") == comparison.arms[1]
+        return both.with_columns(
+            is_control.cast(pl.Int32).alias("arm"), pl.when(~is_control).then("pretraining").alias("pretraining")
+        ).select(names)
 
-    def row(self, weights: Weights) -> np.ndarray:
+    def _clusters(self, labels: Sequence[object]) -> tuple[list[tuple[int, object]], Array]:
+        """(column, label) of each cluster of values, and what it adds to the mean of its column."""
+        keys = list(zip(self.codes.tolist(), labels, strict=True))
+        place = {key: index for index, key in enumerate(dict.fromkeys(keys))}
+        sums = np.bincount([place[key] for key in keys], self.residuals, len(place)) if keys else np.zeros(0)
+        columns = np.array([column for column, _ in place], dtype=np.int64)
+        return list(place), sums / self.counts[columns]
+
+    def _of_seeds(self, seeds: Sequence[object]) -> tuple[NDArray[np.int64], Array]:
+        """Number of seeds of each column, and the variance of its mean with the seed as the unit."""
+        clusters, shifts = self._clusters(seeds)
+        columns = np.array([column for column, _ in clusters], dtype=np.int64)
+        size = len(self.columns)
+        units = np.bincount(columns, minlength=size)
+        squares = np.bincount(columns, shifts**2, size)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return units, np.where(units > 1, squares * units / (units - 1), np.nan)
+
+    def _pretrainings(self, frame: pl.DataFrame) -> tuple[dict[str, Replicates], dict[str, int]]:
+        known = frame.filter(pl.col("pretraining").is_not_null())
+        unknown = set(frame.filter((pl.col("arm") == 0) & pl.col("pretraining").is_null())["model"])
+        counts = {str(name): 0 for name in frame["model"].unique()}
+        counts |= dict(known.group_by("model").agg(pl.col("pretraining").n_unique()).iter_rows())
+        counts |= dict.fromkeys(unknown, 0)
+        clusters, shifts = self._clusters(frame["pretraining"].to_list())
+        settings = [setting for setting, _ in self.columns]
+        replicates = {}
+        for model in [name for name, count in counts.items() if count > 1]:
+            mine = [(i, column, label) for i, (column, label) in enumerate(clusters)
+                    if label is not None and self.models[settings[column]] == model]  # fmt: skip
+            labels = {label: row for row, label in enumerate(dict.fromkeys(label for *_, label in mine))}
+            matrix = np.zeros((len(labels), len(self.columns)))
+            for index, column, label in mine:
+                matrix[labels[label], column] = shifts[index]
+            of_model = known.filter(pl.col("model") == model)
+            is_nested = not of_model.select(pl.struct("setting_id", "seed").is_duplicated().any()).item()
+            replicates[model] = Replicates(np.unique([column for _, column, _ in mine]), matrix, is_nested)
+        return replicates, counts
+
+    def _set_stand_ins(self, *, one_spread: bool) -> None:
+        """Variances of single cells, and what stands in for that of a column with one seed."""
+        own = self.units > 1
+        per_value = np.where(own, self.variance * self.units, 0.0)  # variance of one seed
+        total = float(self.df[own].sum())
+        self.sd = float(np.sqrt((per_value * self.df)[own].sum() / total)) if total >= 1 else None
+        if self.sd is not None and self.sd <= 1e-9 * max(float(np.abs(self.values).max(initial=0.0)), 1e-9):
+            self.sd = None
+        self.prior = fit_prior(per_value[own], self.df[own]) if own.any() else Prior(np.inf, 0.0)
+        self.cell_variance, self.cell_df = self.variance.copy(), self.df.copy()
+        if own.any():
+            found, df = moderated(per_value[own], self.df[own], self.prior)
+            self.cell_variance[own], self.cell_df[own] = found / self.units[own], df
+        self.singles = ~own
+        self.single_df = min(total, self.prior.df)
+        # An arm of which no cell has two runs tells nothing of its spread: then all cells share the one there is.
+        arms = np.array([arm for _, arm in self.columns], dtype=np.int64)
+        an_arm_lacks = any(own.any() and not own[arms == arm].any() for arm in set(arms.tolist()))
+        self.shares_one_spread = one_spread or an_arm_lacks
+        if self.shares_one_spread:
+            self.singles, self.single_df = np.ones(len(self.columns), bool), total
+        single = self.sd if self.shares_one_spread else self.prior.scale**0.5
+        self.single_variance = (single or 0.0) ** 2 / np.maximum(self.units, 1)
+
+    def row(self, weights: Weights) -> Array:
         """Weights over settings as a row over the model's columns."""
         row = np.zeros(len(self.columns))
         for setting, weight in weights.items():
-            for arm, sign in self.sign[setting]:
-                row[self.columns[setting, arm]] += sign * weight
+            for arm, sign in ((0, 1.0), (1, -1.0)):
+                if (setting, arm) in self.columns:
+                    row[self.columns[setting, arm]] += sign * weight
         return row
 
     def no_interval(self) -> str:
         """Why no spread can be estimated."""
-        if self.df < 1:
+        if not (self.units > 1).any():
             return "no interval: every cell has one run per arm, so the spread between runs is unknown"
         return "no interval: the runs of every cell agree exactly, so no spread can be estimated"
 
-    def contrasts(self, many: Sequence[tuple[Estimate, Weights]]) -> list[Estimate]:
-        """Fill in each estimate from its weights; only its effect where no spread can be estimated."""
+    def of_seeds(self, rows: Array) -> _Spread:
+        """Spread of contrasts [M, columns] over seeds, for the weights there are."""
+        is_cell = np.array([len(self._settings(row)) == 1 for row in rows])[:, np.newaxis]
+        variance = np.where(is_cell, self.cell_variance, self.variance)
+        df = np.where(is_cell, self.cell_df, self.df)
+        parts = np.where(self.singles, 0.0, rows**2 * np.nan_to_num(variance))
+        shared = (rows**2 * self.single_variance)[:, self.singles].sum(axis=1)
+        total = parts.sum(axis=1) + shared
+        inverse = (parts**2 / np.maximum(df, 1e-9)).sum(axis=1) + shared**2 / max(self.single_df, 1e-9)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return _Spread(total, np.where(inverse > 0, total**2 / inverse, 0.0))
+
+    def spread(self, rows: Array) -> _Spread:
+        """Spread of contrasts over seeds and, where sizes have several, over pretrainings; never below the former."""
+        seeds = self.of_seeds(rows)
+        if not self.replicates:
+            return seeds
+        total, inverse = np.zeros(len(rows)), np.zeros(len(rows))
+        rest = rows.copy()
+        for one in self.replicates.values():
+            part = one.variance(rows)
+            total, inverse = total + part, inverse + part**2 / (one.count - 1)
+            if one.is_nested:
+                rest[:, one.columns] = 0.0
+        others = self.of_seeds(rest)
+        total = total + others.variance
+        with np.errstate(invalid="ignore", divide="ignore"):
+            inverse = inverse + np.where(others.df > 0, others.variance**2 / others.df, 0.0)
+            wide = _Spread(total, np.where(inverse > 0, total**2 / inverse, 0.0))
+        use = (wide.half_width() > seeds.half_width()) & ~self._holds_every_pretraining(rows)
+        return _Spread(np.where(use, wide.variance, seeds.variance), np.where(use, wide.df, seeds.df))
+
+    def _holds_every_pretraining(self, rows: Array) -> NDArray[np.bool_]:
+        """Whether a contrast is of one cell whose seeds have a pretraining each: their spread is that of both."""
+        found = []
+        for row in rows:
+            settings = self._settings(row)
+            column = self.columns.get((next(iter(settings)), 0)) if len(settings) == 1 else None
+            found.append(
+                column is not None
+                and any(
+                    one.is_nested and (one.shifts[:, column] != 0).sum() >= self.units[column] > 1
+                    for one in self.replicates.values()
+                    if column in one.columns
+                )
+            )
+        return np.array(found, dtype=bool)
+
+    def _settings(self, row: Array) -> set[str]:
+        used = np.flatnonzero(row)
+        names = list(self.columns)
+        return {names[index][0] for index in used}
+
+    def contrasts(self, many: Sequence[tuple[Estimate, Weights]], *, conditional: bool = False) -> list[Estimate]:
+        """Fill in each estimate from its weights; only its effect where no spread can be estimated.
+
+        conditional: whether the spread between pretrainings is left out.
+        """
         if not many:
             return []
         rows = np.array([self.row(weights) for _, weights in many])
+        spread = self.of_seeds(rows) if conditional else self.spread(rows)
+        known = (spread.variance > 0) & (spread.df > 0) & (self.sd is not None)
+        errors = np.sqrt(spread.variance)
+        df = np.where(known, spread.df, 1.0)
+        wide, narrow = (stats.t.ppf(1 - level, df) * errors for level in (self.alpha / 2, self.alpha))
         effects = rows @ self.means
-        counts = [int(self.counts[row != 0].sum()) for row in rows]
-        method, assumed = self.method, assumptions(self.comparison)
-        described = [
-            replace(shell, effect=float(effect), n=count, method=method, assumptions=assumed)
-            for (shell, _), effect, count in zip(many, effects, counts, strict=True)
-        ]
-        if not self.has_spread:
-            return [replace(one, reason=self.no_interval(), method="difference of means") for one in described]
-        test = self._fit.t_test(rows)
-        wide, narrow = np.atleast_2d(test.conf_int(alpha=0.05)), np.atleast_2d(test.conf_int(alpha=0.10))
-        errors, p_values = np.atleast_1d(test.sd).ravel(), np.atleast_1d(test.pvalue).ravel()
-        return [
-            replace(
-                one,
-                low=float(wide[i, 0]),
-                high=float(wide[i, 1]),
-                low90=float(narrow[i, 0]),
-                high90=float(narrow[i, 1]),
-                se=float(errors[i]),
-                df=float(self.df),
-                p_value=float(p_values[i]),
+        with np.errstate(invalid="ignore", divide="ignore"):
+            p_values = 2 * stats.t.sf(np.abs(effects) / errors, df)
+        found = []
+        for i, (shell, _) in enumerate(many):
+            one = self._described(shell, rows[i], float(effects[i]), conditional=conditional)
+            if not known[i]:
+                found.append(replace(one, reason=self.no_interval(), method="difference of means"))
+                continue
+            found.append(
+                replace(
+                    one,
+                    low=float(effects[i] - wide[i]),
+                    high=float(effects[i] + wide[i]),
+                    low90=float(effects[i] - narrow[i]),
+                    high90=float(effects[i] + narrow[i]),
+                    se=float(errors[i]),
+                    df=float(df[i]),
+                    p_value=float(p_values[i]),
+                )
             )
-            for i, one in enumerate(described)
-        ]
+        return found
 
-    def welch(self, shell: Estimate, weights: Weights) -> Estimate:
-        """The same contrast with each cell's own spread and Satterthwaite degrees of freedom."""
-        row = self.row(weights)
+    def _described(self, shell: Estimate, row: Array, effect: float, *, conditional: bool) -> Estimate:
         used = row != 0
-        if not self.n or (self.counts[used] < 2).any():
-            return replace(shell, reason="no interval: a cell has one run per arm, so its own spread is unknown")
-        residual = self.values - self.means[self.codes]
-        variance = np.bincount(self.codes, residual**2)[used] / (self.counts[used] - 1)
-        parts = row[used] ** 2 * variance / self.counts[used]
-        total = float(parts.sum())
-        if total <= 0:
-            return replace(shell, effect=float(row @ self.means), reason=self.no_interval())
-        df = total**2 / float((parts**2 / (self.counts[used] - 1)).sum())
-        return t_estimate(shell, float(row @ self.means), total**0.5, df, "own spread of each cell, Satterthwaite t")
-
-
-def t_estimate(shell: Estimate, effect: float, se: float, df: float, method: str) -> Estimate:
-    """effect ± t · se, both intervals and the two-sided p."""
-    wide, narrow = (float(stats.t.ppf(level, df)) * se for level in (0.975, 0.95))
-    return replace(
-        shell,
-        effect=effect,
-        low=effect - wide,
-        high=effect + wide,
-        low90=effect - narrow,
-        high90=effect + narrow,
-        se=se,
-        df=df,
-        p_value=float(2 * stats.t.sf(abs(effect) / se, df)),
-        method=method,
-    )
-
-
-def assumptions(comparison: Comparison) -> tuple[str, ...]:
-    """What the pooled contrasts assume, one string each."""
-    unit = "differences of pairs" if comparison.paired else "runs"
-    common: tuple[str, ...] = (
-        f"{unit} are independent and near-normal within a cell",
-        "their spread is the same in all cells",
-    )
-    counts = comparison.estimable
-    if comparison.paired and counts.height and "n_pairs" in counts.columns:
-        single = counts.filter(pl.col("n_pairs") == 1).height
-        if 0 < single < counts.height:
-            common = (*common, f"{single} of {counts.height} cells have one pair and use the spread of the others")
-    if not comparison.paired and counts.height and (counts["n_treated"] < 2).all() and (counts["n_control"] > 1).any():
-        return (
-            *common,
-            f"the {comparison.arms[0]} arm has one run per cell: its spread is assumed, not measured, to "
-            f"equal that of {comparison.arms[1]}",
+        models = {self.models[setting] for setting in self._settings(row)}
+        pretrainings = min((self.pretrainings.get(model, 0) for model in models), default=0)
+        return replace(
+            shell,
+            effect=effect,
+            n=int(self.counts[used].sum()),
+            n_pretrainings=min(pretrainings, 1) if conditional else pretrainings,
+            method=self._method(is_cell=len(self._settings(row)) == 1, replicated=not conditional and pretrainings > 1),
+            assumptions=self.assumptions(),
         )
-    if not comparison.paired and counts.height and (counts["n_control"] < 2).all() and (counts["n_treated"] > 1).any():
-        return (
-            *common,
-            f"the {comparison.arms[1]} arm has one run per cell: its spread is assumed, not measured, to "
-            f"equal that of {comparison.arms[0]}",
-        )
-    return common
 
+    def _method(self, *, is_cell: bool, replicated: bool) -> str:
+        kind = "differences of pairs" if self.comparison.paired else "accuracies of runs, arms unpaired"
+        if self.shares_one_spread:
+            return f"means of {kind}, one spread for all cells, t"
+        spread = "variance moderated over cells" if is_cell else "each cell's own variance (Welch–Satterthwaite)"
+        return f"means of {kind}, {spread}, t" + (", pretrainings as the unit" if replicated and not is_cell else "")
 
-def over_datasets(shell: Estimate, values: Sequence[float]) -> Estimate:
-    """Mean over data sets as a sample of data sets: one value each, one-sample t.
-
-    Estimand: the mean over the population that these data sets represent. Resampling unit: the data set.
-    """
-    shell = replace(shell, n=len(values), n_datasets=len(values), method="one value per data set, one-sample t")
-    shell = replace(
-        shell,
-        assumptions=(
-            "the data sets are a random sample of those to which the answer is applied",
-            "benefits are near-normal over data sets",
-        ),
-    )
-    if not values:
-        return replace(shell, reason="no data set has an estimate")
-    if len(values) < 2:
-        reason = "no interval for a new data set: with one data set the spread between data sets is unknown"
-        return replace(shell, effect=float(values[0]), reason=reason)
-    if np.ptp(values) <= 1e-12 * max(1.0, float(np.abs(values).max())):
-        return replace(shell, effect=float(np.mean(values)), reason="no interval: all data sets agree exactly")
-    test = stats.ttest_1samp(values, 0)
-    wide, narrow = test.confidence_interval(0.95), test.confidence_interval(0.90)
-    return replace(
-        shell,
-        effect=float(np.mean(values)),
-        low=float(wide.low),
-        high=float(wide.high),
-        low90=float(narrow.low),
-        high90=float(narrow.high),
-        se=float(stats.sem(values)),
-        df=float(len(values) - 1),
-        p_value=float(test.pvalue),
-    )
+    def assumptions(self) -> tuple[str, ...]:
+        """What the contrasts assume, one string each."""
+        unit = "differences of pairs" if self.comparison.paired else "runs"
+        found = [f"{unit} are independent and near-normal within a cell"]
+        if self.shares_one_spread:
+            known = [arm for arm in (0, 1) if (self.units[[a == arm for _, a in self.columns]] > 1).any()]
+            names = self.comparison.arms
+            found.append("the spread is the same in all cells")
+            if len(known) == 1 and not self.comparison.paired:
+                found.append(
+                    f"the {names[1 - known[0]]} arm has one run per cell: its spread is assumed, not measured, to "
+                    f"equal that of {names[known[0]]}"
+                )
+        elif self.singles.any() and not self.singles.all():
+            found.append(
+                f"{int(self.singles.sum())} of {len(self.columns)} cells or arms have one run, and take the spread of "
+                "the others"
+            )
+        return tuple(found)

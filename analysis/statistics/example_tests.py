@@ -6,10 +6,13 @@ Predictions are read a few cells at a time. Next: `analysis/page/robustness_sect
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
@@ -18,6 +21,8 @@ from analysis.statistics.pairs import Comparison
 from sweep.ended_runs import rows_of_runs
 from sweep.result_tables import READ_ERRORS, UNREADABLE
 from sweep.schema import PREDICTIONS
+
+Array = NDArray[np.float64]
 
 #: Rows of predictions held in memory at once.
 _BATCH_ROWS = 2_000_000
@@ -37,6 +42,30 @@ _SCHEMA = pl.Schema(
 
 
 @dataclass(frozen=True)
+class TestSetVariance:
+    """What the estimates would vary by if the test examples were drawn anew.
+
+    Attributes:
+        covariance: of the benefits of two cells (setting_id) of one data set, in points²; the sizes of a data set share
+            its test examples.
+        examples: number of test examples by data set that all its cells have.
+    """
+
+    __test__ = False  # not a test of pytest's
+
+    covariance: Mapping[tuple[str, str], float]
+    examples: Mapping[str, int]
+
+    def variance(self, weights: Mapping[str, float]) -> float | None:
+        """Variance of Σ weight · benefit over cells; None where a cell with a weight lacks predictions."""
+        used = {setting: weight for setting, weight in weights.items() if weight}
+        if any((setting, setting) not in self.covariance for setting in used):
+            return None
+        pairs = itertools.product(used.items(), repeat=2)
+        return float(sum(v * w * self.covariance.get((s, t), 0.0) for (s, v), (t, w) in pairs))
+
+
+@dataclass(frozen=True)
 class ExampleTests:
     """`cells`: dataset, size, n (test examples), effect, low, high (points), p_value, p_mcnemar.
 
@@ -46,6 +75,7 @@ class ExampleTests:
 
     cells: pl.DataFrame
     problems: tuple[Problem, ...]
+    test_sets: TestSetVariance = TestSetVariance({}, {})
 
 
 def example_tests(results: Results, comparison: Comparison) -> ExampleTests:
@@ -64,16 +94,38 @@ def example_tests(results: Results, comparison: Comparison) -> ExampleTests:
     if wanted.is_empty() or results.source is None:
         return ExampleTests(empty, ())
     rows = []
+    shares: dict[str, dict[str, Array]] = {}
     for batch in _batches(results, wanted):
         for setting, differences in _shares(results, batch, comparison.arms, problems).items():
             row = comparison.cells.row(by_predicate=pl.col("setting_id") == setting, named=True)
             runs = {row["n_pairs"]} if comparison.paired else {row["n_treated"], row["n_control"]}
-            if len(differences):
-                found = _example_test(differences, is_one_pair=runs == {1})
+            known = differences[~np.isnan(differences)]
+            if len(known):
+                found = _example_test(known, is_one_pair=runs == {1})
                 rows.append({"dataset": row["dataset"], "size": row["size"], **found})
+                shares.setdefault(row["dataset"], {})[setting] = differences
     tested = pl.DataFrame(rows, schema=_SCHEMA) if rows else empty
     order = comparison.cells.select("dataset", "size")
-    return ExampleTests(order.join(tested, on=["dataset", "size"], maintain_order="left"), tuple(problems))
+    return ExampleTests(
+        order.join(tested, on=["dataset", "size"], maintain_order="left"), tuple(problems), _covariances(shares)
+    )
+
+
+def _covariances(shares: Mapping[str, Mapping[str, Array]]) -> TestSetVariance:
+    """From the differences of each example by data set and setting; over the examples that all settings have."""
+    covariance, examples = {}, {}
+    for dataset, of_dataset in shares.items():
+        longest = max(map(len, of_dataset.values()))
+        padded = [np.pad(one, (0, longest - len(one)), constant_values=np.nan) for one in of_dataset.values()]
+        values = np.stack(padded) * 100
+        values = values[:, ~np.isnan(values).any(axis=0)]
+        examples[dataset] = values.shape[1]
+        if values.shape[1] > 1:
+            matrix = np.atleast_2d(np.cov(values)) / values.shape[1]
+            for place in itertools.product(enumerate(of_dataset), repeat=2):
+                (row, first), (column, second) = place
+                covariance[first, second] = float(matrix[row, column])
+    return TestSetVariance(covariance, examples)
 
 
 def _batches(results: Results, wanted: pl.DataFrame) -> list[pl.DataFrame]:
@@ -86,12 +138,10 @@ def _batches(results: Results, wanted: pl.DataFrame) -> list[pl.DataFrame]:
     return sized.join(totals, on="setting_id").partition_by("dataset", "batch", maintain_order=True)
 
 
-def _shares(
-    results: Results, batch: pl.DataFrame, arms: tuple[str, str], problems: list[Problem]
-) -> dict[str, np.ndarray]:
+def _shares(results: Results, batch: pl.DataFrame, arms: tuple[str, str], problems: list[Problem]) -> dict[str, Array]:
     """Per setting, of each example: share of treated runs that are right − share of control runs that are right.
 
-    Examples that some run of the setting lacks are left out.
+    NaN for examples that some run of the setting lacks.
     """
     graded = _graded(results, batch, problems)
     runs = _agreeing(results, batch, graded, problems).filter(pl.col("init").n_unique().over("setting_id") == 2)
@@ -100,8 +150,8 @@ def _shares(
     shares = {}
     for setting, row, weight in runs.group_by("setting_id", maintain_order=True).agg("row", "weight").iter_rows():
         of_setting = graded[row]
-        everywhere = (of_setting >= 0).all(axis=0)
-        shares[setting] = (np.array(weight)[:, np.newaxis] * of_setting[:, everywhere]).sum(axis=0)
+        share = (np.array(weight)[:, np.newaxis] * of_setting).sum(axis=0)
+        shares[setting] = np.where((of_setting >= 0).all(axis=0), share, np.nan)
     return shares
 
 
@@ -165,7 +215,7 @@ def _agreeing(results: Results, batch: pl.DataFrame, graded: np.ndarray, problem
     return runs.filter(fits)
 
 
-def _example_test(differences: np.ndarray, *, is_one_pair: bool) -> dict[str, float | int | None]:
+def _example_test(differences: Array, *, is_one_pair: bool) -> dict[str, float | int | None]:
     """Columns of one cell; effect alone where all examples agree."""
     values = differences * 100
     effect: dict[str, float | int | None] = {"n": len(values), "effect": float(values.mean())}

@@ -7,9 +7,10 @@ fractions. Next: `analysis/statistics/estimates.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import Any
 
 import polars as pl
 
@@ -42,9 +43,10 @@ OUTCOMES = {
 class Comparison:
     """One outcome of two arms at one number of epochs and under one group of hyperparameters.
 
-    `cells` has a row per setting in the plan (model, size, dataset, parameters, n_treated, n_control, n_pairs,
-    mean_treated, mean_control, effect, reason: null where the effect can be computed). `runs` and `pairs` hold the
-    observations, scaled to the page's unit. `paired`: whether pairs or runs are analysed; `why`: the reason, in words.
+    `cells` has a row per setting in the plan (model, size, dataset, parameters, l_max, n_treated, n_control, n_pairs,
+    n_pretrainings, mean_treated, mean_control, effect, reason: null where the effect can be computed). `runs` and
+    `pairs` hold the observations, scaled to the page's unit, with the `pretraining` that the (treated) run started
+    from. `paired`: whether pairs or runs are analysed; `why`: the reason, in words.
     """
 
     outcome: str
@@ -86,12 +88,14 @@ def compare(
     """Pair the done runs of a study.
 
     epochs: None takes the study's primary setting (see `primary_epochs`). variant: None takes the group of
-    hyperparameters with the most pairs, the first planned among equals; groups are never averaged.
+    hyperparameters that the study declares (`analysis.group`) or, by default, the one with the most training data;
+    groups are never averaged.
     """
     _, unit, factor = OUTCOMES.get(outcome, (outcome, "points", 100.0))
     epochs = primary_epochs(results, arms) if epochs is None else epochs
     settings = label_settings(results).filter(pl.col("epochs") == (epochs or 0))
     done = results.done.filter(pl.col("init").is_in(arms) & pl.col(outcome).is_not_null())
+    done = done.with_columns(_pretraining().alias("pretraining"))
     done = done.join(settings.select("setting_id", "variant", "parameters", "size"), on="setting_id")
     done = done.select(
         "run_id",
@@ -103,11 +107,12 @@ def compare(
         "parameters",
         "init",
         "seed",
+        "pretraining",
         (pl.col(outcome) * factor).alias("value"),
     )
     _refuse_duplicates(done)
     pairs = _pairs(done, arms)
-    variants = _order_variants(settings, pairs)
+    variants = _order_variants(settings, pairs, results.group)
     if variant is None:
         variant = variants[0] if variants else ""
     elif variant not in variants:
@@ -162,7 +167,9 @@ def label_settings(results: Results) -> pl.DataFrame:
     settings = settings.join(per_model, on="model", maintain_order="left")
     short = short_names(settings["model"].unique().sort().to_list())
     settings = settings.with_columns(pl.col("model").replace_strict(short, return_dtype=pl.String).alias("size"))
-    known = results.runs.group_by("setting_id").agg(*(pl.col(name).first() for name in (*HYPERPARAMETERS, *DERIVED)))
+    known = results.runs.group_by("setting_id").agg(
+        *(pl.col(name).first() for name in (*HYPERPARAMETERS, *DERIVED, "l_max"))
+    )
     settings = settings.join(known, on="setting_id", how="left", maintain_order="left")
     settings = settings.with_columns(_variant(settings, block, HYPERPARAMETERS).alias("variant"))
     twice = pl.len().over([*block, "variant"]) > 1
@@ -206,28 +213,60 @@ def _shared(many: Sequence[Sequence[str]]) -> int:
 
 
 def _refuse_duplicates(done: pl.DataFrame) -> None:
-    """Raises ResultsError where a seed occurs twice in an arm: it would make two pairs out of one."""
-    duplicates = done.filter(pl.struct("setting_id", "init", "seed").is_duplicated())
+    """Raises ResultsError where a seed occurs twice in an arm with the same weights: it would count twice."""
+    duplicates = done.filter(pl.struct("setting_id", "init", "seed", "pretraining").is_duplicated())
     if duplicates.height:
         row = duplicates.row(0, named=True)
         raise ResultsError(
             f"{row['dataset']}, {row['model']}, {row['init']}, seed {row['seed']}: the plan lists this run more than "
-            "once (with different weights?); a comparison needs one run per seed and arm"
+            "once; a comparison needs one run per seed, arm and set of weights"
         )
 
 
+def _pretraining() -> pl.Expr:
+    """What tells the weights of one run from those of another: their digest or, where no run has it, their seed."""
+    named = pl.format("{} {}", pl.col("corpus"), pl.col("pretraining_seed"))
+    return pl.coalesce("weights_digest", named, "corpus")
+
+
 def _pairs(done: pl.DataFrame, arms: tuple[str, str]) -> pl.DataFrame:
+    """Each treated run with the control run of its seed and, where the control starts from weights, of its weights."""
     treated = done.filter(pl.col("init") == arms[0]).rename({"value": "treated"}).drop("init", "run_id")
-    control = done.filter(pl.col("init") == arms[1]).select("setting_id", "seed", pl.col("value").alias("control"))
-    pairs = treated.join(control, on=["setting_id", "seed"], maintain_order="left")
+    control = done.filter(pl.col("init") == arms[1])
+    keys = ["setting_id", "seed"]
+    if control["pretraining"].null_count() < control.height:
+        keys.append("pretraining")
+    control = control.select(*keys, pl.col("value").alias("control"))
+    pairs = treated.join(control, on=keys, maintain_order="left")
     return pairs.with_columns((pl.col("treated") - pl.col("control")).alias("difference"))
 
 
-def _order_variants(settings: pl.DataFrame, pairs: pl.DataFrame) -> tuple[str, ...]:
-    """Variants by number of pairs, most first; in the plan's order among equals."""
-    planned = settings["variant"].unique(maintain_order=True).to_list()
-    count = dict(pairs.group_by("variant").len().iter_rows())
-    return tuple(sorted(planned, key=lambda name: -count.get(name, 0)))
+def _order_variants(settings: pl.DataFrame, pairs: pl.DataFrame, group: Mapping[str, Any]) -> tuple[str, ...]:
+    """The group that the study declares; then those with the most training examples, then pairs, then as planned.
+
+    group: values of hyperparameters; where several variants have them, they keep the order of the others.
+    """
+    declared = pl.all_horizontal(pl.lit(value=True), *(_equals(settings, *item) for item in group.items()))
+    ranked = settings.with_columns(declared.fill_null(value=False).alias("declared")).group_by(
+        "variant", maintain_order=True
+    )
+    ranked = ranked.agg(pl.col("declared").all(), pl.col("train_fraction").max(), pl.col("train_examples").sum())
+    counts = pairs.group_by("variant").agg(pl.len().alias("pairs"))
+    ranked = ranked.join(counts, on="variant", how="left", maintain_order="left").with_columns(
+        pl.col("pairs").fill_null(0), pl.col("train_examples", "train_fraction").fill_null(0)
+    )
+    ranked = ranked.with_columns((pl.col("pairs") > 0).alias("has_pairs"))
+    order = ["declared", "has_pairs", "train_fraction", "train_examples", "pairs"]
+    return tuple(ranked.sort(order, descending=True, maintain_order=True)["variant"])
+
+
+def _equals(settings: pl.DataFrame, name: str, value: Any) -> pl.Expr:
+    """Whether a setting has a value; numbers are compared as numbers, so 1 equals 1.0."""
+    if name not in settings.columns:
+        return pl.lit(value=False)
+    if isinstance(value, int | float) and settings[name].dtype.is_numeric():
+        return pl.col(name).cast(pl.Float64) == float(value)
+    return pl.col(name).cast(pl.String) == str(value).lower() if isinstance(value, bool) else pl.col(name) == value
 
 
 def _pairing(done: pl.DataFrame, pairs: pl.DataFrame, arms: tuple[str, str]) -> tuple[bool, str]:
@@ -236,7 +275,7 @@ def _pairing(done: pl.DataFrame, pairs: pl.DataFrame, arms: tuple[str, str]) -> 
     shared = pairs["setting_id"].n_unique()
     if both.is_empty():
         return True, f"No cell has both a {arms[0]} and a {arms[1]} run, so nothing can be compared yet."
-    left_out = done.filter(pl.col("setting_id").is_in(both["setting_id"].to_list())).height - 2 * pairs.height
+    left_out = _unpaired(done.filter(pl.col("setting_id").is_in(both["setting_id"].to_list())), pairs)
     freedom = pairs.height - shared
     unpaired_freedom = done.height - done.select("setting_id", "init").n_unique()
     if shared == both.height and (freedom >= 1 or unpaired_freedom < 1):
@@ -251,20 +290,28 @@ def _pairing(done: pl.DataFrame, pairs: pl.DataFrame, arms: tuple[str, str]) -> 
     )
 
 
+def _unpaired(done: pl.DataFrame, pairs: pl.DataFrame) -> int:
+    """Number of runs whose seed is done in one arm only."""
+    return done.join(pairs, on=["setting_id", "seed"], how="anti").height
+
+
 def _cells(
     settings: pl.DataFrame, done: pl.DataFrame, pairs: pl.DataFrame, arms: tuple[str, str], *, paired: bool
 ) -> pl.DataFrame:
     def arm(init: str, name: str) -> pl.DataFrame:
         rows = done.filter(pl.col("init") == init).group_by("setting_id")
-        return rows.agg(pl.len().alias(f"n_{name}"), pl.col("value").mean().alias(f"mean_{name}"))
+        columns = [pl.len().alias(f"n_{name}"), pl.col("value").mean().alias(f"mean_{name}")]
+        if init == arms[0]:
+            columns.append(pl.col("pretraining").drop_nulls().n_unique().alias("n_pretrainings"))
+        return rows.agg(columns)
 
     paired_means = pairs.group_by("setting_id").agg(
         pl.len().alias("n_pairs"), pl.col("difference").mean(), pl.col("difference").std().alias("sd_pairs")
     )
-    cells = settings.select("setting_id", "model", "size", "dataset", "epochs", "parameters", "variant")
+    cells = settings.select("setting_id", "model", "size", "dataset", "epochs", "parameters", "l_max", "variant")
     for frame in (arm(arms[0], "treated"), arm(arms[1], "control"), paired_means):
         cells = cells.join(frame, on="setting_id", how="left", maintain_order="left")
-    cells = cells.with_columns(pl.col("n_treated", "n_control", "n_pairs").fill_null(0))
+    cells = cells.with_columns(pl.col("n_treated", "n_control", "n_pairs", "n_pretrainings").fill_null(0))
     effect = pl.col("difference") if paired else pl.col("mean_treated") - pl.col("mean_control")
     reason = (
         pl.when((pl.col("n_treated") == 0) & (pl.col("n_control") == 0))

@@ -1,8 +1,8 @@
 """Robustness checks: does the answer depend on the assumptions, the metric, or the setting?
 
-The sign-flip test and the probability of improvement need no normal distribution; Welch's contrast does not assume
-equal spread. None of them is primary. Next: `analysis/statistics/example_tests.py`, which takes the test examples as
-the sample; `analysis/page/robustness_section.py` shows all.
+The sign-flip test and the probability of improvement need no normal distribution; one value per seed allows seeds to
+matter alike in all cells. None of them is primary. Next: `analysis/statistics/example_tests.py`, which takes the test
+examples as the sample; `analysis/page/robustness_section.py` shows all.
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ import polars as pl
 from scipy import stats
 
 from analysis.results import Results
-from analysis.statistics.contrasts import CellModel, Estimate
+from analysis.statistics.contrasts import CellModel
+from analysis.statistics.datasets_as_sample import SampleSettings, over_datasets, weighted_by_precision
+from analysis.statistics.effect import Estimate, t_estimate
 from analysis.statistics.estimates import (
     Estimates,
     benefit_and_growth,
     cell_benefits,
-    growth_weights,
-    mean_weights,
-    over_datasets_weighted,
+    overall_weights,
+    primary,
 )
+from analysis.statistics.failures import failures
+from analysis.statistics.growth import growth_weights
 from analysis.statistics.pairs import OUTCOMES, Comparison, compare
 
 #: Seed of the Monte Carlo draw, used only where not every sign pattern can be tried.
@@ -61,16 +64,9 @@ class RobustnessCheck:
 
 @dataclass(frozen=True)
 class Robustness:
-    """All checks of one comparison; other metrics are not judged, because the margin is one of accuracy.
-
-    `benefit_needs_equal_spread`, `growth_needs_equal_spread`: whether the verdict changes when each cell keeps its own
-    spread, which the primary estimates assume to be the same everywhere.
-    """
+    """All checks of one comparison; other metrics are not judged, because the margin is one of accuracy."""
 
     assumptions: tuple[RobustnessCheck, ...]
-    own_spread: RobustnessCheck
-    benefit_needs_equal_spread: bool
-    growth_needs_equal_spread: bool
     sign_flip: SignFlip | None
     improvement: pl.DataFrame
     control_arms: tuple[RobustnessCheck, ...]
@@ -85,15 +81,8 @@ def robustness(results: Results, estimates: Estimates) -> Robustness:
     def judged(checks: list[RobustnessCheck]) -> tuple[RobustnessCheck, ...]:
         return tuple(check.judged(margin) for check in checks)
 
-    unit = comparison.unit
-    own_spread = RobustnessCheck("own spread in each cell (Welch)", unit, *welch(comparison)).judged(margin)
-    primary = RobustnessCheck("as above (primary)", unit, estimates.overall, estimates.growth)
-    sample = RobustnessCheck("data sets as a sample", unit, estimates.overall_random, estimates.growth_random)
     return Robustness(
-        assumptions=(primary, own_spread, sample, _by_precision(estimates).judged(margin)),
-        own_spread=own_spread,
-        benefit_needs_equal_spread=_disagree(estimates.overall, own_spread.benefit),
-        growth_needs_equal_spread=_disagree(estimates.growth, own_spread.growth),
+        assumptions=judged([*other_assumptions(estimates), *with_failures(results, estimates)]),
         sign_flip=sign_flip(comparison),
         improvement=probability_of_improvement(comparison),
         control_arms=judged(control_arms(results, comparison)),
@@ -102,17 +91,87 @@ def robustness(results: Results, estimates: Estimates) -> Robustness:
     )
 
 
-def _disagree(primary: Estimate, other: Estimate) -> bool:
-    return other.has_interval and other.verdict is not primary.verdict
+def other_assumptions(estimates: Estimates) -> list[RobustnessCheck]:
+    """Benefit and growth under other assumptions on what varies; the primary estimates first."""
+    comparison, unit, without = estimates.comparison, estimates.comparison.unit, estimates.conditional
+    found = [RobustnessCheck("as above (primary)", unit, estimates.overall, estimates.growth)]
+    if not estimates.is_conditional:
+        label = "these weights only: without the spread between pretrainings"
+        found.append(RobustnessCheck(label, unit, without.overall, without.growth))
+    found.append(RobustnessCheck("one spread for all cells (pooled)", unit, *one_spread(comparison, estimates.margin)))
+    by_seed = seeds_as_units(comparison)
+    if by_seed is not None:
+        found.append(RobustnessCheck("the seed as the unit, over all cells", unit, *by_seed))
+    sample = RobustnessCheck("data sets as a sample", unit, estimates.overall_random, estimates.growth_random)
+    return [*found, sample, _without_prior(estimates), _by_precision(estimates)]
+
+
+def with_failures(results: Results, estimates: Estimates) -> list[RobustnessCheck]:
+    """Benefit and growth with the failed runs at chance; none without failed runs."""
+    found = failures(results, estimates.comparison)
+    if found is None:
+        return []
+    arms = estimates.comparison.arms
+    label = f"failed runs counted at chance ({found.treated} {arms[0]}, {found.control} {arms[1]})"
+    main = benefit_and_growth(found.comparison, estimates.margin)
+    return [RobustnessCheck(label, estimates.comparison.unit, *main)]
+
+
+def _without_prior(estimates: Estimates) -> RobustnessCheck:
+    """Data sets as a sample, their spread known from their effects alone."""
+    settings, without = SampleSettings(estimates.margin, None), estimates.conditional
+    benefit, growth = (
+        over_datasets(Estimate(label), effects, fixed, conditional, settings)
+        for label, effects, fixed, conditional in (
+            ("all data sets, random, no prior", estimates.datasets, estimates.overall, without.overall),
+            ("growth, random, no prior", estimates.dataset_growth, estimates.growth, without.growth),
+        )
+    )
+    return RobustnessCheck(
+        "data sets as a sample, no prior on their spread (t)", estimates.comparison.unit, benefit, growth
+    )
 
 
 def _by_precision(estimates: Estimates) -> RobustnessCheck:
     """Data sets as a sample again, weighted by how precisely each is known."""
-    benefit = over_datasets_weighted(Estimate("all data sets, by precision"), estimates.datasets)
-    growth = over_datasets_weighted(Estimate("growth, by precision"), estimates.dataset_growth)
+    benefit = weighted_by_precision(Estimate("all data sets, by precision"), estimates.datasets)
+    growth = weighted_by_precision(Estimate("growth, by precision"), estimates.dataset_growth)
     return RobustnessCheck(
         "data sets as a sample, by precision (Hartung–Knapp)", estimates.comparison.unit, benefit, growth
     )
+
+
+def one_spread(comparison: Comparison, margin: float) -> tuple[Estimate, Estimate]:
+    """Benefit and growth if all cells had one spread, and every size one set of weights."""
+    model = CellModel(comparison, one_spread=True)
+    return primary(model, margin, conditional=True)[:2]
+
+
+def seeds_as_units(comparison: Comparison) -> tuple[Estimate, Estimate] | None:
+    """Benefit and growth with one value per seed, over all cells: for seeds whose effect all cells share.
+
+    One-sample t. Estimand and sampling as in the primary estimates, but seeds need not be independent between cells.
+    None unless every cell has the same seeds, two at least, once each.
+    """
+    pairs, cells = comparison.pairs, comparison.estimable.height
+    seeds = pairs.group_by("seed").agg(pl.len(), pl.col("setting_id").n_unique().alias("cells"))
+    whole = not seeds.is_empty() and seeds.select(((pl.col("len") == cells) & (pl.col("cells") == cells)).all()).item()
+    if not comparison.paired or not whole or seeds.height < 2:
+        return None
+    found = []
+    growth = growth_weights(comparison)
+    for label, weights, note in (
+        ("all cells, by seed", overall_weights(comparison), ""),
+        ("growth, by seed", growth.all_data, growth.note),
+    ):
+        weight = pl.col("setting_id").replace_strict(weights, default=0.0, return_dtype=pl.Float64)
+        values = pairs.group_by("seed").agg((pl.col("difference") * weight).sum())["difference"].to_numpy()
+        shell, se = Estimate(label, n=len(values)), float(stats.sem(values))
+        if not weights or not se > 0:
+            found.append(replace(shell, reason=note or "no interval: all seeds agree exactly"))
+        else:
+            found.append(t_estimate(shell, float(values.mean()), se, len(values) - 1, "one value per seed, t"))
+    return found[0], found[1]
 
 
 def sign_flip(comparison: Comparison) -> SignFlip | None:
@@ -159,18 +218,6 @@ def probability_of_improvement(comparison: Comparison) -> pl.DataFrame:
     found = pl.DataFrame(rows, schema=schema, orient="row")
     cells = comparison.estimable.select("setting_id", "dataset", "size", "n_treated", "n_control")
     return cells.join(found, on="setting_id", maintain_order="left").drop("setting_id")
-
-
-def welch(comparison: Comparison) -> tuple[Estimate, Estimate]:
-    """Benefit over all cells, and growth, each cell with its own spread (Satterthwaite's degrees of freedom)."""
-    model = CellModel(comparison)
-    rows = comparison.estimable
-    overall, growth = Estimate("all cells, own spreads"), Estimate("growth, own spreads")
-    if rows.is_empty():
-        return overall, growth
-    overall = model.welch(overall, dict.fromkeys(rows["setting_id"], 1 / rows.height))
-    weights, _ = growth_weights(comparison)
-    return overall, model.welch(growth, mean_weights(list(weights.values()))) if weights else growth
 
 
 def other_outcomes(results: Results, comparison: Comparison) -> list[RobustnessCheck]:

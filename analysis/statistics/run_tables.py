@@ -25,14 +25,6 @@ def plan_status(results: Results) -> pl.DataFrame:
     return results.plan.join(status, on="run_id", how="left").with_columns(pl.col("status").fill_null("missing"))
 
 
-def has_one_pretraining(results: Results, comparison: Comparison) -> bool:
-    """Whether the treated runs of each size start from one set of weights; False where no run records its weights."""
-    treated = comparison.runs.filter(pl.col("init") == comparison.arms[0])
-    weights = treated.join(results.done.select("run_id", "weights_digest"), on="run_id").drop_nulls("weights_digest")
-    of_a_size = weights.group_by("size").agg(pl.col("weights_digest").n_unique())["weights_digest"]
-    return not of_a_size.is_empty() and bool((of_a_size == 1).all())
-
-
 @dataclass(frozen=True)
 class ConfusionMatrix:
     """Counts summed over the runs of one cell and arm: rows are true classes, columns predicted ones."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from analysis.results import Results
-from analysis.statistics.contrasts import Estimate
+from analysis.statistics.effect import Estimate
 from analysis.statistics.estimates import benefit_and_growth
 from analysis.statistics.pairs import Comparison, compare
 

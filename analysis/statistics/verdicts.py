@@ -1,11 +1,11 @@
-"""The rule that turns an interval into a verdict, and the test of equivalence behind it.
+"""The rule that turns a test into a verdict, and the test of equivalence behind it.
 
-The rule is fixed before any result is seen and reads the unadjusted intervals; p-values adjusted for multiple
-comparisons are reported beside it. With margin m, in order: the 95 % interval above 0 is POSITIVE, below 0 NEGATIVE;
-the 90 % interval inside ±m is EQUIVALENT; anything else is UNRESOLVED; no interval is NOT_ESTIMABLE.
+The rule is fixed before any result is seen. In order: p below 0.05 is POSITIVE or NEGATIVE by the sign of the effect;
+both one-sided tests against the margin below 0.05 is EQUIVALENT; anything else is UNRESOLVED; no p is NOT_ESTIMABLE.
+The p-values are the adjusted ones where an estimate is one of a family (`analysis/statistics/multiplicity.py`).
 
 Source of the equivalence test: Schuirmann, A comparison of the two one-sided tests procedure (1987). Next:
-`analysis/statistics/contrasts.py`, whose `Estimate.judged` applies the rule; `analysis/page/wording.py` for the words.
+`analysis/statistics/effect.py`, whose `Estimate.judged` applies the rule; `analysis/page/wording.py` for the words.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ from scipy import stats
 #: Lower and upper limit, or None where no interval is warranted.
 Interval = tuple[float, float] | None
 
+#: Largest p-value that decides.
+LEVEL = 0.05
+
 
 class Verdict(StrEnum):
-    """What the intervals say of a difference."""
+    """What the tests say of a difference."""
 
     POSITIVE = "positive"
     NEGATIVE = "negative"
@@ -29,7 +32,7 @@ class Verdict(StrEnum):
 
 
 class Equivalence(StrEnum):
-    """Where the 90 % interval lies relative to ±margin, whatever its sign."""
+    """Whether a difference is known to be smaller, or larger, than the margin, whatever its sign."""
 
     INSIDE = "inside"
     OUTSIDE = "outside"
@@ -37,25 +40,23 @@ class Equivalence(StrEnum):
     NOT_ESTIMABLE = "not estimable"
 
 
-def decide(interval95: Interval, interval90: Interval, margin: float) -> Verdict:
-    """The verdict on one difference. margin: smallest difference that matters, above 0, in the estimate's unit."""
-    if interval95 is None or interval90 is None:
+def decide(effect: float | None, p_value: float | None, p_equivalence: float | None) -> Verdict:
+    """The verdict on one difference, from its (adjusted) p-values."""
+    if effect is None or p_value is None:
         return Verdict.NOT_ESTIMABLE
-    if interval95[0] > 0:
-        return Verdict.POSITIVE
-    if interval95[1] < 0:
-        return Verdict.NEGATIVE
-    is_inside = equivalence(interval90, margin) is Equivalence.INSIDE
+    if p_value < LEVEL:
+        return Verdict.POSITIVE if effect > 0 else Verdict.NEGATIVE
+    is_inside = p_equivalence is not None and p_equivalence < LEVEL
     return Verdict.EQUIVALENT if is_inside else Verdict.UNRESOLVED
 
 
-def equivalence(interval90: Interval, margin: float) -> Equivalence:
-    """INSIDE exactly where both one-sided tests reject at 5 % that the difference is as large as the margin."""
+def equivalence(interval90: Interval, p_equivalence: float | None, margin: float) -> Equivalence:
+    """INSIDE exactly where the two one-sided tests (adjusted) reject that the difference is as large as the margin."""
     if interval90 is None:
         return Equivalence.NOT_ESTIMABLE
-    low, high = interval90
-    if -margin < low and high < margin:
+    if p_equivalence is not None and p_equivalence < LEVEL:
         return Equivalence.INSIDE
+    low, high = interval90
     return Equivalence.OUTSIDE if low > margin or high < -margin else Equivalence.OPEN
 
 

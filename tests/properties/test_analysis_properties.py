@@ -10,7 +10,7 @@ from scipy import stats
 
 from analysis.page.document import columns
 from analysis.page.html import json_script, text
-from analysis.statistics.contrasts import Estimate
+from analysis.statistics.effect import Estimate
 from analysis.statistics.estimates import estimate
 from analysis.statistics.pairs import Comparison
 from analysis.statistics.verdicts import Verdict

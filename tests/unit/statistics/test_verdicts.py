@@ -3,7 +3,7 @@
 import pytest
 from scipy import stats
 
-from analysis.statistics.contrasts import Estimate, t_estimate
+from analysis.statistics.effect import Estimate, t_estimate
 from analysis.statistics.estimates import estimate
 from analysis.statistics.verdicts import Equivalence, Verdict
 from tests.support.comparisons import BALANCED, by_hand
