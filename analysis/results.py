@@ -18,14 +18,16 @@ from sweep.ended_runs import read_plan, read_runs
 from sweep.layout import PLAN_FILE, STUDY
 from sweep.result_tables import Problem, read_table
 from sweep.results_folder import DamagedError, ResultsError, ResultsFolder
-from sweep.schema import EPOCHS, PLAN, PRETRAINING, RUNS
+from sweep.schema import EPOCHS, HYPERPARAMETERS, PLAN, PRETRAINING, RUNS
 
 __all__ = ["DEFAULT_MARGIN", "Problem", "Results", "ResultsError", "ResultsFolder", "load"]
 
 #: Smallest difference that matters where a study does not say, in percentage points.
 DEFAULT_MARGIN = 0.5
-#: Scale of the half-normal prior on the SD of the benefit between data sets where a study does not say, in points.
+#: Scale, in percentage points, of the half-normal prior on the standard deviation between data sets, where not said.
 DEFAULT_TAU_SCALE = 2.0
+#: Largest number of looks that a study may declare.
+MOST_LOOKS = 100
 
 #: Columns of RUNS that no part of the report reads.
 _UNREAD_RUNS = {"d_model", "n_layer"} | {
@@ -62,22 +64,26 @@ class Results:
     @property
     def margin(self) -> float:
         """Smallest difference that matters, in percentage points: `analysis.margin` of the study."""
-        return float((self.study.get("analysis") or {}).get("margin") or DEFAULT_MARGIN)
-
-    @property
-    def looks(self) -> int:
-        """How many times the study may be read while it grows: `analysis.looks`, 1 where it does not say."""
-        return int((self.study.get("analysis") or {}).get("looks") or 1)
+        return float(self._analysis.get("margin") or DEFAULT_MARGIN)
 
     @property
     def tau_scale(self) -> float:
-        """Scale of the prior on the spread between data sets, in percentage points: `analysis.tau_scale`."""
-        return float((self.study.get("analysis") or {}).get("tau_scale") or DEFAULT_TAU_SCALE)
+        """Scale of the prior on the spread between data sets, in points: `analysis.tau_scale` of the study."""
+        return float(self._analysis.get("tau_scale", DEFAULT_TAU_SCALE))
+
+    @property
+    def looks(self) -> int:
+        """How many times verdicts may be read while seeds are added: `analysis.looks` of the study."""
+        return int(self._analysis.get("looks", 1))
 
     @property
     def group(self) -> Mapping[str, Any]:
-        """Hyperparameters of the runs that the answer is about: `analysis.group`; empty where it is not declared."""
-        return (self.study.get("analysis") or {}).get("group") or {}
+        """Values of the hyperparameters that the answer is about: `analysis.group` of the study; empty by default."""
+        return self._analysis.get("group") or {}
+
+    @property
+    def _analysis(self) -> Mapping[str, Any]:
+        return self.study.get("analysis") or {}
 
     @property
     def done(self) -> pl.DataFrame:
@@ -159,16 +165,24 @@ def _check_analysis(study: Mapping[str, Any], where: str) -> None:
     analysis = study.get("analysis")
     if analysis is not None and not isinstance(analysis, dict):
         raise ResultsError(f"{where}: 'analysis' must be an object, found {analysis!r}")
-    margin = (analysis or {}).get("margin", DEFAULT_MARGIN)
-    if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin <= 100:
-        raise ResultsError(f"{where}: 'analysis.margin' must be percentage points above 0, found {margin!r}")
-    scale = (analysis or {}).get("tau_scale")
-    if scale is not None and (isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale <= 100):
-        raise ResultsError(f"{where}: 'analysis.tau_scale' must be percentage points above 0, found {scale!r}")
-    for key in ("epochs", "looks"):
-        count = (analysis or {}).get(key)
-        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-            raise ResultsError(f"{where}: 'analysis.{key}' must be an integer of at least 1, or null, found {count!r}")
-    group = (analysis or {}).get("group")
-    if group is not None and not isinstance(group, dict):
-        raise ResultsError(f"{where}: 'analysis.group' must be an object, or null, found {group!r}")
+    analysis = analysis or {}
+    for key, default in (("margin", DEFAULT_MARGIN), ("tau_scale", DEFAULT_TAU_SCALE)):
+        points = analysis.get(key, default)
+        if isinstance(points, bool) or not isinstance(points, int | float) or not 0 < points <= 100:
+            raise ResultsError(f"{where}: 'analysis.{key}' must be percentage points above 0, found {points!r}")
+    epochs, looks, group = analysis.get("epochs"), analysis.get("looks", 1), analysis.get("group", {})
+    if epochs is not None and (not _is_integer(epochs) or epochs < 1):
+        raise ResultsError(f"{where}: 'analysis.epochs' must be an integer of at least 1, or null, found {epochs!r}")
+    if not _is_integer(looks) or not 1 <= looks <= MOST_LOOKS:
+        raise ResultsError(f"{where}: 'analysis.looks' must be an integer from 1 to {MOST_LOOKS}, found {looks!r}")
+    if not isinstance(group, dict):
+        raise ResultsError(f"{where}: 'analysis.group' must be an object, found {group!r}")
+    for name, value in group.items():
+        if name not in HYPERPARAMETERS or not isinstance(value, bool | int | float | str):
+            raise ResultsError(
+                f"{where}: 'analysis.group' must map hyperparameters to values, found {name!r}: {value!r}"
+            )
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

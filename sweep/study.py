@@ -15,7 +15,7 @@
     [weights]       revision of the published weights; [weights.paths]: by the model's name a file, or a list of files,
                     one for each pretraining
     [resources]     cpus and gpus of one run, and the price of an hour
-    [analysis]      margin, epochs and group of the report's comparison, and how often it may be read
+    [analysis]      margin, epochs and group of the report's comparison; looks and tau_scale of its intervals
 
 Relative paths are resolved against the folder of the study file. Names of custom models and data sets are printable and
 at most 100 bytes long, and can be part of a path: slashes separate their parts (`lab/nano`), of which none is empty,
@@ -53,7 +53,7 @@ from sweep.pretrainings import (
     read_weights,
 )
 from sweep.schema import FROM_WEIGHTS
-from sweep.study_sections import AUTO, AXES, Analysis, Grid, Resources, read_size, read_source
+from sweep.study_sections import AUTO, AXES, Analysis, Grid, Resources, read_size, read_source, require_in_grid
 from sweep.toml_reader import build, checked, known_keys, read, require_axis, require_plain
 
 __all__ = ["AUTO", "Analysis", "Grid", "Pretraining", "Resources", "Study", "Weights", "load_study"]
@@ -217,6 +217,8 @@ def _study(table: dict[str, Any], folder: Path, default_name: str) -> Study:
     _require_few_runs(study)
     _require_seeds_for_pretrainings(study)
     _require_exclusions_within_the_grid(study)
+    varied = (point.varied for point in study.points())
+    require_in_grid(study.analysis, study.grid.epochs, study.vary, varied)
     _require_valid_recipes(study)
     return study
 
@@ -342,4 +344,3 @@ def _require_known_names(study: Study) -> None:
     for name in study.grid.datasets:
         if name not in known_datasets:
             raise InputError(f"grid.datasets: unknown data set {shown(name)}; {nearest(name, known_datasets)}")
-    study.analysis.require_within(study.grid.epochs, study.vary)

@@ -8,7 +8,7 @@ field (`hyena/ranges.py`).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,8 +19,8 @@ from hyena.model.config import BESIDE_THE_SHAPE, PUBLISHED, HyenaConfig
 from hyena.ranges import Range, Seed, require_ranges
 from hyena.training.recipe import Epochs
 from sweep.pretrainings import Design
-from sweep.schema import INITIALISATIONS
-from sweep.toml_reader import build, require_axis, resolved_path
+from sweep.schema import HYPERPARAMETERS, INITIALISATIONS
+from sweep.toml_reader import build, known_keys, require_axis, resolved_path
 
 #: The value of a resource that is determined by measurement.
 AUTO: Literal["auto"] = "auto"
@@ -87,16 +87,16 @@ class Resources:
 
 @dataclass(frozen=True)
 class Analysis:
-    """The report's question, fixed before any result is seen.
+    """The report's question.
 
     Attributes:
         margin: smallest difference that matters, in percentage points.
-        epochs: number of epochs of the main comparison; None is the largest that both arms have.
-        group: values of hyperparameters that the grid varies, of the runs that the answer is about; without it they are
-            those with the most training data.
-        looks: how many times the answer may be read while seeds are added; intervals are widened for it.
-        tau_scale: scale of the half-normal prior on the standard deviation of the benefit between data sets, in
-            percentage points.
+        epochs: the number of epochs of the main comparison; None takes the largest that both arms have.
+        group: values of training values that the grid varies: the runs that the answer is about. Without them, those
+            with the most training examples.
+        looks: how many times verdicts may be read while seeds are added; intervals are widened accordingly.
+        tau_scale: scale, in percentage points, of the half-normal prior on the standard deviation of the benefit
+            between data sets.
     """
 
     margin: Annotated[float, Range(gt=0, le=100)] = 0.5
@@ -108,16 +108,36 @@ class Analysis:
     def __post_init__(self) -> None:
         require_ranges(self)
 
-    def require_within(self, epochs: Sequence[int], vary: Mapping[str, Sequence[Any]]) -> None:
-        """InputError where the comparison is about runs that the grid does not have."""
-        if self.epochs is not None and self.epochs not in epochs:
-            raise InputError(f"analysis.epochs = {self.epochs}: it must be one of {shown(list(epochs))}")
-        for key, value in self.group.items():
-            if key not in vary:
-                can = nearest(key, list(vary)) if vary else "[grid] varies no hyperparameter"
-                raise InputError(f"analysis.group: {shown(key)} is not varied in [grid]; {can}")
-            if value not in vary[key]:
-                raise InputError(f"analysis.group.{key} = {shown(value)}: it must be one of {shown(list(vary[key]))}")
+
+def require_in_grid(
+    analysis: Analysis, epochs: Sequence[int], vary: Mapping[str, Sequence[Any]], varied: Iterable[Sequence[Any]]
+) -> None:
+    """InputError where the report's question is about runs that the study does not plan.
+
+    Args:
+        epochs: those of the grid.
+        vary: the training values that the grid varies.
+        varied: the values of `vary`, in its order, of every planned run.
+    """
+    if analysis.epochs is not None and analysis.epochs not in epochs:
+        raise InputError(f"analysis.epochs = {analysis.epochs}: it must be one of {shown(list(epochs))}")
+    known_keys(analysis.group, HYPERPARAMETERS, "analysis.group")
+    for key, value in analysis.group.items():
+        if len(vary.get(key, ())) < 2:
+            fault = "it does not vary in [grid], so it does not tell groups apart"
+            raise InputError(f"analysis.group.{key} = {shown(value)}: {fault}; leave it out")
+        if not any(_is_same(value, listed) for listed in vary[key]):
+            raise InputError(f"analysis.group.{key} = {shown(value)}: it must be one of {shown(list(vary[key]))}")
+    wanted = [(place, analysis.group[key]) for place, key in enumerate(vary) if key in analysis.group]
+    if wanted and not any(all(values[place] == value for place, value in wanted) for values in varied):
+        raise InputError(
+            f"analysis.group = {shown(analysis.group)}: [[exclude]] leaves out every run with these values"
+        )
+
+
+def _is_same(value: Any, listed: Any) -> bool:
+    """Equality that tells true from 1."""
+    return value == listed and isinstance(value, bool) == isinstance(listed, bool)
 
 
 def read_size(name: str, table: Any) -> HyenaConfig:

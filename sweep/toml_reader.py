@@ -9,7 +9,7 @@ import re
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, time
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -227,7 +227,7 @@ def _clamped(value: Any) -> Any:
     return value
 
 
-def known_keys(table: dict[str, Any], known: list[str] | tuple[str, ...], where: str) -> None:
+def known_keys(table: Mapping[str, Any], known: list[str] | tuple[str, ...], where: str) -> None:
     """InputError where a key of `table` is unknown; the message names the nearest known one."""
     for key in table:
         if key not in known:

@@ -71,12 +71,12 @@ def _spread_note(findings: Findings) -> list[str]:
 
 
 def _group_note(comparison: Comparison) -> list[str]:
-    if len(comparison.variants) < 2:
+    others = [group for group in comparison.variants if group != comparison.variant]
+    if not others:
         return []
-    others = count_of(len(comparison.variants) - 1, "other group")
     return [
-        f"The study has {len(comparison.variants)} groups of hyperparameters, which are never averaged. The answer "
-        f"above is about {comparison.variant}; the sections below cover {others}."
+        f"The study has {len(others) + 1} groups of hyperparameters, which are never averaged. The answer above is "
+        f"about {comparison.variant}; the sections below cover {count_of(len(others), 'other group')}."
     ]
 
 

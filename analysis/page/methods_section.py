@@ -40,11 +40,7 @@ def _sentences(findings: Findings) -> list[str]:
         comparison.why + f" {count_of(done, 'finished run')} with this number of epochs; {_seeds(estimates)}.",
     ]
     if comparison.variant:
-        found.append(
-            f"Hyperparameters differ within the study. The answer is about {comparison.variant}, the group with the "
-            "most pairs (the first planned among equals); different groups are never averaged. All groups: "
-            f"{'; '.join(comparison.variants)}."
-        )
+        found.append(_group(findings))
     if comparison.correlation is not None:
         use = "pairing narrows the intervals" if comparison.gains_from_pairing else "pairing by seed gains little here"
         found.append(f"Correlation of the two arms over seeds, within cells: {signed(comparison.correlation)}; {use}.")
@@ -65,6 +61,20 @@ def _sentences(findings: Findings) -> list[str]:
         "Missing cells are not imputed."
     )
     return found
+
+
+def _group(findings: Findings) -> str:
+    comparison = findings.comparison
+    reason = (
+        "the group that the study names"
+        if findings.results.group
+        else "of the groups that can be compared the one with the most training examples (among equals the most pairs, "
+        "then the first planned)"
+    )
+    return (
+        f"Hyperparameters differ within the study. The answer is about {comparison.variant}, {reason}; different "
+        f"groups are never averaged. All groups: {'; '.join(comparison.variants)}."
+    )
 
 
 def _seeds(estimates: Estimates) -> str:

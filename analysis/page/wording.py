@@ -88,7 +88,8 @@ def _nothing_to_compare(findings: Findings) -> str:
             "cannot be estimated without both arms."
         )
     if comparison.runs.is_empty():
-        return f"The answer is about runs of {comparison.epochs} epochs, and none of them is done."
+        group = f" with {comparison.variant}" if comparison.variant else ""
+        return f"The answer is about runs of {comparison.epochs} epochs{group}, and none of them is done."
     return f"No setting has both a {treated} and a {control} run done yet, so the arms cannot be compared."
 
 

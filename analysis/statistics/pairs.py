@@ -1,24 +1,20 @@
 """From runs to pairs: which runs are compared, and why.
 
 A pair is two done runs of one setting and one seed that differ only in the initialisation; a cell is one setting with
-its two arms. Differences are treated − control (pretrained − scratch), in percentage points for outcomes that are
+its two arms. Where a seed is run from several pretrainings, each of these runs makes a pair with the one control run of
+the seed. Differences are treated − control (pretrained − scratch), in percentage points for outcomes that are
 fractions. Next: `analysis/statistics/estimates.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import takewhile
-from typing import Any
 
 import polars as pl
 
 from analysis.results import Results, ResultsError
-from sweep.schema import HYPERPARAMETERS
-
-#: Columns that follow from the data and the above; they name a group only where nothing else differs.
-DERIVED = ("train_examples", "data_digest")
+from analysis.statistics.groups import headline_group, label_settings, ordered_groups, primary_epochs
 
 #: Outcome → (description, unit, factor from the table's unit to the page's).
 OUTCOMES = {
@@ -44,9 +40,12 @@ class Comparison:
     """One outcome of two arms at one number of epochs and under one group of hyperparameters.
 
     `cells` has a row per setting in the plan (model, size, dataset, parameters, l_max, n_treated, n_control, n_pairs,
-    n_pretrainings, mean_treated, mean_control, effect, reason: null where the effect can be computed). `runs` and
-    `pairs` hold the observations, scaled to the page's unit, with the `pretraining` that the (treated) run started
-    from. `paired`: whether pairs or runs are analysed; `why`: the reason, in words.
+    n_pretrainings, mean_treated, mean_control, effect, reason: null where the effect can be computed). `l_max` is the
+    context length in positions, null where no run of the model records it; `n_pretrainings` counts the distinct
+    weights that the treated runs started from, 0 where they are unknown. `runs` and `pairs` hold the observations,
+    scaled to the page's unit; `pretraining` identifies the weights that a run, or the treated run of a pair, started
+    from, and is null for scratch and where they are unknown. `treated_run` and `control_run` of a pair are run ids.
+    `paired`: whether pairs or runs are analysed; `why`: the reason, in words.
     """
 
     outcome: str
@@ -87,15 +86,14 @@ def compare(
 ) -> Comparison:
     """Pair the done runs of a study.
 
-    epochs: None takes the study's primary setting (see `primary_epochs`). variant: None takes the group of
-    hyperparameters that the study declares (`analysis.group`) or, by default, the one with the most training data;
-    groups are never averaged.
+    epochs: None takes the study's primary setting (see `primary_epochs`). variant: None takes the
+    study's group of hyperparameters (see `headline_group`); groups are never averaged.
     """
     _, unit, factor = OUTCOMES.get(outcome, (outcome, "points", 100.0))
     epochs = primary_epochs(results, arms) if epochs is None else epochs
     settings = label_settings(results).filter(pl.col("epochs") == (epochs or 0))
-    done = results.done.filter(pl.col("init").is_in(arms) & pl.col(outcome).is_not_null())
-    done = done.with_columns(_pretraining().alias("pretraining"))
+    done = results.done.with_columns(_pretraining(results.done.columns).alias("pretraining"))
+    done = done.filter(pl.col("init").is_in(arms) & pl.col(outcome).is_not_null())
     done = done.join(settings.select("setting_id", "variant", "parameters", "size"), on="setting_id")
     done = done.select(
         "run_id",
@@ -112,9 +110,9 @@ def compare(
     )
     _refuse_duplicates(done)
     pairs = _pairs(done, arms)
-    variants = _order_variants(settings, pairs, results.group)
+    variants = ordered_groups(results, settings, done, pairs)
     if variant is None:
-        variant = variants[0] if variants else ""
+        variant = headline_group(results, settings, variants)
     elif variant not in variants:
         raise ResultsError(f"no group of hyperparameters {variant!r}; there are: {', '.join(variants) or 'none'}")
     keep = pl.col("variant") == variant
@@ -136,147 +134,62 @@ def compare(
     )
 
 
-def primary_epochs(results: Results, arms: tuple[str, str] = ("pretrained", "scratch")) -> int | None:
-    """The study's `analysis.epochs`, or the largest number of epochs that its plan has for both arms.
+def _pretraining(columns: Iterable[str]) -> pl.Expr:
+    """Identity of the weights that a run started from; null for scratch, and where no column of the run tells.
 
-    Where no number of epochs has both arms, the largest of all; None without a plan.
+    Their digest; for a run that records none (it failed), that of another run from the same pretraining, or the corpus
+    and the seed of the pretraining. Tables of earlier versions have the digest alone.
     """
-    chosen = (results.study.get("analysis") or {}).get("epochs")
-    if chosen is not None:
-        return int(chosen)
-    by_epochs = results.plan.group_by("epochs").agg(pl.col("init").unique())
-    both = by_epochs.filter(pl.col("init").list.contains(arms[0]) & pl.col("init").list.contains(arms[1]))
-    candidates = both if both.height else by_epochs
-    return None if candidates.is_empty() else int(candidates["epochs"].max())  # type: ignore[arg-type]
-
-
-def label_settings(results: Results) -> pl.DataFrame:
-    """One row per setting of the plan: model, size (short name), dataset, epochs, parameters, variant.
-
-    `parameters` is one number a model (the median over its data sets, whose heads differ by a few weights). `variant`
-    names the hyperparameters that differ between settings of one model, data set and number of epochs; it is empty
-    where none do.
-    """
-    block = ["model", "dataset", "epochs"]
-    settings = results.plan.group_by("setting_id", maintain_order=True).agg(
-        *(pl.col(name).first() for name in block), pl.col("trainable_parameters").max()
-    )
-    per_model = settings.group_by("model").agg(
-        pl.col("trainable_parameters").median().cast(pl.Int64).alias("parameters")
-    )
-    settings = settings.join(per_model, on="model", maintain_order="left")
-    short = short_names(settings["model"].unique().sort().to_list())
-    settings = settings.with_columns(pl.col("model").replace_strict(short, return_dtype=pl.String).alias("size"))
-    known = results.runs.group_by("setting_id").agg(
-        *(pl.col(name).first() for name in (*HYPERPARAMETERS, *DERIVED, "l_max"))
-    )
-    settings = settings.join(known, on="setting_id", how="left", maintain_order="left")
-    settings = settings.with_columns(_variant(settings, block, HYPERPARAMETERS).alias("variant"))
-    twice = pl.len().over([*block, "variant"]) > 1
-    if settings.select(twice.any()).item():  # only then, because these columns also differ between data sets
-        settings = settings.with_columns(_variant(settings, block, (*HYPERPARAMETERS, *DERIVED)).alias("variant"))
-    prefix = pl.when(pl.col("variant") == "").then(pl.lit("")).otherwise(pl.col("variant") + ", ")
-    own = pl.format("{}setting {}", prefix, pl.col("setting_id").str.slice(0, 12))
-    return settings.with_columns(pl.when(twice).then(own).otherwise("variant").alias("variant"))
-
-
-def _variant(settings: pl.DataFrame, block: list[str], names: Sequence[str]) -> pl.Expr:
-    """The names and values of the columns that differ within some block."""
-    spread = settings.group_by(block).agg(*(pl.col(name).drop_nulls().n_unique() for name in names))
-    varied = [name for name in names if any(count > 1 for count in spread[name])]
-    parts = [pl.format(f"{name} {{}}", pl.col(name).cast(pl.String)) for name in varied]
-    return pl.concat_str(parts, separator=", ").fill_null("not run yet") if parts else pl.lit("")
-
-
-def short_names(models: Sequence[str]) -> dict[str, str]:
-    """Names without the parts that all share, cut at hyphens: hyenadna-tiny-1k-seqlen → tiny-1k.
-
-    Whole names where only a number would be left, as of nano-32 and nano-64.
-
-    >>> short_names(["hyenadna-tiny-1k-seqlen", "hyenadna-large-1m-seqlen"])
-    {'hyenadna-tiny-1k-seqlen': 'tiny-1k', 'hyenadna-large-1m-seqlen': 'large-1m'}
-    """
-    if len(models) < 2:
-        return {name: name.removeprefix("hyenadna-").removesuffix("-seqlen") for name in models}
-    split = [name.split("-") for name in models]
-    head = _shared(split)
-    tail = _shared([parts[head:][::-1] for parts in split])
-    short = ["-".join(parts[head : len(parts) - tail]) for parts in split]
-    all_have_letters = all(any(letter.isalpha() for letter in name) for name in short)
-    return dict(zip(models, short if all_have_letters else models, strict=True))
-
-
-def _shared(many: Sequence[Sequence[str]]) -> int:
-    """How many leading parts are common to all."""
-    columns = takewhile(lambda column: len(set(column)) == 1, zip(*many, strict=False))
-    return len(list(columns))
+    digest = pl.col("weights_digest")
+    if not {"corpus", "pretraining_seed"} <= set(columns):
+        return digest
+    of_others = digest.drop_nulls().first().over("model", "corpus", "pretraining_seed")
+    name = pl.concat_str("corpus", "pretraining_seed", separator=" ", ignore_nulls=True)
+    return pl.coalesce(digest, pl.when(pl.col("corpus").is_not_null()).then(pl.coalesce(of_others, name)))
 
 
 def _refuse_duplicates(done: pl.DataFrame) -> None:
-    """Raises ResultsError where a seed occurs twice in an arm with the same weights: it would count twice."""
+    """Raises ResultsError where a seed occurs twice with the same weights: it would make two pairs out of one."""
     duplicates = done.filter(pl.struct("setting_id", "init", "seed", "pretraining").is_duplicated())
     if duplicates.height:
         row = duplicates.row(0, named=True)
         raise ResultsError(
             f"{row['dataset']}, {row['model']}, {row['init']}, seed {row['seed']}: the plan lists this run more than "
-            "once; a comparison needs one run per seed, arm and set of weights"
+            "once with the same weights; a comparison needs one run per seed, arm and pretraining"
         )
 
 
-def _pretraining() -> pl.Expr:
-    """What tells the weights of one run from those of another: their digest or, where no run has it, their seed."""
-    named = pl.format("{} {}", pl.col("corpus"), pl.col("pretraining_seed"))
-    return pl.coalesce("weights_digest", named, "corpus")
-
-
 def _pairs(done: pl.DataFrame, arms: tuple[str, str]) -> pl.DataFrame:
-    """Each treated run with the control run of its seed and, where the control starts from weights, of its weights."""
-    treated = done.filter(pl.col("init") == arms[0]).rename({"value": "treated"}).drop("init", "run_id")
-    control = done.filter(pl.col("init") == arms[1])
-    keys = ["setting_id", "seed"]
-    if control["pretraining"].null_count() < control.height:
-        keys.append("pretraining")
-    control = control.select(*keys, pl.col("value").alias("control"))
-    pairs = treated.join(control, on=keys, maintain_order="left")
+    """Each treated run with the control run of its seed: the one from the same weights where both start from weights.
+
+    Where the weights of one of the two are unknown, the seed alone decides.
+    """
+    treated = done.filter(pl.col("init") == arms[0]).drop("init").rename({"value": "treated", "run_id": "treated_run"})
+    control = done.filter(pl.col("init") == arms[1]).select(
+        "setting_id",
+        "seed",
+        pl.col("pretraining").alias("of_control"),
+        pl.col("run_id").alias("control_run"),
+        pl.col("value").alias("control"),
+    )
+    pairs = treated.join(control, on=["setting_id", "seed"], maintain_order="left")
+    differ = (pl.col("pretraining") != pl.col("of_control")).fill_null(value=False)
+    pairs = pairs.filter(~differ).drop("of_control")
     return pairs.with_columns((pl.col("treated") - pl.col("control")).alias("difference"))
 
 
-def _order_variants(settings: pl.DataFrame, pairs: pl.DataFrame, group: Mapping[str, Any]) -> tuple[str, ...]:
-    """The group that the study declares; then those with the most training examples, then pairs, then as planned.
-
-    group: values of hyperparameters; where several variants have them, they keep the order of the others.
-    """
-    declared = pl.all_horizontal(pl.lit(value=True), *(_equals(settings, *item) for item in group.items()))
-    ranked = settings.with_columns(declared.fill_null(value=False).alias("declared")).group_by(
-        "variant", maintain_order=True
-    )
-    ranked = ranked.agg(pl.col("declared").all(), pl.col("train_fraction").max(), pl.col("train_examples").sum())
-    counts = pairs.group_by("variant").agg(pl.len().alias("pairs"))
-    ranked = ranked.join(counts, on="variant", how="left", maintain_order="left").with_columns(
-        pl.col("pairs").fill_null(0), pl.col("train_examples", "train_fraction").fill_null(0)
-    )
-    ranked = ranked.with_columns((pl.col("pairs") > 0).alias("has_pairs"))
-    order = ["declared", "has_pairs", "train_fraction", "train_examples", "pairs"]
-    return tuple(ranked.sort(order, descending=True, maintain_order=True)["variant"])
-
-
-def _equals(settings: pl.DataFrame, name: str, value: Any) -> pl.Expr:
-    """Whether a setting has a value; numbers are compared as numbers, so 1 equals 1.0."""
-    if name not in settings.columns:
-        return pl.lit(value=False)
-    if isinstance(value, int | float) and settings[name].dtype.is_numeric():
-        return pl.col(name).cast(pl.Float64) == float(value)
-    return pl.col(name).cast(pl.String) == str(value).lower() if isinstance(value, bool) else pl.col(name) == value
-
-
 def _pairing(done: pl.DataFrame, pairs: pl.DataFrame, arms: tuple[str, str]) -> tuple[bool, str]:
-    """Paired if every cell with both arms has a shared seed and some cell has two; otherwise unpaired if possible."""
+    """Paired if every cell with both arms has a shared seed and some cell has two; otherwise unpaired if possible.
+
+    Several pairs of one seed, from several pretrainings, do not show how seeds vary, so they count as one here.
+    """
     both = done.group_by("setting_id").agg(pl.col("init").n_unique()).filter(pl.col("init") == 2)
     shared = pairs["setting_id"].n_unique()
     if both.is_empty():
         return True, f"No cell has both a {arms[0]} and a {arms[1]} run, so nothing can be compared yet."
-    left_out = _unpaired(done.filter(pl.col("setting_id").is_in(both["setting_id"].to_list())), pairs)
-    freedom = pairs.height - shared
+    used = pairs["treated_run"].n_unique() + pairs["control_run"].n_unique()
+    left_out = done.filter(pl.col("setting_id").is_in(both["setting_id"].to_list())).height - used
+    freedom = pairs.select("setting_id", "seed").n_unique() - shared
     unpaired_freedom = done.height - done.select("setting_id", "init").n_unique()
     if shared == both.height and (freedom >= 1 or unpaired_freedom < 1):
         extra = f" {left_out} runs whose seed is done in only one arm are left out." if left_out else ""
@@ -290,26 +203,19 @@ def _pairing(done: pl.DataFrame, pairs: pl.DataFrame, arms: tuple[str, str]) -> 
     )
 
 
-def _unpaired(done: pl.DataFrame, pairs: pl.DataFrame) -> int:
-    """Number of runs whose seed is done in one arm only."""
-    return done.join(pairs, on=["setting_id", "seed"], how="anti").height
-
-
 def _cells(
     settings: pl.DataFrame, done: pl.DataFrame, pairs: pl.DataFrame, arms: tuple[str, str], *, paired: bool
 ) -> pl.DataFrame:
-    def arm(init: str, name: str) -> pl.DataFrame:
+    def arm(init: str, name: str, *more: pl.Expr) -> pl.DataFrame:
         rows = done.filter(pl.col("init") == init).group_by("setting_id")
-        columns = [pl.len().alias(f"n_{name}"), pl.col("value").mean().alias(f"mean_{name}")]
-        if init == arms[0]:
-            columns.append(pl.col("pretraining").drop_nulls().n_unique().alias("n_pretrainings"))
-        return rows.agg(columns)
+        return rows.agg(pl.len().alias(f"n_{name}"), pl.col("value").mean().alias(f"mean_{name}"), *more)
 
+    pretrainings = pl.col("pretraining").drop_nulls().n_unique().alias("n_pretrainings")
     paired_means = pairs.group_by("setting_id").agg(
         pl.len().alias("n_pairs"), pl.col("difference").mean(), pl.col("difference").std().alias("sd_pairs")
     )
     cells = settings.select("setting_id", "model", "size", "dataset", "epochs", "parameters", "l_max", "variant")
-    for frame in (arm(arms[0], "treated"), arm(arms[1], "control"), paired_means):
+    for frame in (arm(arms[0], "treated", pretrainings), arm(arms[1], "control"), paired_means):
         cells = cells.join(frame, on="setting_id", how="left", maintain_order="left")
     cells = cells.with_columns(pl.col("n_treated", "n_control", "n_pairs", "n_pretrainings").fill_null(0))
     effect = pl.col("difference") if paired else pl.col("mean_treated") - pl.col("mean_control")
@@ -328,11 +234,15 @@ def _cells(
 
 
 def _correlation(pairs: pl.DataFrame) -> float | None:
-    """Correlation of the arms over seeds within cells (pooled residuals); None under three residual degrees."""
-    residual = pairs.select(
+    """Correlation of the arms over seeds within cells (pooled residuals); None under three residual degrees.
+
+    A seed with several pretrainings counts once, with the mean of its treated runs.
+    """
+    seeds = pairs.group_by("setting_id", "seed", maintain_order=True).agg(pl.col("treated", "control").mean())
+    residual = seeds.select(
         (pl.col(name) - pl.col(name).mean().over("setting_id")).alias(name) for name in ("treated", "control")
     )
-    if pairs.height - pairs["setting_id"].n_unique() < 3:
+    if seeds.height - seeds["setting_id"].n_unique() < 3:
         return None
     moments = residual.select(
         (pl.col("treated") * pl.col("control")).sum().alias("product"),

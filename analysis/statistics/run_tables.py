@@ -86,7 +86,7 @@ def downloads(results: Results, estimates: Estimates, curves: pl.DataFrame) -> d
         *estimates.cells,
     ]
     tables = {"estimates.csv": to_frame(everything)}
-    pairs = estimates.comparison.pairs.drop("setting_id")
+    pairs = estimates.comparison.pairs.drop("setting_id", "treated_run", "control_run")
     if pairs.height:
         tables["pairs.csv"] = pairs
     curves = curves.drop("setting_id")

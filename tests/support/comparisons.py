@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,20 @@ def from_shares(folder: Path) -> Results:
         learning_rates=tuple(shares),
     )
     return load(write_results(folder, truth, predictions=False, changes=changes))
+
+
+def crossed(results: Results, pretrainings: Sequence[str], gains: Sequence[float]) -> Results:
+    """The results with every pretrained run once from each pretraining; `gains`: points added to its accuracy."""
+    is_pretrained = pl.col("init") == "pretrained"
+    copies = [
+        results.runs.filter(is_pretrained).with_columns(
+            run_id=pl.format("{}-{}", "run_id", pl.lit(name)),
+            weights_digest=pl.lit(name),
+            test_accuracy=pl.col("test_accuracy") + gain / 100,
+        )
+        for name, gain in zip(pretrainings, gains, strict=True)
+    ]
+    return replace(results, runs=pl.concat([results.runs.filter(~is_pretrained), *copies]))
 
 
 def by_hand(

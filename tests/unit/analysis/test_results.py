@@ -130,6 +130,12 @@ def test_a_done_run_without_a_fraction_as_accuracy_does_not_count(tmp_path, valu
         (json.dumps({"name": "x", "analysis": {"margin": "wide"}}), "margin"),
         (json.dumps({"name": "x", "analysis": {"epochs": 2.5}}), "epochs"),
         (json.dumps({"name": "x", "analysis": 3}), "must be an object"),
+        (json.dumps({"name": "x", "analysis": {"tau_scale": 101}}), "tau_scale"),
+        (json.dumps({"name": "x", "analysis": {"looks": 0}}), "'analysis.looks' must be an integer from 1 to 100"),
+        (json.dumps({"name": "x", "analysis": {"looks": True}}), "looks"),
+        (json.dumps({"name": "x", "analysis": {"group": [1]}}), "'analysis.group' must be an object"),
+        (json.dumps({"name": "x", "analysis": {"group": {"seed": 1}}}), "found 'seed': 1"),
+        (json.dumps({"name": "x", "analysis": {"group": {"train_fraction": [1]}}}), "found 'train_fraction'"),
     ],
 )
 def test_a_wrong_study_file_is_one_clear_line(results, content, complaint):
@@ -137,6 +143,15 @@ def test_a_wrong_study_file_is_one_clear_line(results, content, complaint):
     with pytest.raises(ResultsError, match=complaint) as caught:
         load(results)
     assert "\n" not in str(caught.value)
+
+
+def test_the_settings_of_the_analysis_have_defaults_and_are_read(results):
+    plain = load(results)
+    assert (plain.margin, plain.looks, plain.tau_scale, plain.group) == (0.5, 1, 2.0, {})
+    analysis = {"margin": 1, "looks": 3, "tau_scale": 0.5, "group": {"train_fraction": 0.2}}
+    (results / "study.json").write_text(json.dumps({"name": "x", "analysis": analysis}))
+    found = load(results)
+    assert (found.margin, found.looks, found.tau_scale, found.group) == (1.0, 3, 0.5, {"train_fraction": 0.2})
 
 
 def test_a_folder_that_holds_no_results_is_refused(tmp_path):

@@ -75,6 +75,25 @@ def test_excluded_combinations_are_not_among_the_points(minimal: Path) -> None:
     assert less.resolved()["exclude"][0] == {"epochs": [50], "init": ["scratch"]}
 
 
+def test_the_group_that_the_answer_is_about_is_among_the_planned_runs(minimal: Path) -> None:
+    shares = ("grid.train_fraction=[0.2, 1]", "grid.batch_size=[64, 128]", "grid.reverse_complement=[0, 1]")
+    study = load_study(minimal, (*shares, "analysis.group={train_fraction=1, batch_size=64}"))
+    assert study.analysis.group == {"train_fraction": 1.0, "batch_size": 64}
+    assert study.resolved()["analysis"] == {
+        "margin": 0.5, "epochs": None, "group": {"train_fraction": 1, "batch_size": 64}, "looks": 1, "tau_scale": 2.0
+    }  # fmt: skip
+    for group, words in (
+        ("{train_fraction=0.3}", r"analysis.group.train_fraction = 0.3: it must be one of \[0.2, 1.0\]"),
+        ("{train_fraction=true}", "analysis.group.train_fraction = true: it must be one of"),
+        ("{split_seed=0}", "analysis.group.split_seed = 0: it does not vary"),
+    ):
+        with pytest.raises(InputError, match=words):
+            load_study(minimal, (*shares, f"analysis.group={group}"))
+    excluded = "exclude=[{train_fraction=[0.2], batch_size=[64]}]"
+    with pytest.raises(InputError, match=r"analysis.group = .*: \[\[exclude\]\] leaves out every run"):
+        load_study(minimal, (*shares, excluded, "analysis.group={train_fraction=0.2, batch_size=64}"))
+
+
 def test_a_study_that_pretrains_its_weights_accepts_no_others(minimal: Path) -> None:
     made = ('pretraining={corpus="synthetic", steps=1}',)
     load_study(minimal, made)
@@ -157,6 +176,13 @@ def test_relative_paths_are_resolved_against_the_study_file(minimal: Path) -> No
         ("resources.gpus=1.5", "resources.gpus = 1.5: it must be from 0 to 1"),
         ("resources.gpus=1e-9", "resources: gpus = 1e-09: it must be 0, or at least 0.001"),
         ("analysis.epochs=9", "analysis.epochs = 9: it must be one of [3]"),
+        ("analysis.looks=0", "analysis.looks = 0: it must be from 1 to 100"),
+        ("analysis.looks=1.5", "analysis.looks = 1.5: it must be an integer from 1 to 100"),
+        ("analysis.tau_scale=0", "analysis.tau_scale = 0: it must be more than 0 and at most 100"),
+        ("analysis.group=small", "analysis.group = 'small': it must be a table"),
+        ("analysis.group={train_fractoin=1}", "analysis.group: unknown key 'train_fractoin'; did you mean 'train_frac"),
+        ("analysis.group={train_fraction=1}", "analysis.group.train_fraction = 1: it does not vary in [grid]"),
+        ("analysis.group={train_fraction=[1]}", "analysis.group.train_fraction = [1]: it must be true or false or an"),
         ("name=a/b", "name = 'a/b'"),
         ("exclude=[{seed=[1]}]", "exclude.0: unknown key 'seed'; did you mean 'seeds'?"),
         ("exclude=[{seeds=[3]}]", "exclude.0.seeds: 3 is not in [grid], so nothing is left out"),
