@@ -52,7 +52,7 @@ def request(
     data = planned_data(study, None, None)
     data |= {name: Unknown("/data/mine does not exist") for name in unknown}
     known = {name: (one.spec, one.facts) for name, one in data.items() if isinstance(one, PlannedData)}
-    keys = dict.fromkeys(study.pretrainings, "w")
+    keys = {one: f"weights-{one.name}" for one in study.pretrainings}
     return PlanRequest(
         study=study,
         store=store,
@@ -131,6 +131,43 @@ def test_time_and_cost_are_the_operations_at_the_rate_that_was_probed(path: Path
     ) in lines
     work = 1e9 * (sum(making) + sum(each)) * RATE / 1e18
     assert f"work       {two_digits(work)} GFLOP of floating-point work in 12 runs, " in "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said_of_it"),
+    [
+        ((), "1 pretraining of each of 2 sizes"),
+        (
+            ("pretraining.seeds=[4, 5]",),
+            "2 pretrainings of each of 2 sizes (nested: each seed starts from one of them)",
+        ),
+        (
+            ("pretraining.seeds=[4, 5, 6]",),
+            "3 pretrainings of each of 2 sizes (nested: each seed starts from its own)",
+        ),
+        (
+            ("pretraining.seeds=[4, 5]", "grid.design=crossed"),
+            "2 pretrainings of each of 2 sizes (crossed: each seed starts from each of them)",
+        ),
+        (
+            ("pretraining.seeds=[4, 5]", 'exclude=[{models=["large"], seeds=[2]}]'),
+            "1 of large, 2 of small (nested: each seed starts from one of them)",
+        ),
+    ],
+)
+def test_all_pretrainings_count(path: Path, store: Store, overrides: tuple[str, ...], said_of_it: str) -> None:
+    asked = request(path, store, *overrides)
+    asked = dataclasses.replace(asked, missing_weights=dict.fromkeys(asked.study.pretrainings, MADE))
+    seconds = {one.model: flops_of(batches, "cpu") / RATE for one, batches in asked.pretrainings.items()}
+    number = {"small": len(asked.study.pretrainings_of("small")), "large": len(asked.pretrainings)}
+    number["large"] -= number["small"]
+    making = sum(number[model] * seconds[model] for model in seconds)
+    time = TimeForecast(asked, steady)
+    assert time.estimate is not None
+    assert time.estimate.pretraining_hours == pytest.approx(making / 3600)
+    each = sum(flops_of(asked.batches(run), "cpu") / RATE for run in asked.runs)
+    assert time.estimate.hours == pytest.approx((making + each) / 3600)
+    assert f"pretrain   {said_of_it}, {two_digits(making / 3600)} core hours" in time.lines()
 
 
 def test_the_probe_is_asked_about_what_will_run_side_by_side(path: Path, store: Store) -> None:

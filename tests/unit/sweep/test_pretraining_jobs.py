@@ -173,7 +173,7 @@ def test_a_pretraining_that_was_killed_resumes_where_it_stopped_and_the_others_a
     list(_pretrain(study, first, keys[first], store.uri, SHARE))
     killed = _pretrain(study, second, keys[second], store.uri, SHARE)
     assert [report.step for report in itertools.islice(killed, 4) if isinstance(report, PretrainingRecord)] == [1, 2, 3]
-    killed.close()
+    del killed
     assert known_keys(study, store, None)[1] == {second: "would be pretrained"}
     assert store.names("checkpoints") == [f"{keys[second]}.pt"]
     resumed = list(_pretrain(study, second, keys[second], store.uri, SHARE))

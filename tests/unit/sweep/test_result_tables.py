@@ -11,6 +11,9 @@ from analysis.results import load
 from analysis.statistics.example_tests import example_tests
 from analysis.statistics.pairs import compare
 from sweep.compact import compact
+from sweep.result_tables import read_table
+from sweep.results_folder import ResultsFolder
+from sweep.schema import RUNS
 from sweep.store import Store
 from tests.support.synthetic_results import Truth, write_results
 
@@ -106,6 +109,49 @@ def test_a_rewritten_part_is_read_the_same(tool, tmp_path):
     assert compact(Store(str(folder))).runs == 8
     rewritten(folder, tool, one_of_each=False)
     assert facts(folder) == before
+
+
+def without_pretraining(table: pa.Table, path: Path) -> None:
+    """As releases wrote it whose sizes had one set of weights each."""
+    later = [name for name in ("corpus", "pretraining_seed") if name in table.column_names]
+    pq.write_table(table.drop_columns(later), path)
+
+
+@pytest.mark.parametrize("older", ["none", "some", "all"])
+@pytest.mark.parametrize("compacted", [False, True])
+def test_tables_without_the_pretraining_are_read_with_nulls(older, compacted, tmp_path):
+    folder = write_results(tmp_path / "results", SMALL)
+    before, whole = load(folder), facts(folder)
+    for table in ("runs", "pretraining", "."):
+        files = sorted((folder / table).glob("*.parquet"))
+        for path in files[: {"none": 0, "some": 3, "all": 8}[older]]:
+            without_pretraining(pq.read_table(path), path)
+    number = {"none": 0, "some": 3, "all": 8}[older]
+    lacking = {path.stem for path in sorted((folder / "runs").iterdir())[:number]}
+    if compacted:
+        assert compact(Store(str(folder))).left == 0
+    after = load(folder)
+    assert after.problems == ()
+    corpora = dict(before.runs.select("run_id", "corpus").iter_rows())
+    assert {"published", None} == set(corpora.values())
+    assert dict(after.runs.select("run_id", "corpus").iter_rows()) == {
+        run_id: None if run_id in lacking else corpus for run_id, corpus in corpora.items()
+    }
+    assert after.plan["corpus"].null_count() == (after.plan.height if older != "none" else 4)
+    later = ("corpus", "pretraining_seed")
+    assert after.runs.drop(later).equals(before.runs.drop(later))
+    assert Store(str(folder)).plan()[0]["pretraining_seed"] is None
+    assert facts(folder)[1:] == whole[1:]
+
+
+def test_older_tables_are_read_in_one_scan(tmp_path, monkeypatch):
+    folder = write_results(tmp_path / "results", SMALL)
+    for path in (folder / "runs").iterdir():
+        without_pretraining(pq.read_table(path), path)
+    monkeypatch.setattr("sweep.result_tables._read_one", None)  # one file at a time would take minutes for thousands
+    names = [f"runs/{path.name}" for path in (folder / "runs").iterdir()]
+    rows = read_table(ResultsFolder(str(folder)), names, RUNS, RUNS.names, [])
+    assert (rows.height, rows["corpus"].null_count(), rows["pretraining_seed"].null_count()) == (8, 8, 8)
 
 
 def test_narrow_floats_lose_digits_and_nothing_else(tmp_path):

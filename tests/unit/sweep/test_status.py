@@ -18,14 +18,8 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 def planned(run_id: str, init: str, seed: int) -> PlanRow:
     values: dict[str, Any] = dict.fromkeys(PLAN.names, "x")
-    values |= {"corpus": None, "pretraining_seed": None} | {
-        "run_id": run_id,
-        "init": init,
-        "seed": seed,
-        "epochs": 5,
-        "trainable_parameters": 9,
-    }
-    return cast(PlanRow, {**values, "model": "m", "dataset": "d"})
+    values |= {"run_id": run_id, "init": init, "seed": seed, "epochs": 5, "trainable_parameters": 9}
+    return cast(PlanRow, {**values, "model": "m", "dataset": "d", "corpus": None, "pretraining_seed": None})
 
 
 @pytest.fixture
@@ -54,6 +48,25 @@ def test_done_failed_begun_and_missing_are_counted_by_cell(store: Store, capsys:
     assert re.search(r"2/6 done, 1 failed, 3 to go \(1 begun, last checkpoint 0:\d\d ago\)", text)
     assert "; 100 runs/h, 1:48 left at that rate" in text
     assert "failed: m, d, scratch, seed 1, 5 epochs: OutOfMemoryError: no" in text
+
+
+def test_pretrainings_are_named_by_model_and_seed(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    notes = [{"model": "m", "corpus": "synthetic", "seed": seed, "key": f"key{seed}"} for seed in (1, 2, 3, 4)]
+    notes.append({"model": "n", "corpus": "files", "seed": 1, "key": "key5", "path": "/weights", "digest": "d"})
+    store.write_plan({"name": "mine", "pretrainings": notes}, store.plan())
+    for name in ("key1/config.json", "key1/model.safetensors", "key2/config.json", "key5/model.safetensors"):
+        store.write(f"weights/{name}", b"x")
+    store.write("checkpoints/key3.pt", b"")
+    assert (
+        "pretrainings: 1/4 done. begun: m, pretraining seed 3. missing: m, pretraining seed 2; m, pretraining seed 4"
+    ) in said(store, capsys, 1)
+
+
+def test_a_failed_run_names_its_pretraining(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    run = cast(PlanRow, {**planned("one", "pretrained", 1), "corpus": "synthetic", "pretraining_seed": 7})
+    store.write_plan({"name": "mine"}, [run])
+    store.write_run(row("one", failure="no"))
+    assert "failed: m, d, pretrained (pretraining seed 7), seed 1, 5 epochs: no" in said(store, capsys, 1)
 
 
 def test_everything_done_is_exit_code_0(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
