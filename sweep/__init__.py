@@ -3,6 +3,7 @@
     api.py              run and plan a study, from Python
     run.py              the command line
     study.py            a TOML file, validated
+    pretrainings.py     the sets of weights that its runs start from; study_weights.py: where their tensors are
     trials.py           the runs that it asks for
     plan_request.py     what is left of them, and what that takes: time_forecast.py, forecast.py
     execution.py        what is left, run on Ray: tuning.py, run_states.py, progress.py, pretraining_jobs.py

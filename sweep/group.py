@@ -1,8 +1,9 @@
 """The runs of one trial on their worker: models made from specifications, and trained on from their checkpoints.
 
-The runs differ only in their seed and are trained as one model (`hyena/model/stacked.py`); a single run is trained
-without stacking. Where their checkpoints are of different steps, because a worker died, the runs that are furthest
-behind are trained first, until all are level. Next: `hyena/training/stacked_run.py`.
+The runs differ only in their seed and the weights that they start from, and are trained as one model
+(`hyena/model/stacked.py`); a single run is trained without stacking. Where their checkpoints are of different steps,
+because a worker died, the runs that are furthest behind are trained first, until all are level. Next:
+`hyena/training/stacked_run.py`.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ class PlanRequest:
         }
 
     def batches(self, run: RunSpec) -> Batches:
-        """All batches of a run; the same for runs that differ only in their seed."""
+        """All batches of a run; the same for runs that differ only in seed and weights."""
         key = (run.setting_id, run.config.checkpoint_activations, run.init.startswith("frozen"))
         if key not in self._batches:
             data = self.data[run.data.name]

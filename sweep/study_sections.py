@@ -66,8 +66,9 @@ class Resources:
         gpus: fraction of one GPU, at least a thousandth, where the cluster has GPUs; "auto" measures what each kind of
             run needs, 0 runs everything on CPUs.
         runs_per_gpu: largest number of trials that share a GPU when the fraction is measured.
-        stack: number of runs of a cell, which differ only in their seed, that are trained as one model; "auto" measures
-            which number is fastest on GPUs, and is 1 on CPUs, where results then do not depend on the grouping at all.
+        stack: number of runs of a cell, which differ only in seed and initial weights, that are trained as one model;
+            "auto" measures which number is fastest on GPUs, and is 1 on CPUs, where results then do not depend on the
+            grouping at all.
         captured: whether training steps are replayed as CUDA graphs; on GPUs only, with equal results up to rounding.
         price_per_hour: price of one GPU (without GPUs: of one core) in any currency; the plan derives the cost from it.
     """

@@ -1,11 +1,11 @@
 """One trial on one worker: the Tune trainable that wraps HyenaDNA training.
 
 A worker (an actor that Tune reuses) executes one trial after another, each of one run or of several that differ only in
-their seed. It trains one epoch per step, writes a checkpoint of each unfinished run to the store, and writes the rows
-itself before it reports them. Long epochs are checkpointed in parts, and so is an epoch that SIGTERM interrupts. An
-error inside a run becomes a failed row with its reason. Tune replaces a worker that dies, and its runs resume from
-their checkpoints. Two failures leave no row, because the driver handles them: a GPU share that is too small, and a
-store that could not be written for longer than `PATIENCE_S`.
+their seed and in the weights that they start from. It trains one epoch per step, writes a checkpoint of each unfinished
+run to the store, and writes the rows itself before it reports them. Long epochs are checkpointed in parts, and so is an
+epoch that SIGTERM interrupts. An error inside a run becomes a failed row with its reason. Tune replaces a worker that
+dies, and its runs resume from their checkpoints. Two failures leave no row, because the driver handles them: a GPU
+share that is too small, and a store that could not be written for longer than `PATIENCE_S`.
 Next: `group.py`, the runs in training; `rows.py`, their rows.
 """
 

@@ -1,6 +1,6 @@
-"""Runs of one cell that differ only in their seeds, trained in step as one stack.
+"""Runs of one cell that differ only in their seeds and initial weights, trained in step as one stack.
 
-Each seed has its own initialisation, data order, augmentation, dropout, gradient clipping and optimiser state, so that
+Each seed has its own initial weights, data order, augmentation, dropout, gradient clipping and optimiser state, so that
 it ends where it would have ended alone, within rounding. Next: `model/stacked.py`, the stack.
 """
 

@@ -14,7 +14,7 @@ import torch
 import hyena.training.cuda_graphs
 from hyena.data.synthetic import SyntheticConfig
 from hyena.model.config import HyenaConfig
-from hyena.model.hyenadna import Classifier
+from hyena.model.hyenadna import Classifier, initialise
 from hyena.training.loop import PreparedData
 from hyena.training.optimisation import predict
 from hyena.training.recipe import TRAINING_VALUES, TrainingConfig, values_affecting
@@ -24,6 +24,7 @@ from sweep import trainable as module
 from sweep.resources import Share
 from sweep.schema import RunRow
 from sweep.store import Store, StoreError
+from sweep.study_weights import put
 from sweep.trainable import Assignment, Outcome, TrialTrainable
 from sweep.trials import DataSpec, Trial, facts_of, load_data
 from tests.support.runs import OTHER_VALUES, RUN
@@ -274,6 +275,32 @@ def test_runs_at_different_epochs_become_level(start: Any, tmp_path: Path) -> No
     assert len(worker.group.members) == 3
     assert outcomes(worker) == [Outcome.ENDED]
     assert [row["status"] for row in rows(tmp_path)] == ["done"] * 3
+
+
+def test_runs_of_a_stack_start_from_their_own_weights(spec: Any, tmp_path: Path) -> None:
+    """As in a crossed study: one seed, two pretrainings."""
+    store = Store(str(tmp_path))
+    runs = [dataclasses.replace(spec, run_id=key, init="pretrained", weights_key=key) for key in ("one", "two")]
+    for seed, run in enumerate(runs):
+        model = Classifier(run.config, 2)
+        initialise(model, seed)
+        put(store, run.run_id, model.backbone, run.config)
+    assignment = Assignment({run.run_id: run for run in runs}, dict.fromkeys(("one", "two"), CPU), str(tmp_path), None)
+
+    def ended(*some: Any) -> list[tuple[str, float | None]]:
+        worker = TrialTrainable.__new__(TrialTrainable)
+        worker.setup({"trial": Trial(some).config()}, assignment)
+        outcomes(worker)
+        found = store.runs(["run_id", "test_loss", "weights_digest"])
+        assert len({row["weights_digest"] for row in found}) == len(found)
+        removed_rows(tmp_path)
+        return sorted((row["run_id"], row["test_loss"]) for row in found)
+
+    together, alone = ended(*runs), [*ended(runs[0]), *ended(runs[1])]
+    assert [run_id for run_id, _ in together] == ["one", "two"]
+    assert together[0][1] != pytest.approx(together[1][1], abs=1e-4)
+    for (_, stacked), (_, single) in zip(together, alone, strict=True):
+        assert stacked == pytest.approx(single, abs=1e-5)
 
 
 def test_a_new_stack_is_made_only_where_another_run_joins(start: Any) -> None:
