@@ -14,7 +14,6 @@ of a scenario. Every study has its own seed, so the figures do not depend on the
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import multiprocessing
 import os
@@ -138,8 +137,7 @@ def measure(names: Sequence[str], studies: int, processes: int) -> list[dict[str
     tasks = [(name, first, min(first + CHUNK, studies)) for name in names for first in range(0, studies, CHUNK)]
     readings: dict[str, list[Reading | None]] = {name: [] for name in names}
     spawn = multiprocessing.get_context("spawn")  # Polars does not survive a fork
-    # `multipletests` collects garbage at every call: what is there now need not be looked through again.
-    with ProcessPoolExecutor(processes, spawn, initializer=gc.freeze) as pool:
+    with ProcessPoolExecutor(processes, spawn) as pool:
         for task, found in zip(tasks, pool.map(chunk_of, tasks), strict=True):
             readings[task[0]] += found
     return [summary(SCENARIOS[name], readings[name]) for name in names]

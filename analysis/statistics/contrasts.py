@@ -92,8 +92,8 @@ class CellModel:
         self.n = len(self.values)
         size = len(self.columns)
         self.counts = np.bincount(self.codes, minlength=size)
-        self.means = np.bincount(self.codes, self.values, size) / np.maximum(self.counts, 1)
-        self.residuals = self.values - self.means[self.codes]
+        self.means: Array = np.bincount(self.codes, self.values, size) / np.maximum(self.counts, 1)
+        self.residuals: Array = self.values - self.means[self.codes]
         self.units, self.variance = self._of_seeds(frame["seed"].to_list())
         self.df: Array = self.units - 1.0
         self.replicates, self.pretrainings = self._pretrainings(frame)

@@ -149,12 +149,12 @@ def over_datasets(
         return _by_prior(shell, posterior(values, errors, df, scale, shared)[0], fixed, settings)
     if np.ptp(values) <= 1e-12 * max(1.0, float(np.abs(values).max())):
         return replace(shell, effect=float(values.mean()), reason="no interval: all data sets agree exactly")
-    mean, df = float(values.mean()), len(values) - 1
+    mean, freedom = float(values.mean()), len(values) - 1
     se = float((stats.sem(values) ** 2 + shared) ** 0.5)
-    one = t_estimate(shell, mean, se, df, shell.method, settings.alpha)
+    one = t_estimate(shell, mean, se, freedom, shell.method, settings.alpha)
     if scale is None:
         return one
-    return t_estimate(shell, mean, se * _stretch(one, fixed), df, shell.method, settings.alpha)
+    return t_estimate(shell, mean, se * _stretch(one, fixed), freedom, shell.method, settings.alpha)
 
 
 def _stretch(one: Estimate, fixed: Estimate) -> float:

@@ -25,15 +25,22 @@ def between_pretrainings_sd(model: CellModel) -> float | None:
     """SD, over pretrainings of a size, of what one adds to the benefit of all data sets alike; None if unknown.
 
     Moment estimate, pooled over the sizes that have several: the variance of the pretrainings' means beyond what the
-    spread of seeds explains, and 0 where it explains all.
+    spread of seeds explains, and 0 where it explains all. In a nested design the spread of seeds within a cell holds
+    that of pretrainings, which is divided out; one data set alone then cannot tell the two apart.
     """
     found = []
     for name, one in model.replicates.items():
         settings = list(dict.fromkeys(setting for setting, arm in model.columns if model.models[setting] == name))
-        row = model.row(dict.fromkeys(settings, 1 / len(settings)))
-        kept = np.isin(np.arange(len(row)), one.columns)
-        rows = np.where(kept, row, 0.0)[np.newaxis]
-        found.append(one.count * float((one.variance(rows) - model.of_seeds(rows).variance)[0]))
+        rows = model.row(dict.fromkeys(settings, 1 / len(settings)))[np.newaxis]
+        of_pretrainings = one.count * float(one.variance(rows)[0])
+        if not one.is_nested:
+            found.append(of_pretrainings)
+            continue
+        seeds = float(model.units[one.columns].mean())
+        share = (one.count - 1) / (len(settings) * (seeds - 1)) if seeds > 1 else 1.0
+        if share < 1:
+            kept = np.where(np.isin(np.arange(rows.shape[1]), one.columns), rows, 0.0)
+            found.append((of_pretrainings - one.count * float(model.of_seeds(kept).variance[0])) / (1 - share))
     return max(float(np.mean(found)), 0.0) ** 0.5 if found else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,23 +72,28 @@ def by_hand(
     differences: Mapping[tuple[str, str], Sequence[float]],
     parameters: Mapping[str, int] | None = None,
     control: float = 70.0,
+    weights: Callable[[str, int], tuple[int, str | None]] = lambda model, place: (place, None),
 ) -> Comparison:
-    """A paired comparison from {(data set, model): [Δ of each pair]}."""
+    """A paired comparison from {(data set, model): [Δ of each pair]}.
+
+    weights: seed and pretraining of a model's pair, by its place in the list.
+    """
     models = list(dict.fromkeys(model for _, model in differences))
     parameters = parameters or {model: 10 ** (3 + index) for index, model in enumerate(models)}
     rows = [
         {"setting_id": f"{dataset}/{model}", "dataset": dataset, "model": model, "size": model,
-         "parameters": parameters[model], "seed": seed, "difference": value, "treated": control + value,
-         "control": control}
+         "parameters": parameters[model], "seed": seed, "pretraining": pretraining, "difference": value,
+         "treated": control + value, "control": control}
         for (dataset, model), values in differences.items()
-        for seed, value in enumerate(values)
+        for place, value in enumerate(values)
+        for seed, pretraining in [weights(model, place)]
     ]  # fmt: skip
-    pairs = pl.DataFrame(rows)
+    pairs = pl.DataFrame(rows, schema_overrides={"pretraining": pl.String})
     keys = ("setting_id", "dataset", "model", "size", "parameters")
     cells = pairs.group_by(keys, maintain_order=True).agg(pl.col("difference").mean().alias("effect"))
-    cells = cells.with_columns(pl.lit(None, pl.String).alias("reason"), n_treated=2, n_control=2).sort(
-        "dataset", "parameters"
-    )
+    cells = cells.with_columns(
+        pl.lit(None, pl.String).alias("reason"), l_max=pl.lit(None, pl.Int64), n_treated=2, n_control=2
+    ).sort("dataset", "parameters")
     return Comparison(
         "test_accuracy", "points", ("pretrained", "scratch"), 10, "", ("",), cells, pairs, pairs, True, "", None
     )

@@ -1,5 +1,7 @@
 """The rule of verdicts and the test of equivalence behind it."""
 
+from dataclasses import replace
+
 import pytest
 from scipy import stats
 
@@ -10,21 +12,24 @@ from tests.support.comparisons import BALANCED, by_hand
 
 
 @pytest.mark.parametrize(
-    ("effect", "half95", "half90", "expected"),
+    ("effect", "se", "expected"),
     [
-        (1.0, 0.5, 0.4, Verdict.POSITIVE),
-        (-1.0, 0.5, 0.4, Verdict.NEGATIVE),
-        (0.0, 0.3, 0.25, Verdict.EQUIVALENT),
-        (0.3, 0.4, 0.35, Verdict.UNRESOLVED),
-        (0.0, 0.6, 0.5, Verdict.UNRESOLVED),
-        (0.2, 0.1, 0.08, Verdict.POSITIVE),
+        (1.0, 0.2, Verdict.POSITIVE),
+        (-1.0, 0.2, Verdict.NEGATIVE),
+        (0.0, 0.1, Verdict.EQUIVALENT),
+        (0.3, 0.2, Verdict.UNRESOLVED),
+        (0.0, 0.4, Verdict.UNRESOLVED),
+        (0.2, 0.05, Verdict.POSITIVE),
     ],
 )
-def test_verdict_rule(effect, half95, half90, expected):
-    one = Estimate(
-        "", effect=effect, low=effect - half95, high=effect + half95, low90=effect - half90, high90=effect + half90
-    )
-    assert one.judged(0.5).verdict is expected
+def test_verdict_rule(effect, se, expected):
+    assert t_estimate(Estimate("x"), effect, se, 12, "").judged(0.5).verdict is expected
+
+
+def test_the_adjusted_p_value_decides_where_there_is_one():
+    one = t_estimate(Estimate("x"), 1.0, 0.4, 12, "")
+    assert one.judged(0.5).verdict is Verdict.POSITIVE
+    assert replace(one, p_adjusted=0.06).judged(0.5).verdict is Verdict.UNRESOLVED
 
 
 def test_no_interval_no_verdict():
@@ -53,7 +58,7 @@ def test_two_one_sided_tests_agree_with_the_90_percent_interval(effect, se, df, 
 def test_every_estimate_is_judged_by_the_margin_after_its_p_value_is_adjusted():
     found = estimate(by_hand(BALANCED), margin=0.7)
     for one in (
-        found.overall, found.overall_random, found.growth, found.growth_random, found.largest_minus_smallest,
+        found.overall, found.overall_random, found.growth, found.growth_random, found.context,
         *found.sizes, *found.sizes_random, *found.cells, *found.datasets, *found.dataset_growth,
     ):  # fmt: skip
         assert one.verdict is not None
