@@ -1,7 +1,7 @@
 """Which runs are compared, estimates and their intervals, verdicts, robustness; no chart. Open `estimates.py` first.
 
 pairs.py -> spread.py, contrasts.py -> growth.py, datasets_as_sample.py, estimates.py -> verdicts.py: the main line
-effect.py, multiplicity.py, pretrainings.py                   the record; families and looks; the choice of weights
+effect.py, multiplicity.py, pretraining_spread.py             the record; families and looks; the choice of weights
 robustness.py, failures.py, example_tests.py, new_test_sequences.py, power.py, training_share.py
                                                               other assumptions, samples and plans
 curves.py, leakage.py, run_tables.py                          tables of what was recorded
@@ -9,7 +9,6 @@ curves.py, leakage.py, run_tables.py                          tables of what was
 
 #: What other rooms may import.
 __all__ = [
-    "contrasts",
     "curves",
     "datasets_as_sample",
     "effect",
@@ -22,7 +21,7 @@ __all__ = [
     "new_test_sequences",
     "pairs",
     "power",
-    "pretrainings",
+    "pretraining_spread",
     "robustness",
     "run_tables",
     "spread",

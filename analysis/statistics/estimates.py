@@ -35,7 +35,7 @@ from analysis.statistics.growth import (
 )
 from analysis.statistics.multiplicity import adjusted, level_of_a_look
 from analysis.statistics.pairs import Comparison
-from analysis.statistics.pretrainings import between_pretrainings_sd, luck_of_sizes, tipping_point
+from analysis.statistics.pretraining_spread import between_pretrainings_sd, luck_of_sizes, tipping_point
 
 #: Columns of a frame of estimates.
 _COLUMNS = pl.Schema(

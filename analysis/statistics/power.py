@@ -22,7 +22,7 @@ from analysis.statistics.estimates import Estimates
 from analysis.statistics.growth import growth_weights
 from analysis.statistics.multiplicity import level_of_a_look
 from analysis.statistics.pairs import Comparison
-from analysis.statistics.pretrainings import luck_of_sizes
+from analysis.statistics.pretraining_spread import luck_of_sizes
 
 #: Largest number of seeds, pretrainings or data sets that is proposed.
 MOST = 1_000
