@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from ray.cluster_utils import Cluster
 
+from hyena.system.cores import granted_cores
 from sweep import status
 from sweep.run import main
 from sweep.store import Store
 from tests.support.places import ROOT
-from tests.support.sweeps import WORKER, call, command, measures, processes, rows, wait_for_rows
+from tests.support.sweeps import WORKER, call, command, measures, processes, rows, wait_for, wait_for_rows
 
 REAL = """
 name = "real"
@@ -158,6 +159,37 @@ def test_a_real_study_survives_sigkill_and_equals_an_undisturbed_one(shared_data
     assert all(row["status"] == "done" for row in rows(killed))
     assert measures(killed) == measures(whole)  # bit for bit
     assert not [path for path in killed.rglob("*") if path.name.endswith((".tmp", ".pt"))]
+
+
+@pytest.mark.slow
+def test_killed_within_its_second_pretraining_a_sweep_keeps_the_first(small: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    one_at_a_time = ("--set", f"resources.cpus={granted_cores().count}", "--set", 'grid.init=["pretrained"]')
+    words = (small, "--results", results, "--set", "pretraining.seeds=[1,2]", "--set", "pretraining.steps=400",
+             "--set", "pretraining.log_every=5", *one_at_a_time)  # fmt: skip
+
+    def made() -> dict[str, float]:
+        return {path.parent.name: path.stat().st_mtime for path in results.glob("weights/*/model.safetensors")}
+
+    with subprocess.Popen(command(*words), cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        wait_for(lambda: made() and list(results.glob("checkpoints/*.pt")), process, "a second pretraining")
+        process.kill()
+    first, (second,) = made(), [path.stem for path in results.glob("checkpoints/*.pt")]
+    assert len(first) == 1
+    assert rows(results) == []
+    assert status.main([str(results)]) == 1
+    last = call(*words)
+    assert last.returncode == 0, last.stderr
+    assert "pretraining seed 1" not in last.stdout
+    assert "nano, pretraining seed 2: step 400/400" in last.stdout
+    assert made().items() > first.items()  # not written again
+    assert made().keys() - first.keys() == {second}
+    assert {(row["seed"], row["pretraining_seed"], row["status"]) for row in rows(results)} == {
+        (1, 1, "done"),
+        (2, 2, "done"),
+    }
+    assert len({row["weights_digest"] for row in rows(results)}) == 2
+    assert {row["pretraining_seed"] for row in rows(results, "pretraining")} == {1, 2}
 
 
 @pytest.mark.slow
