@@ -136,6 +136,7 @@ class Trial:
     def config(self) -> dict[str, Any]:
         """The trial's configuration for Tune: `run_ids` for the worker, the rest for trackers."""
         first = self.runs[0]
+        pretraining_seeds = (run.pretraining.seed for run in self.runs if run.pretraining is not None)
         return {
             "run_ids": [run.run_id for run in self.runs],
             "dataset": first.data.name,
@@ -143,6 +144,7 @@ class Trial:
             "init": first.init,
             "epochs": first.training.epochs,
             "seeds": "-".join(str(run.seed) for run in self.runs),
+            "pretraining_seeds": "-".join(str(seed) for seed in pretraining_seeds if seed is not None),
         }
 
 

@@ -161,6 +161,8 @@ def test_runs_from_different_pretrainings_of_the_study_are_stacked(path: Path) -
     trials = stacked(runs, lambda run: 3)
     assert {len(trial.runs) for trial in trials} == {3}
     assert {len({run.weights_key for run in trial.runs}) for trial in trials} == {1, 2}
+    told = {(trial.runs[0].init, trial.config()["seeds"], trial.config()["pretraining_seeds"]) for trial in trials}
+    assert told == {("pretrained", "1-2-3", "8-9-8"), ("scratch", "1-2-3", "")}
 
 
 def test_runs_from_different_files_are_not_stacked(path: Path, tmp_path: Path) -> None:
