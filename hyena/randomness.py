@@ -1,7 +1,10 @@
 """Random streams: one generator per use, all from one seed, none of them global.
 
-A stream's draws depend on its seed and its name only. So loading weights never shifts the data order, and two arms
-with the same seed have the same head, batches, augmentation and dropout.
+A stream's draws depend on its seed, its name and its salt only. So loading weights never shifts the data order, and two
+arms with the same seed have the same head, batches, augmentation and dropout. The salt keeps apart what is numbered by
+the same seeds but must be independent: a sweep salts the streams of a run with the id of its setting, which the arms of
+a pair share and no two cells of a data set, size, number of epochs and hyperparameters do; and those of a pretraining
+with the model's name. Data are never salted: they are the same for all cells.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ STREAMS = {
     "shuffle": "permutation of each pretrained tensor in the shuffled arm",
     "head": "initial weights of the head",
     "order": "order of the training examples, each epoch",
-    "turn": "order of the batches of like length, each epoch: seeded by the epoch's number, the same for all runs",
+    "turn": "order of the batches of like length: seeded by the epoch's number, the same for all seeds of a setting",
     "augmentation": "which training sequences are reverse-complemented",
     "dropout": "dropout masks",
     "split": "which training examples become the validation split",
@@ -31,11 +34,17 @@ STREAMS = {
 }
 
 
-def stream(seed: int, name: str, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator seeded by SHA-256 of (seed, name). Streams of neighbouring seeds are unrelated."""
+def stream(seed: int, name: str, device: torch.device | str = "cpu", salt: str = "") -> torch.Generator:
+    """A generator seeded by SHA-256 of (salt, seed, name). Streams of neighbouring seeds are unrelated.
+
+    >>> one, same, other = (stream(1, "order", salt=salt).initial_seed() for salt in ("a", "a", "b"))
+    >>> one == same, one == other
+    (True, False)
+    """
     if name not in STREAMS:
         raise KeyError(f"no random stream '{name}'; known: {', '.join(STREAMS)}")
-    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    key = f"{salt}/{seed}/{name}" if salt else f"{seed}/{name}"
+    digest = hashlib.sha256(key.encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little", signed=True))
 
 

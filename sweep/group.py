@@ -120,9 +120,9 @@ class Group:
         level = [(spec, state) for spec, state in self.waiting if position(state) == at]
         self.waiting = [(spec, state) for spec, state in self.waiting if position(state) != at]
         self.members = [spec for spec, _ in level]
-        seeds = [spec.seed for spec in self.members]
+        first, seeds = self.members[0], [spec.seed for spec in self.members]
         models = [self._model(spec) for spec in self.members]
-        self.stack = StackedRun(models, self.data, self.members[0].training, seeds, self.captured)
+        self.stack = StackedRun(models, self.data, first.training, seeds, self.captured, first.setting_id)
         self.stack.pause = self.pause
         begun = [state for _, state in level if state is not None]
         if begun:
@@ -159,15 +159,15 @@ class Group:
         return Classifier(spec.config, spec.facts.num_classes, spec.training.pooling, spec.training.padding)
 
     def _model(self, spec: RunSpec) -> Classifier:
-        """A run's model before training: initialised from its seed, then changed as its arm requires."""
+        """A run's model before training: initialised from its seed and setting, then changed as its arm requires."""
         model = self._bare(spec)
-        initialise(model, spec.seed)
+        initialise(model, spec.seed, spec.setting_id)
         self.weights_digests[spec.run_id] = None
         if spec.weights_key is not None:
             folder = fetched_weights(self.store, spec.weights_key)
             self.weights_digests[spec.run_id] = load_backbone(model.backbone, folder)
         if spec.init == "shuffled":
-            shuffle(model.backbone, spec.seed)
+            shuffle(model.backbone, spec.seed, spec.setting_id)
         if spec.init == "frozen":
             model.backbone.requires_grad_(False)
         return model.to(self.device)

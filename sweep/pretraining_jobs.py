@@ -104,7 +104,7 @@ def _pretrain(
     device, store = share.occupy(), Store(results)
     assert study.pretraining is not None
     size, config = study.model(which.model), study.pretraining.config_of(which)
-    pretraining = Pretraining(size, corpus_of(study), config, device)
+    pretraining = Pretraining(size, corpus_of(study), config, device, which.model)
     checkpoint = f"checkpoints/{key}.pt"
     saved = store.read(checkpoint)
     if saved is not None:
@@ -112,7 +112,7 @@ def _pretrain(
             pretraining.resume(read_checkpoint(saved))
         except InputError as fault:  # only time is lost with it
             yield f"starts over, because its checkpoint {checkpoint} cannot be used: {fault}"
-            pretraining = Pretraining(size, corpus_of(study), config, device)
+            pretraining = Pretraining(size, corpus_of(study), config, device, which.model)
     while not pretraining.finished:
         record = pretraining.advance()
         yield record

@@ -52,7 +52,7 @@ def weights_keys(study: Study, corpus_digest: str) -> Keys:
         recipe = dataclasses.asdict(study.pretraining.config_of(one))
         del recipe["log_every"]  # it changes the log, not the weights
         size = numbers_of(study.model(one.model))
-        keys[one] = digest_of({"model": one.model, "config": size, "corpus": corpus_digest, **recipe})
+        keys[one] = digest_of({"salt": one.model, "config": size, "corpus": corpus_digest, **recipe})
     return keys
 
 

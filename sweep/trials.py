@@ -32,8 +32,8 @@ from sweep.pretrainings import PretrainingId
 from sweep.schema import PlanRow
 from sweep.study import Point, Study
 
-#: Incremented with every change of `hyena` that changes the result of a run; runs of other versions are run again.
-RESULT_VERSION = 3
+#: Incremented with every change that changes the result of a run; runs of other versions are run again.
+RESULT_VERSION = 4
 #: Labels are stored as 16-bit integers.
 MOST_CLASSES = 2**15
 

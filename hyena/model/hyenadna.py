@@ -228,18 +228,18 @@ def trainable_parameters(model: nn.Module) -> int:
 
 
 @torch.no_grad()
-def initialise(model: Classifier | LanguageModel, seed: int) -> None:
-    """Initialise from scratch as the published code does, in place, from the streams "backbone" and "head" of `seed`.
+def initialise(model: Classifier | LanguageModel, seed: int, salt: str = "") -> None:
+    """Initialise from scratch as the published code does, in place, from the streams "backbone" and "head".
 
     Linear and embedding weights are normal(0, 0.02) with zero bias, `out_proj` and `fc2` normal(0, 0.02/√(2·n_layer)),
     the filter's bias standard normal, sine frequencies 10, LayerNorms 1 and 0, the short convolution uniform in
     ±1/√3 as PyTorch does. Head and backbone draw from separate streams, so that loading a pretrained backbone
     afterwards does not change the head of a seed.
     """
-    _initialise_backbone(model.backbone, stream(seed, "backbone"))
+    _initialise_backbone(model.backbone, stream(seed, "backbone", salt=salt))
     if isinstance(model, Classifier):
         head = model.head.output_transform
-        head.weight.normal_(0, INIT_STD, generator=stream(seed, "head"))
+        head.weight.normal_(0, INIT_STD, generator=stream(seed, "head", salt=salt))
         head.bias.zero_()
 
 
@@ -263,12 +263,12 @@ def _initialise_backbone(backbone: Backbone, generator: torch.Generator) -> None
 
 
 @torch.no_grad()
-def shuffle(backbone: Backbone, seed: int) -> None:
+def shuffle(backbone: Backbone, seed: int, salt: str = "") -> None:
     """Permute the entries of every parameter in place: each keeps its distribution of values, but not what it learned.
 
     Norms and biases are permuted, too; buffers (position features, decay rates) are not learned and stay.
     """
-    generator = stream(seed, "shuffle")
+    generator = stream(seed, "shuffle", salt=salt)
     for parameter in backbone.parameters():
         order = torch.randperm(parameter.numel(), generator=generator)
         parameter.copy_(parameter.flatten()[order].view_as(parameter))

@@ -23,6 +23,7 @@ from hyena.data.subsets import training_subset, with_validation
 from hyena.device import wait_for
 from hyena.leakage.regroup import regroup
 from hyena.model.hyenadna import Classifier
+from hyena.model.stacked import StackedClassifier
 from hyena.randomness import Dropout, stream
 from hyena.training.cuda_graphs import stepper
 from hyena.training.metrics import Scores, score
@@ -90,19 +91,21 @@ class Training:
         data: PreparedData,
         config: TrainingConfig,
         seeds: Sequence[int],
-        *,
-        stacked: bool,
-        captured: bool,
+        captured: bool = False,
+        salt: str = "",
     ) -> None:
         """`captured`: whether steps are replayed as CUDA graphs, which changes no number; on CUDA only.
+
+        `salt`: of the random streams, as the model was initialised with.
 
         `pause` may be set to a function that is called after each step: when it returns True, the epoch is interrupted,
         so that `state()` can save it, and the next call continues it.
         """
-        self.model, self.data, self.config, self.stacked, self.captured = model, data, config, stacked, captured
+        self.model, self.data, self.config, self.captured, self.salt = model, data, config, captured, salt
+        self.stacked = isinstance(model, StackedClassifier)
         self.device = data.train.tokens.device
         self.optimizer = optimizer_for(model, config)
-        self.progress = [Progress.of(seed, self.device) for seed in seeds]
+        self.progress = [Progress.of(seed, self.device, salt) for seed in seeds]
         self.lengths = data.train.lengths.cpu()
         self.steps_per_epoch = math.ceil(len(self.lengths) / config.batch_size)
         self.step: Callable[[Batch, float], Step] | None = None  # created at the first step
@@ -205,7 +208,7 @@ class Training:
         order = torch.randperm(examples, generator=streams["order"])
         reverse_complemented = torch.rand(examples, generator=streams["augmentation"]) < self.config.reverse_complement
         if self.config.batching == "like_length":
-            batch_order = stream(self.epochs_done + 1, "turn")
+            batch_order = stream(self.epochs_done + 1, "turn", salt=self.salt)
             order = like_length_order(self.lengths, order, self.config.batch_size, batch_order)
         return order, reverse_complemented
 
@@ -269,10 +272,16 @@ class Run(Training):
     """
 
     def __init__(
-        self, model: Classifier, data: PreparedData, config: TrainingConfig, seed: int, captured: bool = False
+        self,
+        model: Classifier,
+        data: PreparedData,
+        config: TrainingConfig,
+        seed: int,
+        captured: bool = False,
+        salt: str = "",
     ) -> None:
         """`model`: already initialised, on the device of `data`."""
-        super().__init__(model, data, config, [seed], stacked=False, captured=captured)
+        super().__init__(model, data, config, [seed], captured, salt)
 
     @property
     def history(self) -> list[EpochRecord]:

@@ -132,8 +132,14 @@ class Pretraining:
     """A pretraining in progress: `advance()` until it is `finished`; the weights are `model.backbone`'s."""
 
     def __init__(
-        self, model_config: HyenaConfig, corpus: Corpus, config: PretrainingConfig, device: torch.device
+        self,
+        model_config: HyenaConfig,
+        corpus: Corpus,
+        config: PretrainingConfig,
+        device: torch.device,
+        salt: str = "",
     ) -> None:
+        """`salt`: of the random streams."""
         require_length(model_config, config)
         train, held_out = corpus.regions(config.validation_fraction, config.hold_out)
         self.starts = _window_starts(train, config.length, f"training part of the corpus ({config.length} + 1 bases)")
@@ -142,10 +148,13 @@ class Pretraining:
         self.tokens = corpus.tokens  # in host memory or on disk: a step needs a few kilobytes of them
         self.complement = torch.from_numpy(np.array(COMPLEMENT)).to(device)
         self.model = LanguageModel(model_config)
-        initialise(self.model, config.seed)
+        initialise(self.model, config.seed, salt)
         self.model.to(device)
         self.optimizer = optimizer_for(self.model, config.schedule)
-        self.streams = {"corpus": stream(config.seed, "corpus"), "dropout": stream(config.seed, "dropout", device)}
+        self.streams = {
+            "corpus": stream(config.seed, "corpus", salt=salt),
+            "dropout": stream(config.seed, "dropout", device, salt),
+        }
         self.history: list[PretrainingRecord] = []
 
     @property

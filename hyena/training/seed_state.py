@@ -48,13 +48,13 @@ class Progress:
     error: TrainingError | None = None
 
     @classmethod
-    def of(cls, seed: int, device: torch.device) -> Progress:
+    def of(cls, seed: int, device: torch.device, salt: str = "") -> Progress:
         """A seed before its first epoch. Order and augmentation are drawn on the CPU, so no device changes them."""
         return cls(
             {
-                "order": stream(seed, "order"),
-                "augmentation": stream(seed, "augmentation"),
-                "dropout": stream(seed, "dropout", device),
+                "order": stream(seed, "order", salt=salt),
+                "augmentation": stream(seed, "augmentation", salt=salt),
+                "dropout": stream(seed, "dropout", device, salt),
             }
         )
 

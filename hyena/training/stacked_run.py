@@ -35,13 +35,13 @@ class StackedRun(Training):
         config: TrainingConfig,
         seeds: Sequence[int],
         captured: bool = False,
+        salt: str = "",
     ) -> None:
         """`models`: one per seed, already initialised, on the device of `data`; their parameters are copied."""
         if not models or len(models) != len(seeds):
             raise ValueError(f"{len(models)} models for {len(seeds)} seeds: pass one model per seed")
-        stacked = len(models) > 1
-        model = StackedClassifier(models) if stacked else models[0]
-        super().__init__(model, data, config, seeds, stacked=stacked, captured=captured)
+        model = StackedClassifier(models) if len(models) > 1 else models[0]
+        super().__init__(model, data, config, seeds, captured, salt)
 
     def advance(self) -> list[EpochRecord | TrainingError]:
         """Train one epoch, then evaluate: each seed's record, or why it failed, now or before."""

@@ -1,4 +1,4 @@
-"""Ids of runs never change, so that a sweep can continue in a results folder of an earlier release."""
+"""Ids of runs change with `RESULT_VERSION` only, so that a sweep can continue in a folder of an earlier release."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ FACTS = DataFacts("digest", ("n", "p"), (50, 50), 64, 0, 50)
 
 
 @pytest.mark.parametrize("number", range(len(GOLDEN["sets"])))
-def test_ids_and_memory_kinds_are_those_of_earlier_releases(tmp_path: Path, number: int) -> None:
+def test_ids_and_memory_kinds_are_those_of_this_result_version(tmp_path: Path, number: int) -> None:
     (tmp_path / "study.toml").write_text(GOLDEN["study"])
     study = load_study(tmp_path / "study.toml", tuple(GOLDEN["sets"][number]))
     data = {"genes": (data_spec(study, "genes", None), FACTS)}

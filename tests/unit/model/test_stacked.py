@@ -117,6 +117,22 @@ def test_each_seed_ends_where_it_would_have_ended_alone(
     assert abs(together[0].test_logits - together[1].test_logits).max() > 1e-3
 
 
+def test_a_salted_stack_trains_and_resumes_as_its_seeds_do_alone(dataset: Dataset) -> None:
+    recipe = config(batching="like_length")
+    data, models = prepared(dataset, recipe), [classifier(seed, recipe) for seed in SEEDS]
+    salted, unsalted = (StackedRun(models, data, recipe, SEEDS, salt=salt) for salt in ("cell", ""))
+    salted.advance()
+    resumed = StackedRun(models, data, recipe, SEEDS, salt="cell")
+    resumed.resume(salted.state())
+    alone = Run(models[0], data, recipe, SEEDS[0], salt="cell")
+    while not alone.finished:
+        alone.advance()
+    whole, again, other = (measures(results(run)[0]) for run in (salted, resumed, unsalted))
+    assert torch.equal(again, whole)
+    assert torch.allclose(measures(alone.result()), whole, rtol=0, atol=1e-6)
+    assert not torch.allclose(other, whole, rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize(("precision", "within"), [("float32", 1e-4), ("bfloat16", 2e-2)])
 def test_a_step_of_each_seed_is_its_step_alone(precision: str, within: float) -> None:
     recipe = config(precision=precision)

@@ -8,9 +8,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import ray
+import torch
 
 from hyena.model.hyenadna import Backbone
-from hyena.training.pretraining import PretrainingRecord
+from hyena.training.pretraining import Pretraining, PretrainingRecord
 from hyena.weights.checkpoint import load_backbone
 from sweep import pretraining_jobs as module
 from sweep.pretraining_jobs import PretrainingJobs, _pretrain
@@ -160,6 +161,21 @@ def test_the_pretrainings_of_a_size_differ_and_say_which_they_are(path: Path, st
         ("small", 5, "key-5"),
         ("small", 0, "key-0"),
     ]
+
+
+def test_sizes_share_no_windows_with_the_same_seed(path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = load_study(path)
+    drawn: dict[str, float] = {}
+
+    class Noted(Pretraining):
+        def advance(self) -> PretrainingRecord:
+            drawn.setdefault(key, float(torch.rand((), generator=self.streams["corpus"])))
+            return super().advance()
+
+    monkeypatch.setattr(module, "Pretraining", Noted)
+    for one, key in ((SMALL, "first"), (SMALL, "again"), (LARGE, "large")):
+        list(_pretrain(study, one, key, store.uri, SHARE))
+    assert drawn["first"] == drawn["again"] != drawn["large"]
 
 
 def test_a_pretraining_that_was_killed_resumes_where_it_stopped_and_the_others_are_kept(

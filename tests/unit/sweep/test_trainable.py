@@ -102,6 +102,19 @@ def test_another_worker_resumes_with_the_same_result(start: Any, tmp_path: Path)
     assert rows(tmp_path) == [undisturbed]  # bit for bit
 
 
+def test_settings_of_one_seed_see_their_examples_in_different_orders(
+    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHECKPOINT_AFTER_S", 0.0)  # so that the first step ends within the epoch
+    orders = []
+    for number, values in enumerate(({}, {"init": "frozen"}, {"setting_id": "another"})):
+        worker = start(1, results=str(tmp_path / str(number)), **values)
+        worker.step()
+        orders.append(worker.group.stack.under_way.order[0].tolist())
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0]) == sorted(orders[2])
+
+
 @pytest.mark.parametrize("spoilt", ["empty", "text", "cut", "another model's", "another program's"])
 def test_a_damaged_checkpoint_is_reported_and_its_run_begins_anew(start: Any, tmp_path: Path, spoilt: str) -> None:
     outcomes(start(1, 2))
@@ -343,8 +356,8 @@ def test_a_run_with_a_nan_loss_fails_without_the_others(
 
     initialise = module.initialise
 
-    def spoilt(model: Any, seed: int) -> None:
-        initialise(model, seed)
+    def spoilt(model: Any, seed: int, salt: str) -> None:
+        initialise(model, seed, salt)
         if seed == 2:
             model.head.output_transform.bias.data.fill_(float("nan"))
 

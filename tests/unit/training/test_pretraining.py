@@ -146,6 +146,21 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     assert not torch.equal(weights(1), weights(2))
 
 
+def test_a_salt_gives_other_windows_and_weights() -> None:
+    corpus = corpus_of(synthetic_genome(SyntheticConfig(genome_bases=10_000)))
+    config = PretrainingConfig(steps=1, length=32, batch_size=4)
+
+    def drawn(salt: str) -> set[float]:
+        """The first draws of all streams, and an initial weight."""
+        run = Pretraining(MODEL, corpus, config, CPU, salt)
+        draws = [torch.rand(4, generator=stream) for stream in run.streams.values()]
+        return {*torch.cat(draws).tolist(), float(run.model.backbone.embeddings.word_embeddings.weight[0, 0])}
+
+    plain, one, other = map(drawn, ("", "a", "b"))
+    assert len(plain | one | other) == 3 * (2 * 4 + 1)
+    assert drawn("a") == one
+
+
 def test_a_corpus_shorter_than_a_window_is_refused() -> None:
     with pytest.raises(InputError, match="no record is long enough"):
         Pretraining(MODEL, corpus_of(b"ACGT" * 5), PretrainingConfig(steps=1, length=50), CPU)
