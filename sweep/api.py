@@ -26,7 +26,7 @@ from sweep import (
     study_weights,
 )
 from sweep.compact import compact
-from sweep.earlier_notes import data_note
+from sweep.earlier_notes import data_note, results_of_another_version
 from sweep.execution import Execution
 from sweep.forecast import forecast
 from sweep.heartbeat import Heartbeat
@@ -40,7 +40,7 @@ from sweep.study_weights import Keys
 from sweep.time_forecast import TimeEstimate, TimeForecast
 from sweep.trackers import trackers
 from sweep.trainable import PATIENCE_S
-from sweep.trials import DataSpec, RunSpec, data_spec, facts_of, load_data, merged_points
+from sweep.trials import RESULT_VERSION, DataSpec, RunSpec, data_spec, facts_of, load_data, merged_points
 from sweep.trials import plan as planned_runs
 
 #: Runs in small files from which on a sweep ends by compacting them: a reader opens three files for each run.
@@ -212,9 +212,10 @@ def _prepare(
         data[name], notes[name] = (spec, facts_of(dataset)), data_note(dataset)
     keys, pretrainings = study_weights.prepared_keys(study, store, weights_dir)
     runs = planned_runs(study, data, keys)
-    for line in merged_points(study, data):
+    for line in (*merged_points(study, data), *results_of_another_version(store, runs)):
         _print(console, f"note       {line}")
-    noted = {**study.resolved(), "data": notes, "pretrainings": pretrainings}
+    version = {"result_version": RESULT_VERSION}
+    noted = {**study.resolved(), **version, "data": notes, "pretrainings": pretrainings}
     store.write_plan(noted, [run.identity() for run in runs])
     return runs, keys, [spec for spec, _ in data.values()]
 

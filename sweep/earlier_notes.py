@@ -1,4 +1,4 @@
-"""Notes on a study's data sets and weights in `study.json`, for a later plan on a machine that has neither.
+"""Notes in `study.json` for a later plan: on data sets and weights that a machine lacks, and on the results' version.
 
 A note whose types are not those that this version writes is ignored.
 """
@@ -6,7 +6,7 @@ A note whose types are not those that this version writes is ignored.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -14,6 +14,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from hyena.data.sequences import Dataset
 from sweep.pretrainings import FILES, PUBLISHED_WEIGHTS, PretrainingId
+from sweep.store import Store
+from sweep.trials import RESULT_VERSION, RunSpec
 
 T = TypeVar("T")
 
@@ -101,6 +103,20 @@ def _earlier_weights_notes(study: Mapping[str, Any]) -> dict[PretrainingId, str]
     notes = _valid(_EarlierWeightsNote, study.get("weights_found"))
     ids = {name: (FILES, 1) if name in paths else (PUBLISHED_WEIGHTS, None) for name in notes}
     return {PretrainingId(name, *ids[name]): note.digest[:KEY_DIGITS] for name, note in notes.items()}
+
+
+def results_of_another_version(store: Store, runs: Sequence[RunSpec]) -> list[str]:
+    """A line where the folder holds runs made under another `RESULT_VERSION`, which a plan of these runs leaves out."""
+    noted = store.noted_study()
+    if not noted or noted.get("result_version") == RESULT_VERSION:
+        return []
+    others = len(store.ended().difference(run.run_id for run in runs))
+    line = (
+        f"{store.uri} holds {others} {'run' if others == 1 else 'runs'} of a release with other results: kept, but "
+        "every run is made anew, and a report will then show the new runs only (to report the earlier ones, too, "
+        "choose another folder with --results)"
+    )
+    return [line] if others else []
 
 
 def places_of_weights(study: Mapping[str, Any]) -> dict[str, Any] | None:

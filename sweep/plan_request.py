@@ -13,6 +13,7 @@ from pathlib import Path
 from hyena.errors import InputError
 from hyena.training.recipe import Precision
 from sweep import named_gpus
+from sweep.earlier_notes import results_of_another_version
 from sweep.planned_data import PlannedData, Unknown, planned_data
 from sweep.pretrainings import PretrainingId
 from sweep.ray_session import resources_here
@@ -135,6 +136,6 @@ def request_plan(
         corpus_bases=len(corpus_of(study).tokens) if study.pretraining and absent else 0,
         cluster=resources_here() if named is None else {"CPU": study.resources.cpus, "GPU": 1},
         gpu=named,
-        notes=merged_points(study, known),
+        notes=[*merged_points(study, known), *results_of_another_version(store, runs)],
         audited={name.removesuffix(".parquet") for name in store.names("leakage")},
     )

@@ -102,7 +102,7 @@ class PlanRow(TypedDict):
         str,
         Column(
             "digest of the same without initialisation, weights and seed: the runs of one setting are the arms of a "
-            "comparison, paired by seed"
+            "comparison, paired by seed; random streams are salted with it"
         ),
     ]
     study: Annotated[str, Column("name of the study")]

@@ -17,7 +17,7 @@ from sweep.shipped_studies import study_file
 from sweep.store import Store
 from sweep.study import load_study
 from sweep.study_weights import prepared_keys
-from sweep.trials import load_data, plan
+from sweep.trials import RESULT_VERSION, load_data, plan
 from tests.support.places import ROOT
 from tests.support.stored import row
 
@@ -160,6 +160,24 @@ def test_runs_are_recognised_as_done_without_data_and_weights(say, bare: Path, e
     assert "corrected by the 3 runs done" in out
     moved = f'weights.paths.small="{bare / "elsewhere"}"'
     assert "4 planned, 1 done already, 3 to do" in say(str(study_path), "--plan", "--set", moved)[1]
+
+
+@pytest.mark.parametrize("noted", [{}, {"result_version": RESULT_VERSION - 1}])
+def test_runs_of_a_release_with_other_results_are_kept_and_planned_anew(noted: dict[str, int], say, bare: Path) -> None:
+    overrides = ("grid.models=['hyenadna-tiny-1k-seqlen']",)
+    study, store = load_study(study_file("quickstart"), overrides), Store(str(bare / "results"))
+    request = ("quickstart", "--set", overrides[0], "--results", store.uri, "--plan")
+    store.write_plan({**study.resolved(), **noted}, [])
+    assert "other results" not in say(*request)[1]  # there are no runs yet
+    ended = row("of-then", study=study.name, status="done", failure=None)
+    store.write_run(ended)
+    code, out, _ = say(*request)
+    assert code == 0
+    assert ", 0 done already" in out
+    assert f"note       {store.uri} holds 1 run of a release with other results: kept, but every run is made" in out
+    assert store.ended() == {"of-then"}
+    store.write_plan({**study.resolved(), "result_version": RESULT_VERSION}, [])
+    assert "other results" not in say(*request)[1]
 
 
 @pytest.mark.parametrize(
