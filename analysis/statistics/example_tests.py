@@ -1,18 +1,18 @@
 """Paired tests over test examples: could other test examples have changed the sign of a cell's benefit?
 
 The trained models are given and the test examples are the sample, unlike in the estimates, whose sample is the seeds.
-Predictions are read a few cells at a time. Next: `analysis/page/robustness_section.py`.
+The sizes of a data set share its test examples, so their benefits vary together; the covariance is kept for contrasts
+over sizes. Predictions are read a few cells at a time. Next: `analysis/page/robustness_section.py`.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
@@ -21,8 +21,6 @@ from analysis.statistics.pairs import Comparison
 from sweep.ended_runs import rows_of_runs
 from sweep.result_tables import READ_ERRORS, UNREADABLE
 from sweep.schema import PREDICTIONS
-
-Array = NDArray[np.float64]
 
 #: Rows of predictions held in memory at once.
 _BATCH_ROWS = 2_000_000
@@ -43,26 +41,30 @@ _SCHEMA = pl.Schema(
 
 @dataclass(frozen=True)
 class TestSetVariance:
-    """What the estimates would vary by if the test examples were drawn anew.
+    """How much the effects of cells vary with the draw of the test examples, given the models as they were trained.
 
     Attributes:
-        covariance: of the benefits of two cells (setting_id) of one data set, in points²; the sizes of a data set share
-            its test examples.
-        examples: number of test examples by data set that all its cells have.
+        covariance: of the effects of two cells of one data set, by their setting ids in both orders, in points²: the
+            sample covariance over test examples of the cells' per-example differences, divided by the number of
+            examples. Cells of different data sets share no examples, so they have no entry.
+        examples: data set → number of test examples that all its cells have, over which its covariances are taken.
     """
 
-    __test__ = False  # not a test of pytest's
+    __test__ = False  # a class of the analysis, which pytest need not collect
 
     covariance: Mapping[tuple[str, str], float]
     examples: Mapping[str, int]
 
     def variance(self, weights: Mapping[str, float]) -> float | None:
-        """Variance of Σ weight · benefit over cells; None where a cell with a weight lacks predictions."""
-        used = {setting: weight for setting, weight in weights.items() if weight}
-        if any((setting, setting) not in self.covariance for setting in used):
+        """Variance in points² of a contrast of effects, from its weights by setting id.
+
+        None where a cell with a weight other than 0 has no predictions.
+        """
+        used = {setting: weight for setting, weight in weights.items() if weight != 0}
+        if not all((setting, setting) in self.covariance for setting in used):
             return None
-        pairs = itertools.product(used.items(), repeat=2)
-        return float(sum(v * w * self.covariance.get((s, t), 0.0) for (s, v), (t, w) in pairs))
+        pairs = ((one, other) for one in used for other in used)
+        return sum(used[one] * used[other] * self.covariance.get((one, other), 0.0) for one, other in pairs)
 
 
 @dataclass(frozen=True)
@@ -70,62 +72,82 @@ class ExampleTests:
     """`cells`: dataset, size, n (test examples), effect, low, high (points), p_value, p_mcnemar.
 
     `p_mcnemar` is for a single pair of models (one run per arm): exact, over the examples on which the two disagree.
-    `problems`: runs left out because their predictions cannot be read or contradict the recorded accuracy.
+    `test_sets`: variance of contrasts of these effects. `problems`: runs left out because their predictions cannot be
+    read or contradict the recorded accuracy.
     """
 
     cells: pl.DataFrame
+    test_sets: TestSetVariance
     problems: tuple[Problem, ...]
-    test_sets: TestSetVariance = TestSetVariance({}, {})
 
 
 def example_tests(results: Results, comparison: Comparison) -> ExampleTests:
-    """Paired t test over test examples in each cell.
+    """Paired t test over test examples in each cell, and the covariance of the cells of each data set.
 
     Estimand: the mean over examples of (share of treated runs that are right − share of control runs that are right),
     for the models as they were trained. Resampling unit: the test example. Assumes independent examples. A run whose
     predictions do not reproduce its recorded accuracy is left out and listed in `problems`.
     """
-    empty = pl.DataFrame(schema=_SCHEMA)
-    wanted = comparison.runs.filter(pl.col("init").n_unique().over("setting_id") == 2)
-    if comparison.paired:
-        wanted = wanted.join(comparison.pairs.select("setting_id", "seed"), on=["setting_id", "seed"], how="semi")
-    wanted = wanted.filter(pl.col("run_id").is_in(list(results.predictions)))
+    wanted = _compared_runs(results, comparison)
+    if wanted.is_empty():
+        return ExampleTests(pl.DataFrame(schema=_SCHEMA), TestSetVariance({}, {}), ())
     problems: list[Problem] = []
-    if wanted.is_empty() or results.source is None:
-        return ExampleTests(empty, ())
     rows = []
-    shares: dict[str, dict[str, Array]] = {}
-    for batch in _batches(results, wanted):
-        for setting, differences in _shares(results, batch, comparison.arms, problems).items():
+    covariance: dict[tuple[str, str], float] = {}
+    examples: dict[str, int] = {}
+    for dataset, shares in _by_data_set(results, wanted, comparison.arms, problems):
+        of_cells = {}
+        for setting, differences in shares:
             row = comparison.cells.row(by_predicate=pl.col("setting_id") == setting, named=True)
             runs = {row["n_pairs"]} if comparison.paired else {row["n_treated"], row["n_control"]}
             known = differences[~np.isnan(differences)]
             if len(known):
-                found = _example_test(known, is_one_pair=runs == {1})
-                rows.append({"dataset": row["dataset"], "size": row["size"], **found})
-                shares.setdefault(row["dataset"], {})[setting] = differences
-    tested = pl.DataFrame(rows, schema=_SCHEMA) if rows else empty
+                rows.append({"dataset": dataset, "size": row["size"], **_example_test(known, is_one_pair=runs == {1})})
+                of_cells[setting] = differences.astype(np.float32)
+        found, examples[dataset] = _covariance(of_cells)
+        covariance |= found
+    tested = pl.DataFrame(rows, schema=_SCHEMA)
     order = comparison.cells.select("dataset", "size")
-    return ExampleTests(
-        order.join(tested, on=["dataset", "size"], maintain_order="left"), tuple(problems), _covariances(shares)
-    )
+    cells = order.join(tested, on=["dataset", "size"], maintain_order="left")
+    return ExampleTests(cells, TestSetVariance(covariance, examples), tuple(problems))
 
 
-def _covariances(shares: Mapping[str, Mapping[str, Array]]) -> TestSetVariance:
-    """From the differences of each example by data set and setting; over the examples that all settings have."""
-    covariance, examples = {}, {}
-    for dataset, of_dataset in shares.items():
-        longest = max(map(len, of_dataset.values()))
-        padded = [np.pad(one, (0, longest - len(one)), constant_values=np.nan) for one in of_dataset.values()]
-        values = np.stack(padded) * 100
-        values = values[:, ~np.isnan(values).any(axis=0)]
-        examples[dataset] = values.shape[1]
-        if values.shape[1] > 1:
-            matrix = np.atleast_2d(np.cov(values)) / values.shape[1]
-            for place in itertools.product(enumerate(of_dataset), repeat=2):
-                (row, first), (column, second) = place
-                covariance[first, second] = float(matrix[row, column])
-    return TestSetVariance(covariance, examples)
+def _compared_runs(results: Results, comparison: Comparison) -> pl.DataFrame:
+    """The runs that the comparison uses, of cells with both arms, whose predictions are there to be read."""
+    if results.source is None:
+        return comparison.runs.clear()
+    runs = comparison.runs.filter(pl.col("init").n_unique().over("setting_id") == 2)
+    if comparison.paired:
+        used = pl.concat([comparison.pairs["treated_run"], comparison.pairs["control_run"]])
+        runs = runs.filter(pl.col("run_id").is_in(used.to_list()))
+    return runs.filter(pl.col("run_id").is_in(list(results.predictions)))
+
+
+def _by_data_set(
+    results: Results, wanted: pl.DataFrame, arms: tuple[str, str], problems: list[Problem]
+) -> Iterator[tuple[str, Iterator[tuple[str, np.ndarray]]]]:
+    """Each data set with its (setting, per-example differences), which are read as they are asked for."""
+    batches = sorted(_batches(results, wanted), key=lambda batch: batch["dataset"][0])
+    for dataset, of_dataset in groupby(batches, key=lambda batch: str(batch["dataset"][0])):
+        yield dataset, (found for batch in of_dataset for found in _shares(results, batch, arms, problems).items())
+
+
+def _covariance(of_cells: Mapping[str, np.ndarray]) -> tuple[dict[tuple[str, str], float], int]:
+    """Covariances of one data set's effects in points², and the number of examples that all its cells have.
+
+    of_cells: per setting, of each test example the difference of shares, NaN where some run lacks the example.
+    """
+    if not of_cells:
+        return {}, 0
+    length = max(map(len, of_cells.values()))
+    rows = [np.pad(values, (0, length - len(values)), constant_values=np.nan) for values in of_cells.values()]
+    everywhere = ~np.isnan(rows).any(axis=0)
+    n = int(everywhere.sum())
+    if n < 2:
+        return {}, n
+    matrix = np.atleast_2d(np.cov([100 * values[everywhere] for values in rows], dtype=np.float64)) / n
+    settings = list(of_cells)
+    return {(one, other): float(matrix[i, j]) for i, one in enumerate(settings) for j, other in enumerate(settings)}, n
 
 
 def _batches(results: Results, wanted: pl.DataFrame) -> list[pl.DataFrame]:
@@ -138,10 +160,12 @@ def _batches(results: Results, wanted: pl.DataFrame) -> list[pl.DataFrame]:
     return sized.join(totals, on="setting_id").partition_by("dataset", "batch", maintain_order=True)
 
 
-def _shares(results: Results, batch: pl.DataFrame, arms: tuple[str, str], problems: list[Problem]) -> dict[str, Array]:
+def _shares(
+    results: Results, batch: pl.DataFrame, arms: tuple[str, str], problems: list[Problem]
+) -> dict[str, np.ndarray]:
     """Per setting, of each example: share of treated runs that are right − share of control runs that are right.
 
-    NaN for examples that some run of the setting lacks.
+    NaN where some run of the setting lacks the example.
     """
     graded = _graded(results, batch, problems)
     runs = _agreeing(results, batch, graded, problems).filter(pl.col("init").n_unique().over("setting_id") == 2)
@@ -151,7 +175,8 @@ def _shares(results: Results, batch: pl.DataFrame, arms: tuple[str, str], proble
     for setting, row, weight in runs.group_by("setting_id", maintain_order=True).agg("row", "weight").iter_rows():
         of_setting = graded[row]
         share = (np.array(weight)[:, np.newaxis] * of_setting).sum(axis=0)
-        shares[setting] = np.where((of_setting >= 0).all(axis=0), share, np.nan)
+        share[(of_setting < 0).any(axis=0)] = np.nan
+        shares[setting] = share
     return shares
 
 
@@ -215,7 +240,7 @@ def _agreeing(results: Results, batch: pl.DataFrame, graded: np.ndarray, problem
     return runs.filter(fits)
 
 
-def _example_test(differences: Array, *, is_one_pair: bool) -> dict[str, float | int | None]:
+def _example_test(differences: np.ndarray, *, is_one_pair: bool) -> dict[str, float | int | None]:
     """Columns of one cell; effect alone where all examples agree."""
     values = differences * 100
     effect: dict[str, float | int | None] = {"n": len(values), "effect": float(values.mean())}

@@ -24,7 +24,7 @@ from analysis.statistics.estimates import (
     overall_weights,
     primary,
 )
-from analysis.statistics.failures import failures
+from analysis.statistics.failures import failures_at_chance
 from analysis.statistics.growth import growth_weights
 from analysis.statistics.pairs import OUTCOMES, Comparison, compare
 
@@ -108,11 +108,12 @@ def other_assumptions(estimates: Estimates) -> list[RobustnessCheck]:
 
 def with_failures(results: Results, estimates: Estimates) -> list[RobustnessCheck]:
     """Benefit and growth with the failed runs at chance; none without failed runs."""
-    found = failures(results, estimates.comparison)
+    is_accuracy = estimates.comparison.outcome == "test_accuracy"
+    found = failures_at_chance(results, estimates.comparison) if is_accuracy else None
     if found is None:
         return []
     arms = estimates.comparison.arms
-    label = f"failed runs counted at chance ({found.treated} {arms[0]}, {found.control} {arms[1]})"
+    label = f"failed runs counted at chance ({found.n_treated} {arms[0]}, {found.n_control} {arms[1]})"
     main = benefit_and_growth(found.comparison, estimates.margin)
     return [RobustnessCheck(label, estimates.comparison.unit, *main)]
 

@@ -89,11 +89,12 @@ def by_hand(
         for seed, pretraining in [weights(model, place)]
     ]  # fmt: skip
     pairs = pl.DataFrame(rows, schema_overrides={"pretraining": pl.String})
+    runs = pairs.with_columns(run_id=pl.format("{}/{}", "setting_id", "seed"), init=pl.lit("pretrained"))
     keys = ("setting_id", "dataset", "model", "size", "parameters")
     cells = pairs.group_by(keys, maintain_order=True).agg(pl.col("difference").mean().alias("effect"))
     cells = cells.with_columns(
         pl.lit(None, pl.String).alias("reason"), l_max=pl.lit(None, pl.Int64), n_treated=2, n_control=2
     ).sort("dataset", "parameters")
     return Comparison(
-        "test_accuracy", "points", ("pretrained", "scratch"), 10, "", ("",), cells, pairs, pairs, True, "", None
+        "test_accuracy", "points", ("pretrained", "scratch"), 10, "", ("",), cells, runs, pairs, True, "", None
     )

@@ -35,6 +35,90 @@ def test_example_tests_equal_a_paired_test_on_hand_collected_predictions(tmp_pat
     assert row["low"] == pytest.approx(test.confidence_interval().low)
 
 
+def per_example_differences(folder, model, dataset):
+    """Points, from the files of the three seeds of each arm."""
+    right = {"pretrained": [], "scratch": []}
+    for init, found in right.items():
+        for seed in (1, 2, 3):
+            table = pl.read_parquet(folder / f"{model}-{dataset}-2-0.0006-{init}-{seed}.parquet").sort("example")
+            found.append(np.array(table["logits"].list.arg_max() == table["label"], float))
+    return 100 * (np.mean(right["pretrained"], axis=0) - np.mean(right["scratch"], axis=0))
+
+
+@pytest.fixture
+def two_by_two(tmp_path):
+    """Results, their comparison, and by setting the per-example differences collected by hand."""
+    results, comparison = from_study(tmp_path)
+    folder = tmp_path / "results" / "predictions"
+    by_hand = {
+        f"{model}-{dataset}-2-0.0006": per_example_differences(folder, model, dataset)
+        for dataset in ("alpha", "beta")
+        for model in ("net-a", "net-b")
+    }
+    return results, comparison, by_hand
+
+
+A, B, OF_BETA = "net-a-alpha-2-0.0006", "net-b-alpha-2-0.0006", "net-a-beta-2-0.0006"
+
+
+def test_covariances_over_test_examples_are_those_of_numpy(two_by_two):
+    results, comparison, by_hand = two_by_two
+    found = example_tests(results, comparison).test_sets
+    assert found.examples == {"alpha": 300, "beta": 300}
+    assert len(found.covariance) == 2 * 4, "cells of different data sets share no examples"
+    expected = np.cov(by_hand[A], by_hand[B]) / 300
+    assert expected[0, 1] != 0
+    assert [[found.covariance[one, other] for other in (A, B)] for one in (A, B)] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_variance_of_one_cell_is_that_of_the_paired_t_test(two_by_two):
+    results, comparison, by_hand = two_by_two
+    found = example_tests(results, comparison)
+    error = float(stats.ttest_1samp(by_hand[A], 0).confidence_interval(0.95).high) - by_hand[A].mean()
+    quantile = stats.t.ppf(0.975, 299)
+    assert found.test_sets.variance({A: 1.0}) == pytest.approx((error / quantile) ** 2, rel=1e-5)
+    row = found.cells.row(0, named=True)
+    assert row["high"] - row["effect"] == pytest.approx(quantile * found.test_sets.variance({A: 1.0}) ** 0.5, rel=1e-5)
+
+
+def test_a_contrast_over_two_sizes_equals_the_t_test_of_the_contrast_of_each_example(two_by_two):
+    results, comparison, by_hand = two_by_two
+    found = example_tests(results, comparison).test_sets
+    growth = found.variance({A: -1.0, B: 1.0})
+    assert growth == pytest.approx(stats.sem(by_hand[B] - by_hand[A]) ** 2, rel=1e-5)
+    assert growth != pytest.approx(found.variance({A: 1.0}) + found.variance({B: 1.0}), rel=0.01)
+    mean = found.variance({A: 0.5, OF_BETA: 0.5})
+    assert mean == pytest.approx((stats.sem(by_hand[A]) ** 2 + stats.sem(by_hand[OF_BETA]) ** 2) / 4, rel=1e-5)
+
+
+def test_batches_of_any_size_give_the_same_covariances(two_by_two, monkeypatch):
+    results, comparison, _ = two_by_two
+    whole = example_tests(results, comparison)
+    monkeypatch.setattr("analysis.statistics.example_tests._BATCH_ROWS", 1)
+    assert example_tests(results, comparison).test_sets == whole.test_sets
+
+
+def test_a_contrast_with_a_cell_without_predictions_has_no_variance(tmp_path):
+    results, comparison = from_study(tmp_path)
+    for path in (tmp_path / "results" / "predictions").glob("net-a-alpha-*"):
+        path.unlink()
+    found = example_tests(load(tmp_path / "results"), comparison).test_sets
+    assert found.variance({A: 0.5, B: 0.5}) is None
+    assert found.variance({A: 0.0, B: 1.0}) == pytest.approx(found.covariance[B, B])
+    assert example_tests(replace(results, source=None), comparison).test_sets.variance({B: 1.0}) is None
+
+
+def test_pairs_alone_are_tested_where_a_seed_is_done_in_one_arm(tmp_path):
+    results, comparison = from_study(
+        tmp_path, missing=lambda row: (row["model"], row["seed"], row["init"]) == ("net-a", 3, "scratch")
+    )
+    assert comparison.paired
+    reduced = replace(results, predictions={k: v for k, v in results.predictions.items() if not k.endswith("-3")})
+    found, of_two = example_tests(results, comparison), example_tests(reduced, comparison)
+    assert found.test_sets.variance({A: 1.0}) == of_two.test_sets.variance({A: 1.0})
+    assert found.test_sets.variance({B: 1.0}) != of_two.test_sets.variance({B: 1.0})
+
+
 @pytest.mark.parametrize("classes", [2, 3, 7])
 def test_the_chosen_class_is_the_first_with_the_largest_logit(classes):
     logits = np.random.default_rng(classes).integers(0, 4, (400, classes)).astype(np.float32)  # with many ties
@@ -61,6 +145,7 @@ def test_examples_beyond_the_test_split_and_those_that_a_run_lacks_count_nowhere
     found = example_tests(results, changed)
     assert found.problems == ()
     assert found.cells["n"].to_list() == [298, 300, 300, 300]
+    assert found.test_sets.examples == {"alpha": 298, "beta": 300}, "sizes are compared over the examples of both"
 
 
 def test_one_pair_of_models_is_compared_by_mcnemars_exact_test(tmp_path):

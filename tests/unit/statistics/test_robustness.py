@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from analysis.statistics.estimates import estimate
 from analysis.statistics.pairs import compare
@@ -14,9 +15,11 @@ from analysis.statistics.robustness import (
     other_settings,
     probability_of_improvement,
     robustness,
+    seeds_as_units,
     sign_flip,
+    with_failures,
 )
-from tests.support.comparisons import TWO_BY_TWO, from_study
+from tests.support.comparisons import TWO_BY_TWO, by_hand, from_study
 from tests.support.synthetic_results import Truth
 
 
@@ -78,6 +81,28 @@ def test_control_arms_are_compared_with_both_others(tmp_path):
     effects = {check.label: check.benefit.effect for check in control_arms(results, comparison)}
     assert set(effects) == {"shuffled − scratch", "pretrained − shuffled"}
     assert sum(effects.values()) == pytest.approx(estimate(comparison).overall.effect)
+
+
+def test_one_value_per_seed_allows_for_seeds_that_all_cells_share():
+    values = {("a", "s"): [0.0, 1.0, 3.0], ("b", "s"): [0.5, 1.0, 2.5], ("a", "l"): [2.0, 3.0, 4.5],
+              ("b", "l"): [2.5, 3.0, 4.0]}  # fmt: skip
+    benefit, growth = seeds_as_units(by_hand(values))
+    table = np.array(list(values.values()))
+    theirs = stats.ttest_1samp(table.mean(axis=0), 0)
+    assert (benefit.effect, benefit.p_value, benefit.df) == pytest.approx((table.mean(), theirs.pvalue, 2))
+    theirs = stats.ttest_1samp((table[2] + table[3] - table[0] - table[1]) / 2, 0)
+    assert (growth.p_value, growth.df) == pytest.approx((theirs.pvalue, 2))
+    assert seeds_as_units(by_hand({**values, ("b", "l"): [2.5, 3.0]})) is None, "a cell lacks a seed"
+
+
+def test_failed_runs_are_a_check_of_their_own(tmp_path):
+    fails = lambda row: row["init"] == "scratch" and row["seed"] == 1  # noqa: E731
+    results, comparison = from_study(tmp_path, predictions=False, fails=fails)
+    (check,) = with_failures(results, estimate(comparison))
+    assert "4 scratch" in check.label
+    assert check.benefit.effect > estimate(comparison).overall.effect + 5, "a scratch run at chance helps pretraining"
+    clean, comparison = from_study(tmp_path / "clean", predictions=False)
+    assert with_failures(clean, estimate(comparison)) == []
 
 
 def test_checks_are_judged_by_the_margin_of_the_study_but_for_other_metrics(tmp_path):
