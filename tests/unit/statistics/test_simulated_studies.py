@@ -68,7 +68,10 @@ def test_arms_share_the_effect_of_a_seed_on_their_cell(rng):
 def test_luck_belongs_to_a_pretraining_and_moves_all_data_sets_of_its_size(rng):
     scenario = replace(LARGE, benefit=0.0, pretrainings=2, luck=3.0)
     pairs = compare(draw(scenario, rng).results()).pairs
-    means = {key: group["difference"].mean() for key, group in pairs.group_by("dataset", "model", pairs["seed"] % 2)}
+    means = {
+        key: group["difference"].to_numpy().mean()
+        for key, group in pairs.group_by("dataset", "model", pairs["seed"] % 2)
+    }
     for model in scenario.models:
         for odd in (0, 1):
             assert means["data-1", model, odd] == pytest.approx(means["data-2", model, odd], abs=0.3)
