@@ -3,13 +3,13 @@
 A contrast over several cells adds up each cell's own variance (Welch), with Satterthwaite's degrees of freedom; a
 single cell takes its moderated variance. Where the sizes of a study have several pretrainings, these are the unit: what
 one pretraining is worth is shared by all data sets, so no number of seeds or data sets averages it out.
-Next: `analysis/statistics/spread.py` for the variances, `analysis/statistics/estimates.py` for the contrasts.
+Next: `analysis/statistics/spread.py` and `variance_parts.py` for the variances, `analysis/statistics/estimates.py` for the contrasts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -19,45 +19,11 @@ from scipy import stats
 from analysis.statistics.effect import Estimate
 from analysis.statistics.pairs import Comparison
 from analysis.statistics.spread import Prior, fit_prior, moderated
+from analysis.statistics.variance_parts import Replicates, Spread, added
 from analysis.statistics.verdicts import LEVEL
 
 Weights = Mapping[str, float]
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Replicates:
-    """The pretrainings of one model, as the unit of what their weights are worth.
-
-    `shifts` [pretrainings, columns]: what each pretraining adds to the mean of each column, relative to the others.
-    `is_nested`: every seed of a cell starts from one pretraining only, so `shifts` holds the spread of seeds, too.
-    """
-
-    columns: NDArray[np.int64]
-    shifts: Array
-    is_nested: bool
-
-    @property
-    def count(self) -> int:
-        return len(self.shifts)
-
-    def variance(self, rows: Array) -> Array:
-        """Variance of contrasts [M, columns] that is due to the choice of these pretrainings."""
-        shares = rows @ self.shifts.T
-        spread: Array = self.count / (self.count - 1) * (shares**2).sum(axis=1)
-        return spread
-
-
-@dataclass(frozen=True)
-class _Spread:
-    """Variances of M contrasts and their degrees of freedom."""
-
-    variance: Array
-    df: Array
-
-    def half_width(self) -> Array:
-        found: Array = stats.t.ppf(0.975, np.maximum(self.df, 1e-3)) * np.sqrt(self.variance)
-        return found
 
 
 class CellModel:
@@ -148,8 +114,11 @@ class CellModel:
             for index, column, label in mine:
                 matrix[labels[label], column] = shifts[index]
             of_model = known.filter(pl.col("model") == model)
+            numbers = dict(of_model.group_by("pretraining").len().iter_rows())
+            shares = np.array([numbers[label] for label in labels]) / of_model.height
             is_nested = not of_model.select(pl.struct("setting_id", "seed").is_duplicated().any()).item()
-            replicates[model] = Replicates(np.unique([column for _, column, _ in mine]), matrix, is_nested)
+            columns = np.unique([column for _, column, _ in mine])
+            replicates[model] = Replicates(columns, matrix, shares, is_nested)
         return replicates, counts
 
     def _set_stand_ins(self, *, one_spread: bool) -> None:
@@ -191,7 +160,7 @@ class CellModel:
             return "no interval: every cell has one run per arm, so the spread between runs is unknown"
         return "no interval: the runs of every cell agree exactly, so no spread can be estimated"
 
-    def of_seeds(self, rows: Array) -> _Spread:
+    def of_seeds(self, rows: Array) -> Spread:
         """Spread of contrasts [M, columns] over seeds, for the weights there are."""
         is_cell = np.array([len(self._settings(row)) == 1 for row in rows])[:, np.newaxis]
         variance = np.where(is_cell, self.cell_variance, self.variance)
@@ -201,27 +170,27 @@ class CellModel:
         total = parts.sum(axis=1) + shared
         inverse = (parts**2 / np.maximum(df, 1e-9)).sum(axis=1) + shared**2 / max(self.single_df, 1e-9)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return _Spread(total, np.where(inverse > 0, total**2 / inverse, 0.0))
+            return Spread(total, np.where(inverse > 0, total**2 / inverse, 0.0))
 
-    def spread(self, rows: Array) -> _Spread:
+    def spread(self, rows: Array) -> Spread:
         """Spread of contrasts over seeds and, where sizes have several, over pretrainings; never below the former."""
         seeds = self.of_seeds(rows)
         if not self.replicates:
             return seeds
+        rest, of_crossed = rows.copy(), np.zeros(len(rows), dtype=bool)
         total, inverse = np.zeros(len(rows)), np.zeros(len(rows))
-        rest = rows.copy()
         for one in self.replicates.values():
             part = one.variance(rows)
-            total, inverse = total + part, inverse + part**2 / (one.count - 1)
+            total, inverse = total + part, inverse + part**2 / one.df
             if one.is_nested:
                 rest[:, one.columns] = 0.0
-        others = self.of_seeds(rest)
-        total = total + others.variance
+            else:
+                of_crossed |= part > 0
         with np.errstate(invalid="ignore", divide="ignore"):
-            inverse = inverse + np.where(others.df > 0, others.variance**2 / others.df, 0.0)
-            wide = _Spread(total, np.where(inverse > 0, total**2 / inverse, 0.0))
+            pretrainings = Spread(total, np.where(inverse > 0, total**2 / inverse, 0.0))
+        wide = added(pretrainings, self.of_seeds(rest), keep_quantiles=of_crossed)
         use = (wide.half_width() > seeds.half_width()) & ~self._holds_every_pretraining(rows)
-        return _Spread(np.where(use, wide.variance, seeds.variance), np.where(use, wide.df, seeds.df))
+        return Spread(np.where(use, wide.variance, seeds.variance), np.where(use, wide.df, seeds.df))
 
     def _holds_every_pretraining(self, rows: Array) -> NDArray[np.bool_]:
         """Whether a contrast is of one cell whose seeds have a pretraining each: their spread is that of both."""

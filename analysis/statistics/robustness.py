@@ -179,9 +179,10 @@ def sign_flip(comparison: Comparison) -> SignFlip | None:
     """Permutation test of the mean over cells, flipping the sign of whole pairs.
 
     Estimand: the mean over cells of Δ. Resampling unit: the pair. Assumes that without an effect a pair's difference is
-    as likely positive as negative, and nothing about its distribution. None without pairs.
+    as likely positive as negative, and nothing about its distribution. The pairs of one seed, from several
+    pretrainings, share a control run and count as one. None without pairs.
     """
-    pairs = comparison.pairs
+    pairs = comparison.pairs.group_by("setting_id", "seed", maintain_order=True).agg(pl.col("difference").mean())
     if not comparison.paired or pairs.height < 2:
         return None
     sizes = pairs.select(pl.len().over("setting_id"))["len"].to_numpy()

@@ -34,6 +34,13 @@ def test_sign_flip_equals_full_enumeration(tmp_path):
     assert found.smallest == 2 / 2 ** len(values)
 
 
+def test_pairs_of_one_seed_flip_together():
+    values = [1.0, 2.0, -0.5, 1.5, 2.5, 0.5]  # three seeds, two pretrainings of each
+    together = sign_flip(by_hand({("a", "s"): values}, weights=lambda _, place: (place // 2, f"w{place % 2}")))
+    means = sign_flip(by_hand({("a", "s"): [1.5, 0.5, 1.5]}))
+    assert (together.n, together.p_value) == (3, means.p_value)
+
+
 def test_probability_of_improvement_counts_couples_and_halves_ties(tmp_path):
     accuracy = {("pretrained", 1): 0.8, ("pretrained", 2): 0.7, ("scratch", 1): 0.7, ("scratch", 2): 0.6}
     truth = Truth(models={"net": 1_000}, datasets={"alpha": 0.7}, seeds=(1, 2), epochs=(1,))

@@ -46,8 +46,8 @@ assert MemoryKind.of(one).key != MemoryKind.of(other).key
 where = Circumstances(Share(1, 0.0, 1), torch.device("cpu"), 1, datetime.now(UTC), None)
 assert failed_row(other, "because", where)["smoothing"] == 0.5
 
-from analysis.statistics import pairs
-assert "smoothing" in pairs.HYPERPARAMETERS
+from analysis.statistics import groups
+assert "smoothing" in groups.HYPERPARAMETERS
 print("known everywhere")
 """
 
