@@ -47,7 +47,8 @@ class TestSetVariance:
         covariance: of the effects of two cells of one data set, by their setting ids in both orders, in points²: the
             sample covariance over test examples of the cells' per-example differences, divided by the number of
             examples. Cells of different data sets share no examples, so they have no entry.
-        examples: data set → number of test examples that all its cells have, over which its covariances are taken.
+        examples: data set → number of test examples that all its cells have, over which its covariances are taken; data
+            sets without a cell that has predictions are left out.
     """
 
     __test__ = False  # a class of the analysis, which pytest need not collect
@@ -64,7 +65,8 @@ class TestSetVariance:
         if not all((setting, setting) in self.covariance for setting in used):
             return None
         pairs = ((one, other) for one in used for other in used)
-        return sum(used[one] * used[other] * self.covariance.get((one, other), 0.0) for one, other in pairs)
+        total = sum(used[one] * used[other] * self.covariance.get((one, other), 0.0) for one, other in pairs)
+        return max(float(total), 0.0)  # rounding may leave a contrast of equal cells just below
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,9 @@ def example_tests(results: Results, comparison: Comparison) -> ExampleTests:
             if len(known):
                 rows.append({"dataset": dataset, "size": row["size"], **_example_test(known, is_one_pair=runs == {1})})
                 of_cells[setting] = differences.astype(np.float32)
-        found, examples[dataset] = _covariance(of_cells)
-        covariance |= found
+        if of_cells:
+            found, examples[dataset] = _covariance(of_cells)
+            covariance |= found
     tested = pl.DataFrame(rows, schema=_SCHEMA)
     order = comparison.cells.select("dataset", "size")
     cells = order.join(tested, on=["dataset", "size"], maintain_order="left")
@@ -137,8 +140,6 @@ def _covariance(of_cells: Mapping[str, np.ndarray]) -> tuple[dict[tuple[str, str
 
     of_cells: per setting, of each test example the difference of shares, NaN where some run lacks the example.
     """
-    if not of_cells:
-        return {}, 0
     length = max(map(len, of_cells.values()))
     rows = [np.pad(values, (0, length - len(values)), constant_values=np.nan) for values in of_cells.values()]
     everywhere = ~np.isnan(rows).any(axis=0)

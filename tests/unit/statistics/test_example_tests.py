@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from analysis.results import load
-from analysis.statistics.example_tests import chosen_class, example_tests
+from analysis.statistics.example_tests import TestSetVariance, chosen_class, example_tests
 from analysis.statistics.pairs import compare
 from sweep.compact import compact
 from sweep.store import Store
@@ -105,7 +105,17 @@ def test_a_contrast_with_a_cell_without_predictions_has_no_variance(tmp_path):
     found = example_tests(load(tmp_path / "results"), comparison).test_sets
     assert found.variance({A: 0.5, B: 0.5}) is None
     assert found.variance({A: 0.0, B: 1.0}) == pytest.approx(found.covariance[B, B])
-    assert example_tests(replace(results, source=None), comparison).test_sets.variance({B: 1.0}) is None
+    nothing = example_tests(replace(results, source=None), comparison).test_sets
+    assert (nothing.variance({B: 1.0}), nothing.examples) == (None, {})
+
+
+def test_the_test_set_of_a_data_set_without_usable_predictions_counts_no_examples(tmp_path):
+    results, comparison = from_study(tmp_path)
+    for path in (tmp_path / "results" / "predictions").glob("*-alpha-*"):
+        path.write_bytes(path.read_bytes()[:40])
+    found = example_tests(results, comparison)
+    assert len(found.problems) == 12
+    assert found.test_sets.examples == {"beta": 300}, "the smallest one decides how far an interval reaches"
 
 
 def test_pairs_alone_are_tested_where_a_seed_is_done_in_one_arm(tmp_path):
@@ -117,6 +127,24 @@ def test_pairs_alone_are_tested_where_a_seed_is_done_in_one_arm(tmp_path):
     found, of_two = example_tests(results, comparison), example_tests(reduced, comparison)
     assert found.test_sets.variance({A: 1.0}) == of_two.test_sets.variance({A: 1.0})
     assert found.test_sets.variance({B: 1.0}) != of_two.test_sets.variance({B: 1.0})
+
+
+def test_a_control_run_from_weights_that_its_seed_is_not_treated_with_is_left_out(tmp_path):
+    def changes(row):
+        is_other = row["seed"] == 3 and row["init"] == "frozen"
+        return {"seed": 2, "weights_digest": "w2"} if is_other else {"weights_digest": "w1"}
+
+    truth = replace(TWO_BY_TWO, inits=("pretrained", "frozen"))
+    results, _ = from_study(tmp_path, truth, changes=changes)
+    comparison = compare(results, arms=("pretrained", "frozen"))
+    assert comparison.cells.select("n_control", "n_pairs").unique().rows() == [(3, 2)]
+    effects = example_tests(results, comparison).cells["effect"].to_list()
+    assert effects == pytest.approx(comparison.cells["effect"].to_list())
+
+
+def test_a_contrast_of_equal_cells_never_varies_by_less_than_nothing():
+    rounded = TestSetVariance({("a", "a"): 1.0, ("b", "b"): 1.0, ("a", "b"): 1.0 + 1e-9, ("b", "a"): 1.0 + 1e-9}, {})
+    assert rounded.variance({"a": 1.0, "b": -1.0}) == 0.0
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
