@@ -47,7 +47,7 @@ def label_settings(results: Results) -> pl.DataFrame:
     per_model = settings.group_by("model").agg(
         pl.col("trainable_parameters").median().cast(pl.Int64).alias("parameters")
     )
-    context = results.runs.group_by("model").agg(pl.col("l_max").max())
+    context = results.runs.group_by("model").agg(pl.col("l_max").max().cast(pl.Int64))
     settings = settings.join(per_model, on="model", maintain_order="left")
     settings = settings.join(context, on="model", how="left", maintain_order="left")
     short = short_names(settings["model"].unique().sort().to_list())

@@ -202,7 +202,9 @@ def test_weights_are_identified_by_their_digest_or_by_corpus_and_seed(tmp_path):
 def test_cells_name_the_context_length_of_their_model(tmp_path):
     results = study(tmp_path, missing=lambda row: row["model"] == "net-b-x",
                     changes=lambda row: {"l_max": 450_002})  # fmt: skip
-    assert dict(compare(results).cells.select("size", "l_max").iter_rows()) == {"a": 450_002, "b": None}
+    cells = compare(results).cells
+    assert dict(cells.select("size", "l_max").iter_rows()) == {"a": 450_002, "b": None}
+    assert cells.schema["l_max"] == pl.Int64
 
 
 def shares(tmp_path, group=None, **options):
