@@ -1,6 +1,7 @@
 """Which runs are compared, estimates and their intervals, verdicts, robustness; no chart. Open `estimates.py` first.
 
-pairs.py -> spread.py, variance_parts.py, contrasts.py -> growth.py, datasets_as_sample.py, estimates.py -> verdicts.py: the main line
+pairs.py -> contrasts.py -> growth.py, datasets_as_sample.py -> estimates.py -> verdicts.py           the main line
+spread.py, variance_parts.py                                  the variances of contrasts
 effect.py, multiplicity.py, pretraining_spread.py             the record; families and looks; the choice of weights
 robustness.py, failures.py, example_tests.py, new_test_sequences.py, power.py, training_share.py
                                                               other assumptions, samples and plans

@@ -3,6 +3,8 @@
 import pytest
 
 from analysis import published
+from analysis.statistics.datasets_as_sample import SampleSettings, over_datasets
+from analysis.statistics.effect import Estimate
 from analysis.statistics.estimates import estimate
 from analysis.statistics.pairs import compare
 
@@ -51,15 +53,24 @@ def test_benefit_of_each_cell(results, final, dataset, size):
 def test_means_over_data_sets_and_growth(final):
     sizes = {one.size: printed(one) for one in final.sizes}
     assert sizes == {"tiny-1k": [1.56, 1.01, 2.11], "large-1m": [0.32, -0.22, 0.87]}
-    random = {one.size: printed(one)[1:] for one in final.sizes_random}
-    assert random == {"tiny-1k": [-1.09, 4.21], "large-1m": [-1.49, 2.13]}
+    assert [round(one.effect, 2) for one in final.sizes_random] == [1.56, 0.32]
     assert printed(final.growth) == [-1.24, -2.01, -0.46]
-    assert printed(final.growth_random)[1:] == [-3.81, 1.33]
     assert printed(final.largest_minus_smallest) == printed(final.growth)
 
 
+def test_without_a_prior_data_sets_as_a_sample_are_the_one_sample_t(final):
+    settings = SampleSettings(0.5, None)
+    for fixed, expected in zip(final.sizes, ([-1.09, 4.21], [-1.49, 2.13]), strict=True):
+        cells = [one for one in final.cells if one.model == fixed.model]
+        assert printed(over_datasets(Estimate("size"), cells, fixed, fixed, settings))[1:] == expected
+    growth = over_datasets(Estimate("growth"), final.dataset_growth, final.growth, final.growth, settings)
+    assert printed(growth)[1:] == [-3.81, 1.33]
+    low, high = printed(final.growth_random)[1:]
+    assert (-3.81 < low, high < 1.33) == (True, True), "the prior on the spread narrows it"
+
+
 def test_spread_is_pooled_over_sixteen_degrees_and_assumed_for_the_pretrained_arm(final):
-    assert final.df == 16
+    assert {one.df for one in (final.overall, final.growth, *final.sizes, *final.cells)} == {16}
     assert round(final.residual_sd, 3) == 0.448
     assert not final.comparison.paired
     assert any("assumed, not measured" in text for text in final.growth.assumptions)
