@@ -85,7 +85,7 @@ def _pretrain(options: argparse.Namespace) -> int:
     config = PretrainingConfig(**{**values, "hold_out": tuple(options.hold_out or ())})
     size = _size(options)
     require_length(size, config)
-    folder = PretrainingFolder(options.output, size, config)
+    folder = PretrainingFolder(options.output, size, config, options.model)
     folder.check()  # before the corpus is read, and again with its digest
     corpus = read_corpus(options.fasta)
     folder.corpus = corpus.digest
@@ -102,7 +102,7 @@ def _pretrain(options: argparse.Namespace) -> int:
 def _run(folder: PretrainingFolder, corpus: Corpus) -> int:
     """Train the remaining steps and write the weights."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    run = Pretraining(folder.size, corpus, folder.config, device)
+    run = Pretraining(folder.size, corpus, folder.config, device, folder.model or "")
     digest = folder.finished()
     if digest is not None:
         print(f"weights {digest[:16]} in {folder.path} are those of this pretraining, which is finished: nothing to do")

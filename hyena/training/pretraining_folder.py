@@ -39,12 +39,13 @@ NUMBERS_SAVED = 3 * 2
 class PretrainingFolder:
     """The folder of one pretraining; it need not exist.
 
+    `model` is the name of a published size, which salts the random streams; None where only a shape was given.
     `corpus` is the digest of the genomes. It is None until they are read, which takes long: all other errors are found
     before that.
     """
 
-    def __init__(self, path: Path, size: HyenaConfig, config: PretrainingConfig) -> None:
-        self.path, self.size, self.config = path, size, config
+    def __init__(self, path: Path, size: HyenaConfig, config: PretrainingConfig, model: str | None = None) -> None:
+        self.path, self.size, self.config, self.model = path, size, config, model
         self.corpus: str | None = None
 
     def check(self) -> None:
@@ -140,12 +141,14 @@ class PretrainingFolder:
     def _identity(self) -> list[Any]:
         """Size, recipe and corpus, as read back from JSON: everything that determines the weights."""
         size = dataclasses.replace(self.size, checkpoint_activations=False)  # may change on resumption
-        text = json.dumps([dataclasses.asdict(size), dataclasses.asdict(self.config), self.corpus])
+        named = {"model": self.model, **dataclasses.asdict(size)}
+        text = json.dumps([named, dataclasses.asdict(self.config), self.corpus])
         return list(json.loads(text))
 
     def _require_ours(self, found: list[Any], name: str) -> None:
         ours = self._identity()
         values = [{**one[0], **one[1]} for one in (found, ours)]
+        values[0].setdefault("model", self.model)  # earlier releases did not record the name, nor depend on it
         differ = [
             f"{key} = {values[0].get(key)} there, {values[1].get(key)} asked for"
             for key in values[0] | values[1]

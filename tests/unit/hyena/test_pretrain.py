@@ -177,6 +177,32 @@ def test_another_pretraining_is_not_overwritten(
     assert contents(output) == before
 
 
+NAMED = ("--model", "hyenadna-tiny-1k-seqlen", "--length", 8, "--batch-size", 1, "--steps", 1)
+UNNAMED = ("--d-model", 128, "--n-layer", 2, "--l-max", 1_026, *NAMED[2:])
+
+
+def test_the_name_of_a_size_is_part_of_the_pretraining(genome: Path, output: Path, capsys: Said) -> None:
+    def pretrain(folder: Path, *words: object) -> int:
+        return main([str(word) for word in (genome, "-o", folder, *words)])
+
+    assert pretrain(output, *NAMED) == pretrain(output.with_name("unnamed"), *UNNAMED) == 0
+    one, other = (load_backbone(Backbone(PUBLISHED[NAMED[1]]), output.with_name(n)) for n in (output.name, "unnamed"))
+    assert one != other, "the streams have the same salt"
+    capsys.readouterr()
+    said = refusal(capsys, pretrain(output, *UNNAMED))
+    assert "is of another pretraining (model = hyenadna-tiny-1k-seqlen there, None asked for)" in said
+
+
+def test_a_folder_of_a_release_that_recorded_no_name_is_accepted(genome: Path, output: Path, capsys: Said) -> None:
+    assert command(genome, output, "--steps", 2) == 0
+    record = json.loads((output / "pretraining.json").read_text())
+    del record["size"]["model"]
+    (output / "pretraining.json").write_text(json.dumps(record))
+    capsys.readouterr()
+    assert command(genome, output, "--steps", 2) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("unread")
 @pytest.mark.parametrize(
     "name",
