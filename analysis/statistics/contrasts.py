@@ -3,7 +3,8 @@
 A contrast over several cells adds up each cell's own variance (Welch), with Satterthwaite's degrees of freedom; a
 single cell takes its moderated variance. Where the sizes of a study have several pretrainings, these are the unit: what
 one pretraining is worth is shared by all data sets, so no number of seeds or data sets averages it out.
-Next: `analysis/statistics/spread.py` and `variance_parts.py` for the variances, `analysis/statistics/estimates.py` for the contrasts.
+Next: `analysis/statistics/spread.py` and `analysis/statistics/variance_parts.py` for the variances,
+`analysis/statistics/estimates.py` for the contrasts.
 """
 
 from __future__ import annotations

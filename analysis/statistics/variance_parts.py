@@ -35,7 +35,7 @@ class Replicates:
 
     @cached_property
     def _form(self) -> tuple[float, float]:
-        """Factor that makes the sum of squared shifts unbiased for the variance of the mean, and its degrees of freedom.
+        """Factor that makes the sum of squared shifts unbiased for the mean's variance, and its degrees of freedom.
 
         P / (P − 1) and P − 1 for P pretrainings with as many values each; otherwise the moments of the quadratic form
         (Satterthwaite).

@@ -66,7 +66,7 @@ def test_without_a_prior_data_sets_as_a_sample_are_the_one_sample_t(final):
     growth = over_datasets(Estimate("growth"), final.dataset_growth, final.growth, final.growth, settings)
     assert printed(growth)[1:] == [-3.81, 1.33]
     low, high = printed(final.growth_random)[1:]
-    assert (-3.81 < low, high < 1.33) == (True, True), "the prior on the spread narrows it"
+    assert (low > -3.81, high < 1.33) == (True, True), "the prior on the spread narrows it"
 
 
 def test_spread_is_pooled_over_sixteen_degrees_and_assumed_for_the_pretrained_arm(final):
