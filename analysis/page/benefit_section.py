@@ -29,7 +29,8 @@ def blocks(findings: Findings) -> list[Block]:
 
 def _caption(estimates: Estimates) -> str:
     return (
-        "Δ by data set and size. Lines: 95 % intervals (pooled spread); shapes: verdicts, by the rule under Methods; "
+        "Δ by data set and size. Lines: 95 % intervals; shapes: verdicts, after adjustment for the number "
+        "of cells or sizes; "
         + ("small dots: single pairs; " if estimates.comparison.paired else "")
         + f"grey band: ±{estimates.margin:g} {estimates.comparison.unit}, the smallest difference that matters. "
         + ("Intervals that leave the figure continue beyond it. " if clips(estimates) else "")

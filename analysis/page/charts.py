@@ -206,6 +206,7 @@ def shares(frame: pl.DataFrame, unit: str) -> Chart:
 
 def half_widths(frame: pl.DataFrame, margin: float, now: int) -> Chart:
     """Half-width of the growth interval as seeds (or data sets) are added. Rows: count, half_width, basis."""
+    frame = frame.filter(pl.col("half_width").is_finite())
     basis = frame["basis"].unique(maintain_order=True).to_list()
     legend = alt.Legend(
         title=None, orient="top", labelLimit=320, direction="vertical", symbolType="stroke", symbolSize=500

@@ -28,8 +28,8 @@ def blocks(findings: Findings) -> list[Block]:
     intro = (
         f"Differences within ±{margin:g} {unit} were declared too small to matter. Where the 90 % interval lies "
         "inside, both one-sided tests reject at 5 % that the difference is as large as the margin; where it lies "
-        "wholly outside, the difference matters; otherwise the question is open. These p-values are not adjusted for "
-        "multiple comparisons."
+        "wholly outside, the difference matters; otherwise the question is open. For growth, every two sizes must "
+        "differ by less than the margin. The p-values of sizes are adjusted by Holm's method."
     )
     headers = ["estimate", f"Δ, {unit}", "90 % interval", "p (two one-sided tests)", "the difference"]
     return [paragraphs([intro]), table(headers, rows, "Equivalence within the margin")]

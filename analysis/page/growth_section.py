@@ -8,10 +8,11 @@ from __future__ import annotations
 from analysis.findings import Findings
 from analysis.page.charts import scaling
 from analysis.page.document import Block, Figure
-from analysis.page.html import Markup, chip, number, paragraphs, table
+from analysis.page.html import Markup, chip, details, number, paragraphs, table
 from analysis.page.number_text import interval, interval90, p_text, parameters_text, signed
-from analysis.page.wording import one_pretraining
+from analysis.page.wording import pretraining_note
 from analysis.statistics.estimates import Estimates
+from analysis.statistics.verdicts import LEVEL
 
 
 def blocks(findings: Findings) -> list[Block]:
@@ -21,7 +22,7 @@ def blocks(findings: Findings) -> list[Block]:
     if len(estimates.sizes) < 2:
         return [
             paragraphs(["Only one model size has results; estimating growth needs at least two."]),
-            _sizes_table(estimates),
+            _sizes_table(findings),
         ]
     caption = (
         "Mean benefit (diamonds, 95 % intervals for these data sets) against trainable parameters on a logarithmic "
@@ -29,12 +30,27 @@ def blocks(findings: Findings) -> list[Block]:
     )
     return [
         Figure("scaling", scaling(estimates), caption, _growth_table(estimates)),
-        paragraphs([one_pretraining(findings)]),
-        _sizes_table(estimates),
+        paragraphs([pretraining_note(estimates), _fit_sentence(estimates)]),
+        _sizes_table(findings),
+        details("Every two sizes", _differences_table(estimates)),
     ]
 
 
-def _sizes_table(estimates: Estimates) -> str:
+def _fit_sentence(estimates: Estimates) -> str:
+    """Whether a line is the right shape, and whether context length matters at equal size."""
+    found = []
+    if estimates.fit is not None:
+        fits = "a line fits" if estimates.fit.p_value >= LEVEL else "a line is the wrong shape"
+        found.append(f"Test of lack of fit over sizes: p {p_text(estimates.fit.p_value)}; {fits}.")
+    if estimates.context.effect is not None:
+        change = f"{signed(estimates.context.effect)} {interval(estimates.context)}"
+        found.append(f"Models of one size that differ in context length: longest minus shortest {change}.")
+    return " ".join(found)
+
+
+def _sizes_table(findings: Findings) -> str:
+    estimates, again = findings.estimates, findings.new_test_sequences
+    new = again.sizes if again is not None else (None,) * len(estimates.sizes)
     rows = [
         [
             fixed.size,
@@ -43,10 +59,12 @@ def _sizes_table(estimates: Estimates) -> str:
             interval(fixed),
             p_text(fixed.p_adjusted),
             chip(fixed.verdict),
+            "–" if test is None else interval(test),
             interval(random),
             f"{fixed.n_datasets}",
+            f"{fixed.n_pretrainings or '–'}",
         ]
-        for fixed, random in zip(estimates.sizes, estimates.sizes_random, strict=True)
+        for fixed, random, test in zip(estimates.sizes, estimates.sizes_random, new, strict=True)
     ]
     headers = [
         "size",
@@ -55,10 +73,26 @@ def _sizes_table(estimates: Estimates) -> str:
         "95 %, these data sets",
         "p (Holm)",
         "verdict",
+        "95 %, new test sequences",
         "95 %, data sets like these",
         "data sets",
+        "pretrainings",
     ]
-    return "<h3>By size</h3>" + table(headers, rows, "Benefit by size")
+    note = "Verdicts follow the adjusted p; the intervals are not adjusted, so one may exclude 0 beside “unresolved”."
+    return "<h3>By size</h3>" + table(headers, rows, "Benefit by size") + paragraphs([note])
+
+
+def _differences_table(estimates: Estimates) -> str:
+    rows = [
+        [one.label, Markup(number(one.effect, signed(one.effect))), interval(one), interval90(one), one.n_datasets]
+        for one in estimates.size_differences
+    ]
+    note = (
+        "The benefit counts as the same at all sizes only if every one of these 90 % intervals lies within "
+        f"±{estimates.margin:g} {estimates.comparison.unit}."
+    )
+    headers = ["larger − smaller", "Δ", "95 % interval", "90 % (equivalence)", "data sets"]
+    return table(headers, rows, "Difference of the benefit between every two sizes") + paragraphs([note])
 
 
 def _growth_table(estimates: Estimates) -> str:

@@ -9,11 +9,14 @@ import polars as pl
 
 from analysis.findings import Findings
 from analysis.page.html import chip, number, problem_list, text
-from analysis.page.number_text import count_of, interval, signed
-from analysis.page.wording import BENEFIT, GROWTH, Headline
+from analysis.page.number_text import count_of, interval, p_text, signed
+from analysis.page.wording import BENEFIT, GROWTH, Headline, tipping_text
 from analysis.results import Results
 from analysis.statistics.effect import Estimate
+from analysis.statistics.estimates import Estimates
 from analysis.statistics.pairs import Comparison
+from analysis.statistics.robustness import FAILURES
+from analysis.statistics.verdicts import LEVEL
 
 
 def progress(results: Results) -> str:
@@ -33,7 +36,12 @@ def masthead(findings: Findings, head: Headline) -> str:
     caveats = list(findings.caveats)
     if findings.estimates.overall.effect is not None:
         parts.append(_cards(findings))
-        caveats += [*_chance_note(findings), *_spread_note(findings)]
+        caveats += [
+            *_chance_note(findings),
+            *_shape_note(findings.estimates),
+            *_failure_note(findings),
+            *_looks_note(findings.estimates),
+        ]
     caveats += _group_note(findings.comparison)
     return "".join([*parts, _notes(findings.results, caveats)])
 
@@ -50,24 +58,39 @@ def _chance_note(findings: Findings) -> list[str]:
     ]
 
 
-def _spread_note(findings: Findings) -> list[str]:
-    """Where a verdict depends on the spread being the same in all cells, which the primary estimates assume."""
-    estimates, checks = findings.estimates, findings.robustness
-    if checks is None:
+def _shape_note(estimates: Estimates) -> list[str]:
+    """Where the benefit does not lie on a line over size, so that a slope summarises it badly."""
+    if estimates.fit is None or estimates.fit.p_value >= LEVEL:
         return []
+    return [
+        "The benefit does not change with size along a straight line (test of lack of fit, p "
+        f"{p_text(estimates.fit.p_value)}), so growth, which is a slope, summarises it badly; the sizes are below."
+    ]
+
+
+def _failure_note(findings: Findings) -> list[str]:
+    """Where a verdict would be another one with the failed runs at chance."""
+    checks, estimates = findings.robustness, findings.estimates
     found = []
-    for what, matters, primary, other, words in (
-        ("Whether pretraining helps", checks.benefit_needs_equal_spread, estimates.overall, checks.own_spread.benefit,
-         BENEFIT),
-        ("Whether the benefit grows", checks.growth_needs_equal_spread, estimates.growth, checks.own_spread.growth,
-         GROWTH),
-    ):  # fmt: skip
-        if matters and primary.verdict is not None and other.verdict is not None:
-            found.append(
-                f"{what} depends on the assumption that runs vary equally in all cells ({words[primary.verdict]}): "
-                f"with each cell's own spread the 95 % interval is {interval(other)} ({words[other.verdict]})."
-            )
+    for check in checks.assumptions if checks is not None else ():
+        if not check.label.startswith(FAILURES):
+            continue
+        for what, primary, other, words in (
+            ("Whether pretraining helps", estimates.overall, check.benefit, BENEFIT),
+            ("Whether the benefit grows", estimates.growth, check.growth, GROWTH),
+        ):
+            if primary.verdict is not None and other.verdict not in (None, primary.verdict):
+                found.append(
+                    f"{what} depends on the runs that failed, which are left out ({words[primary.verdict]}): with "
+                    f"these counted at chance the 95 % interval is {interval(other)} ({words[other.verdict]})."
+                )
     return found
+
+
+def _looks_note(estimates: Estimates) -> list[str]:
+    if estimates.looks == 1:
+        return []
+    return [f"Intervals and verdicts are corrected for {estimates.looks} looks at the study while it grows (Pocock)."]
 
 
 def _group_note(comparison: Comparison) -> list[str]:
@@ -88,14 +111,21 @@ def _cards(findings: Findings) -> str:
     pairing = "paired by seed" if comparison.paired else "unpaired"
     has_margin = (findings.results.study.get("analysis") or {}).get("margin")
     declared = "declared in the study" if has_margin else "the default"
+    again, without = findings.new_test_sequences, estimates.conditional
     cards = (
-        _estimate_card("Benefit", estimates.overall, chip(estimates.overall.verdict), "overall-effect", unit),
+        _estimate_card(
+            "Benefit",
+            estimates.overall,
+            chip(estimates.overall.verdict),
+            "overall-effect",
+            _card_lines(estimates.overall, again.overall if again else None, without.overall_tipping, unit),
+        ),
         _estimate_card(
             "Growth, smallest to largest size",
             estimates.growth,
             chip(estimates.growth.verdict, GROWTH),
             "growth-effect",
-            unit,
+            _card_lines(estimates.growth, again.growth if again else None, without.growth_tipping, unit),
         ),
         _card(
             "Evidence",
@@ -114,14 +144,21 @@ def _card(title: str, big: str, small: str) -> str:
     )
 
 
-def _estimate_card(title: str, one: Estimate, verdict: str, key: str, unit: str) -> str:
-    """verdict: HTML; key: id of the number."""
+def _estimate_card(title: str, one: Estimate, verdict: str, key: str, lines: list[str]) -> str:
+    """verdict: HTML; key: id of the number; lines: of small text."""
     value = number(one.effect, signed(one.effect), key)
-    span = f"95 % interval {interval(one)}" if one.has_interval else one.reason or "no interval"
-    return (
-        f'<div class="card"><dt>{text(title)}</dt><dd><span class="big">{value}</span> {verdict}'
-        f'<div class="small">{text(unit)}; {text(span)}</div></dd></div>'
-    )
+    small = "".join(f'<div class="small">{text(line)}</div>' for line in lines)
+    return f'<div class="card"><dt>{text(title)}</dt><dd><span class="big">{value}</span> {verdict}{small}</dd></div>'
+
+
+def _card_lines(one: Estimate, again: Estimate | None, tipping: float | None, unit: str) -> list[str]:
+    """The two readings of an estimate, and what would overturn it. again: the same for new test sequences."""
+    if not one.has_interval:
+        return [f"{unit}; {one.reason or 'no interval'}"]
+    lines = [f"{unit}; 95 % interval {interval(one)} for these test sets"]
+    if again is not None and again.has_interval:
+        lines.append(f"{interval(again)} for new test sequences")
+    return [*lines, *filter(None, [tipping_text(tipping, unit)])]
 
 
 def _data_notes(results: Results) -> list[tuple[str, str]]:

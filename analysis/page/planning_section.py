@@ -1,4 +1,4 @@
-"""How many seeds, or data sets, would narrow the interval on the growth to the margin.
+"""What would settle the growth: seeds, pretrainings or data sets, with the time that they take.
 
 Next: `analysis/statistics/power.py` for the numbers.
 """
@@ -9,34 +9,69 @@ from analysis.findings import Findings
 from analysis.page import charts
 from analysis.page.document import Block, Figure
 from analysis.page.html import paragraphs, table
-from analysis.page.number_text import count_of
 from analysis.statistics.estimates import Estimates
-from analysis.statistics.power import MOST_DATASETS, MOST_SEEDS, PrecisionPlan
+from analysis.statistics.power import MOST, Need, PrecisionPlan
 
 
 def blocks(findings: Findings) -> list[Block]:
     plan, estimates = findings.precision_plan, findings.estimates
     if plan is None:
         return [] if estimates.overall.effect is None else [paragraphs([_why_not(estimates)])]
-    found: list[Block] = [paragraphs(_sentences(plan, estimates))]
-    for key, where, frame, now in (
-        ("seeds", "for these data sets, as seeds are added", plan.by_seeds, plan.seeds_now),
-        ("datasets", "for data sets like these, as data sets are added", plan.by_datasets, plan.datasets_now),
-    ):
-        if frame.height > 1:
-            axis = frame["axis"][0]
-            rows = [
-                [count, basis, f"{half_width:.2f}"]
-                for count, basis, half_width in frame.select("count", "basis", "half_width").iter_rows()
-            ]
-            caption = (
-                f"Expected half-width of the 95 % interval on the growth, {where}. Dashed: the margin of "
-                f"±{estimates.margin:g}; grey line: the present study."
-            )
-            listing = table([axis, "basis", "half-width"], rows, f"Half-width by {axis}", 2)
-            chart = charts.half_widths(frame, estimates.margin, now)
-            found.append(Figure(f"next-{key}", chart, caption, listing))
+    kinds = _kinds(plan)
+    found: list[Block] = [
+        paragraphs(_sentences(plan, estimates)),
+        table(
+            ["more of", "now", "enough", "to be safe", "time of this machine", "answers for"],
+            [_row(name, need, scope) for name, need, scope in kinds],
+            "What would settle it",
+        ),
+    ]
+    for name, need, scope in kinds:
+        if need.half_widths.height > 1:
+            found.append(_figure(name, need, scope, estimates.margin))
     return found
+
+
+def _kinds(plan: PrecisionPlan) -> list[tuple[str, Need, str]]:
+    """What can be added, and what the interval then holds for."""
+    several = "these data sets, any weights" if plan.pretrainings is not None else "these data sets and weights"
+    found = [("seeds per cell", plan.seeds, several)]
+    if plan.pretrainings is not None:
+        found.append(("pretrainings per size", plan.pretrainings, several))
+    if plan.datasets is not None:
+        found.append(("data sets", plan.datasets, "data sets like these"))
+    return found
+
+
+def _row(name: str, need: Need, scope: str) -> list[object]:
+    beyond = f"more than {MOST:,}"
+    enough = beyond if need.enough is None else f"{need.enough:,}"
+    cautious = "–" if name == "data sets" else beyond if need.cautious is None else f"{need.cautious:,}"
+    return [name, need.now or "–", enough, cautious, _time(need.hours), scope]
+
+
+def _time(hours: float | None) -> str:
+    """Hours as a reader plans with them."""
+    if hours is None:
+        return "–"
+    if hours < 1:
+        return f"{hours * 60:.0f} minutes" if hours * 60 >= 1 else "under a minute"
+    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
+
+
+def _figure(name: str, need: Need, scope: str, margin: float) -> Figure:
+    rows = [
+        [count, basis, f"{half_width:.2f}"]
+        for count, basis, half_width in need.half_widths.select("count", "basis", "half_width").iter_rows()
+        if half_width != float("inf")
+    ]
+    caption = (
+        f"Expected half-width of the 95 % interval on the growth, for {scope}, as {name.split(' per ')[0]} are added. "
+        f"Dashed: the margin of ±{margin:g}; grey line: the present study."
+    )
+    listing = table([name, "basis", "half-width"], rows, f"Half-width by {name}", 2)
+    chart = charts.half_widths(need.half_widths, margin, need.now)
+    return Figure(f"next-{name.split()[0]}", chart, caption, listing)
 
 
 def _why_not(estimates: Estimates) -> str:
@@ -48,36 +83,23 @@ def _why_not(estimates: Estimates) -> str:
 
 
 def _sentences(plan: PrecisionPlan, estimates: Estimates) -> list[str]:
-    margin = f"±{estimates.margin:g} {estimates.comparison.unit}"
-    power = ""
+    unit = estimates.comparison.unit
+    found = [
+        f"How many are needed for a 95 % interval on the growth within ±{estimates.margin:g} {unit}, if further ones "
+        "vary like the present ones and the other kinds stay as they are:"
+    ]
+    if plan.pretrainings is None:
+        found.append(
+            "With one set of weights a size, no number of seeds answers for other weights. How many pretrainings would "
+            "cannot be planned before a size has two, because their spread is unknown."
+        )
     if plan.detectable is not None:
-        least = f"{plan.detectable:.2f} {estimates.comparison.unit}"
-        power = f"As it stands, the study detects a growth of {least} or more with 80 % power."
-    return [_seeds_sentence(plan, margin), _datasets_sentence(plan), power]
-
-
-def _seeds_sentence(plan: PrecisionPlan, margin: str) -> str:
-    if plan.seeds is None:
-        return f"Even {MOST_SEEDS:,} seeds per cell would not narrow the interval on the growth to {margin}."
-    if plan.seeds <= plan.seeds_now:
-        return f"For these data sets the {plan.seeds_now} seeds per cell are enough for an interval within {margin}."
-    more = plan.seeds_cautious is not None and plan.seeds_cautious > plan.seeds
-    cautious = f" ({plan.seeds_cautious} to be safe)" if more else ""
-    return (
-        f"For these data sets, {plan.seeds} seeds per cell{cautious} would bring the interval on the growth within "
-        f"{margin}; the smallest cell has {plan.seeds_now}."
+        found.append(
+            f"As it stands, the study detects a growth of {plan.detectable:.2f} {unit} or more with 80 % power."
+        )
+    found.append(
+        "Looking again costs: adding to the study after reading this page, and reading it again, is one more look. The "
+        f"figures below are those of a study that is read {plan.looks} times; declare the number of looks in the study "
+        "([analysis] looks) before adding to it."
     )
-
-
-def _datasets_sentence(plan: PrecisionPlan) -> str:
-    if plan.datasets_now < 2:
-        return "Planning for other data sets needs a second data set."
-    if plan.datasets is None:
-        seeds = f"{plan.seeds_now} seeds per cell"
-        return f"For data sets like these, even {MOST_DATASETS:,} would not be enough with {seeds}."
-    if plan.datasets <= plan.datasets_now:
-        return f"For data sets like these, the present {plan.datasets_now} are enough."
-    return (
-        f"For data sets like these, about {plan.datasets} data sets would be needed; there are {plan.datasets_now}. "
-        f"The spread between data sets is itself estimated from only {count_of(plan.datasets_now, 'value')}."
-    )
+    return found

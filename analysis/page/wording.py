@@ -5,11 +5,12 @@ Next: `analysis/page/masthead.py`, which opens the page with them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.findings import Findings
 from analysis.page.number_text import count_of, parameters_text, signed
+from analysis.statistics.effect import Estimate
 from analysis.statistics.estimates import Estimates
 from analysis.statistics.verdicts import Equivalence, Verdict
 
@@ -42,7 +43,7 @@ EQUIVALENCE: Mapping[Equivalence, str] = {
 
 @dataclass(frozen=True)
 class Headline:
-    """The answer in sentences: the benefit, its growth with size, and what holds beyond these data sets.
+    """The answer in at most two sentences, the benefit and its growth with size, and what it does not hold for.
 
     `growth` and `generality` are empty where there is nothing to say.
     """
@@ -60,7 +61,7 @@ def headline(findings: Findings) -> Headline:
     """The answer to: does pretraining help here, by how much, and does the benefit grow with size?"""
     estimates = findings.estimates
     benefit = _nothing_to_compare(findings) if estimates.overall.effect is None else _benefit_sentence(estimates)
-    return Headline(benefit, _growth_sentence(estimates), _generality(estimates))
+    return Headline(benefit, _growth_sentence(estimates), _generality(findings))
 
 
 def _nothing_to_compare(findings: Findings) -> str:
@@ -101,13 +102,21 @@ def _benefit_sentence(estimates: Estimates) -> str:
         return f"It is too early to say whether pretraining helps: we observed {change} {where}, with {effect.reason}."
     span = f"{change} {where} (95 % interval {signed(effect.low)} to {signed(effect.high)})"
     margin = f"±{estimates.margin:g} {estimates.comparison.unit}"
+    weights = weights_clause(effect)
     if effect.verdict in (Verdict.POSITIVE, Verdict.NEGATIVE):
         is_small = effect.equivalence is Equivalence.INSIDE
         small = f", but by less than the {margin} that matter" if is_small else ""
-        return f"Pretraining {BENEFIT[effect.verdict]}{small}: {span}."
+        return f"{weights}, pretraining {BENEFIT[effect.verdict]}{small}: {span}."
     if effect.verdict is Verdict.EQUIVALENT:
-        return f"Pretraining makes no meaningful difference: {span}, within {margin}."
-    return f"Whether pretraining helps is unresolved: {span}."
+        return f"{weights}, pretraining makes no meaningful difference: {span}, within {margin}."
+    return f"{weights}, whether pretraining helps is unresolved: {span}."
+
+
+def weights_clause(one: Estimate) -> str:
+    """What an estimate is conditional on, as the beginning of a sentence."""
+    if one.is_conditional:
+        return "With the pretrained weights used here"
+    return f"Over {one.n_pretrainings} pretrainings of each size"
 
 
 def _growth_sentence(estimates: Estimates) -> str:
@@ -124,33 +133,38 @@ def _growth_sentence(estimates: Estimates) -> str:
     if growth.verdict in (Verdict.POSITIVE, Verdict.NEGATIVE):
         is_small = growth.equivalence is Equivalence.INSIDE
         note = f", but by less than the ±{estimates.margin:g} that matter" if is_small else ""
-        return f"The benefit {GROWTH[growth.verdict]} with model size{note}: {span}."
+        return f"Its benefit {GROWTH[growth.verdict]} with model size{note}: {span}."
     if growth.verdict is Verdict.EQUIVALENT:
-        return f"The benefit is the same at all sizes, within ±{estimates.margin:g}: {span}."
-    return f"Whether the benefit changes with model size is unresolved: {span}."
+        return f"Its benefit is the same at all sizes, within ±{estimates.margin:g}: {span}."
+    return f"Whether its benefit changes with model size is unresolved: {span}."
 
 
-def _generality(estimates: Estimates) -> str:
-    """What holds beyond the data sets of the study."""
-    overall, growth = estimates.overall_random, estimates.growth_random
-    if overall.effect is None:
+def _generality(findings: Findings) -> str:
+    """What the answer holds for, and what it does not hold for: other weights, data sets and test sequences."""
+    estimates = findings.estimates
+    if estimates.overall.verdict in (None, Verdict.NOT_ESTIMABLE):
         return ""
-    if not overall.has_interval:
-        return f"This holds for these data sets only ({overall.reason.removeprefix('no interval: ')})."
+    open_for = []
+    if estimates.overall.is_conditional:
+        open_for.append("other pretrained weights of the same sizes, which no run here shows")
+    overall = estimates.overall_random
+    if not overall.has_interval or not estimates.sample_is_informative:
+        open_for.append("other data sets, for which these are too few")
+    elif overall.verdict is not estimates.overall.verdict:
+        open_for.append(f"other data sets like these ({signed(overall.low)} to {signed(overall.high)})")
+    again = findings.new_test_sequences
+    if again is not None and again.overall.verdict is not estimates.overall.verdict:
+        span = f"{signed(again.overall.low)} to {signed(again.overall.high)}"
+        open_for.append(f"new test sequences of the same kind ({span})")
+    if open_for:
+        return f"This answer is about what was studied; it does not extend to {_listed(open_for)}."
     low, high = signed(overall.low), signed(overall.high)
-    if not estimates.sample_is_informative:
-        return (
-            f"{count_of(overall.n, 'data set')} are too few to generalise from: the interval for data sets like these "
-            f"exceeds the possible range ({low} to {high})."
-        )
-    text = (
-        f"As a sample of data sets like these, they give a mean benefit of {signed(overall.effect)} ({low} to {high})"
-    )
-    if growth.has_interval:
-        text += f" and a growth of {signed(growth.effect)} ({signed(growth.low)} to {signed(growth.high)})"
-    if overall.verdict is Verdict.UNRESOLVED:
-        text += "; whether pretraining helps on other data sets is unresolved"
-    return text + "."
+    return f"On other data sets like these, a mean benefit of {signed(overall.effect)} is expected ({low} to {high})."
+
+
+def _listed(parts: Sequence[str]) -> str:
+    """a, b or c."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} or {parts[-1]}"
 
 
 def _these(estimates: Estimates) -> str:
@@ -160,12 +174,32 @@ def _these(estimates: Estimates) -> str:
     return f"{first} and {count_of(sizes, 'model size')}"
 
 
-def one_pretraining(findings: Findings) -> str:
-    """The caveat that intervals hold for the weights there are; empty where sizes have several pretrainings."""
-    if not findings.has_one_pretraining:
+def pretraining_note(estimates: Estimates) -> str:
+    """How many pretrainings the estimates rest on, and how much these differ; empty without an estimate."""
+    known = [count for count in estimates.pretrainings.values() if count]
+    treated = estimates.comparison.arms[0]
+    if estimates.overall.effect is None or not known:
         return ""
-    return (
-        f"All {findings.comparison.arms[0]} runs of a size start from the same weights, so the intervals hold for "
-        "these weights. No run here shows how much another pretraining of the same size would change the benefit or "
-        "its growth."
-    )
+    if estimates.is_conditional:
+        return (
+            f"All {treated} runs of a size start from the same weights, so the intervals hold for these weights. No "
+            "run here shows how much another pretraining of the same size would change the benefit or its growth."
+        )
+    low, high = min(known), max(known)
+    count = f"{low}" if low == high else f"{low} to {high}"
+    text = f"The {treated} runs of a size start from {count} pretrainings, which are the unit of the intervals."
+    if estimates.pretraining_sd is None:
+        return text
+    if estimates.pretraining_sd == 0:
+        return f"{text} No difference between pretrainings is seen beyond the spread of seeds."
+    unit = estimates.comparison.unit
+    return f"{text} They differ in their mean benefit by {estimates.pretraining_sd:.2f} {unit} (standard deviation)."
+
+
+def tipping_text(tipping: float | None, unit: str) -> str:
+    """How much pretrainings may differ before a verdict falls; empty where there is nothing to overturn."""
+    if tipping is None:
+        return ""
+    if tipping < 0.005:
+        return "any difference between pretrainings would overturn this"
+    return f"overturned if pretrainings of a size differ by a standard deviation of more than {tipping:.2f} {unit}"

@@ -55,12 +55,12 @@ class CellModel:
         self.columns = {key: index for index, key in enumerate(dict.fromkeys(keys))}
         self.models = dict(frame.select("setting_id", "model").iter_rows())
         self.codes = np.array([self.columns[key] for key in keys], dtype=np.int64)
-        self.values = frame["value"].to_numpy().astype(float)
+        self.values: Array = frame["value"].to_numpy().astype(float)
         self.n = len(self.values)
         size = len(self.columns)
         self.counts = np.bincount(self.codes, minlength=size)
         self.means: Array = np.bincount(self.codes, self.values, size) / np.maximum(self.counts, 1)
-        self.residuals: Array = self.values - self.means[self.codes]
+        self.residuals = self.values - self.means[self.codes]
         self.units, self.variance = self._of_seeds(frame["seed"].to_list())
         self.df: Array = self.units - 1.0
         self.replicates, self.pretrainings = self._pretrainings(frame)

@@ -28,6 +28,8 @@ from analysis.statistics.failures import failures_at_chance
 from analysis.statistics.growth import growth_weights
 from analysis.statistics.pairs import OUTCOMES, Comparison, compare
 
+#: How the label of the check with failed runs begins.
+FAILURES = "failed runs counted at chance"
 #: Seed of the Monte Carlo draw, used only where not every sign pattern can be tried.
 PERMUTATION_SEED = 20_260_101
 #: Sign patterns tried where there are too many for all; fewer with many pairs, to bound the time.
@@ -113,7 +115,7 @@ def with_failures(results: Results, estimates: Estimates) -> list[RobustnessChec
     if found is None:
         return []
     arms = estimates.comparison.arms
-    label = f"failed runs counted at chance ({found.n_treated} {arms[0]}, {found.n_control} {arms[1]})"
+    label = f"{FAILURES} ({found.n_treated} {arms[0]}, {found.n_control} {arms[1]})"
     main = benefit_and_growth(found.comparison, estimates.margin)
     return [RobustnessCheck(label, estimates.comparison.unit, *main)]
 
