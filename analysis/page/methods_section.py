@@ -5,6 +5,8 @@ Next: `analysis/statistics/estimates.py`.
 
 from __future__ import annotations
 
+from statistics import stdev
+
 import polars as pl
 
 from analysis.findings import Findings
@@ -57,7 +59,7 @@ def _sentences(findings: Findings) -> list[str]:
         found.append(f"On these data sets: {estimates.overall.reason}.")
     if estimates.growth.effect is not None:
         found.append(_growth_method(estimates))
-    found.append(_random_method(estimates))
+    found.append(_random_method(findings))
     if note := pretraining_note(estimates):
         found.append(note)
     found += [_streams(findings), _verdict_method(estimates)]
@@ -145,13 +147,22 @@ def _growth_method(estimates: Estimates) -> str:
     )
 
 
-def _random_method(estimates: Estimates) -> str:
+def _random_method(findings: Findings) -> str:
+    estimates = findings.estimates
     overall = estimates.overall_random
     if not overall.has_interval:
         return f"On a new data set: {overall.reason or 'nothing can be estimated'}."
-    return (
-        f"On a new data set: one value per data set is the unit ({overall.method}); this assumes that the "
-        "data sets are a "
-        "random sample of those to which the answer is applied. On new test sequences: the variance of the mean "
+    text = (
+        f"On a new data set: one value per data set is the unit ({overall.method}); this assumes that the data sets "
+        "are a random sample of those to which the answer is applied. On new test sequences: the variance of the mean "
         "per-example difference is added."
     )
+    effects = [one.effect for one in estimates.datasets if one.effect is not None]
+    scale, has_prior = findings.results.tau_scale, overall.df is None
+    if has_prior and stdev(effects) > 2 * scale:
+        text += (
+            f" The effects of these data sets vary by a standard deviation of {stdev(effects):.1f}, far above the "
+            f"scale of its prior ({scale:g}): see the interval without a prior under Robustness, or declare a larger "
+            "tau_scale in the study."
+        )
+    return text

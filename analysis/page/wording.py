@@ -130,13 +130,14 @@ def _growth_sentence(estimates: Estimates) -> str:
     if growth.verdict is Verdict.NOT_ESTIMABLE:
         return f"It is also too early to say whether the benefit grows with size: we observed {change} {reach}."
     span = f"{change} {reach} (95 % interval {signed(growth.low)} to {signed(growth.high)})"
+    weights = "For these weights, the" if growth.is_conditional else "The"
     if growth.verdict in (Verdict.POSITIVE, Verdict.NEGATIVE):
         is_small = growth.equivalence is Equivalence.INSIDE
         note = f", but by less than the ±{estimates.margin:g} that matter" if is_small else ""
-        return f"Its benefit {GROWTH[growth.verdict]} with model size{note}: {span}."
+        return f"{weights} benefit {GROWTH[growth.verdict]} with model size{note}: {span}."
     if growth.verdict is Verdict.EQUIVALENT:
-        return f"Its benefit is the same at all sizes, within ±{estimates.margin:g}: {span}."
-    return f"Whether its benefit changes with model size is unresolved: {span}."
+        return f"{weights} benefit is the same at all sizes, within ±{estimates.margin:g}: {span}."
+    return f"{weights} change of the benefit with model size is unresolved: {span}."
 
 
 def _generality(findings: Findings) -> str:
@@ -146,10 +147,10 @@ def _generality(findings: Findings) -> str:
         return ""
     open_for = []
     if estimates.overall.is_conditional:
-        open_for.append("other pretrained weights of the same sizes, which no run here shows")
+        open_for.append("other pretrained weights of these sizes")
     overall = estimates.overall_random
     if not overall.has_interval or not estimates.sample_is_informative:
-        open_for.append("other data sets, for which these are too few")
+        open_for.append("other data sets (these are too few to tell)")
     elif overall.verdict is not estimates.overall.verdict:
         open_for.append(f"other data sets like these ({signed(overall.low)} to {signed(overall.high)})")
     again = findings.new_test_sequences

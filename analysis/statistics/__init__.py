@@ -11,21 +11,15 @@ curves.py, leakage.py, run_tables.py                          tables of what was
 #: What other rooms may import.
 __all__ = [
     "curves",
-    "datasets_as_sample",
     "effect",
     "estimates",
     "example_tests",
-    "failures",
-    "growth",
     "leakage",
-    "multiplicity",
     "new_test_sequences",
     "pairs",
     "power",
-    "pretraining_spread",
     "robustness",
     "run_tables",
-    "spread",
     "training_share",
     "verdicts",
 ]

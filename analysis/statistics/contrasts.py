@@ -62,7 +62,7 @@ class CellModel:
         self.means: Array = np.bincount(self.codes, self.values, size) / np.maximum(self.counts, 1)
         self.residuals = self.values - self.means[self.codes]
         self.units, self.variance = self._of_seeds(frame["seed"].to_list())
-        self.df: Array = self.units - 1.0
+        self.df: Array = self.units.astype(np.float64) - 1
         self.replicates, self.pretrainings = self._pretrainings(frame)
         self._set_stand_ins(one_spread=one_spread)
 

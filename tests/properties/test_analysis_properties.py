@@ -10,21 +10,14 @@ from scipy import stats
 
 from analysis.page.document import columns
 from analysis.page.html import json_script, text
-from analysis.statistics.effect import Estimate
+from analysis.results import DEFAULT_TAU_SCALE
+from analysis.statistics.effect import Estimate, t_estimate
 from analysis.statistics.estimates import estimate
 from analysis.statistics.pairs import Comparison
 from analysis.statistics.verdicts import Verdict
 
 VALUE = st.floats(-5, 5).map(lambda value: round(value, 3))
 SIZES = (("s", 1_000), ("m", 30_000), ("l", 1_000_000))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_collection():
-    """`multipletests` collects garbage at every call, three quarters of the time here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gc.collect", lambda *_: 0)
-        yield
 
 
 @st.composite
@@ -48,13 +41,17 @@ def comparison_of(rows, *, swap=False, paired=True, shift=0.0, scale=1.0):
                 (f"{dataset}{size}", dataset, size, size, parameters, seed, treated, control, treated - control)
             )
     names = ["setting_id", "dataset", "model", "size", "parameters", "seed", "treated", "control", "difference"]
-    frame = pl.DataFrame(pairs, schema=names, orient="row")
+    frame = pl.DataFrame(pairs, schema=names, orient="row").with_columns(pretraining=pl.lit(None, pl.String))
     runs = pl.concat(
-        frame.select(*names[:6], pl.lit(init).alias("init"), pl.col(name).cast(pl.Float64).alias("value"))
+        frame.select(
+            *names[:6], "pretraining", pl.lit(init).alias("init"), pl.col(name).cast(pl.Float64).alias("value")
+        )
         for init, name in (("pretrained", "treated"), ("scratch", "control"))
     )
     cells = frame.group_by(names[:5], maintain_order=True).agg(pl.col("difference").mean().alias("effect"))
-    cells = cells.with_columns(pl.lit(None, pl.String).alias("reason"), n_treated=2, n_control=2)
+    cells = cells.with_columns(
+        pl.lit(None, pl.String).alias("reason"), l_max=pl.lit(None, pl.Int64), n_treated=2, n_control=2
+    )
     cells = cells.sort("dataset", "parameters")
     return Comparison(
         "test_accuracy", "points", ("pretrained", "scratch"), 1, "", ("",), cells, runs, frame, paired, "", None
@@ -85,7 +82,7 @@ def test_swapping_the_arms_negates_every_effect_and_mirrors_its_interval(rows, p
 @given(studies(), st.floats(-50, 50), st.floats(0.1, 10))
 def test_a_shift_of_both_arms_changes_nothing_and_a_change_of_unit_scales_all(rows, shift, scale):
     plain = main_estimates(estimate(comparison_of(rows)))
-    moved = main_estimates(estimate(comparison_of(rows, shift=shift, scale=scale)))
+    moved = main_estimates(estimate(comparison_of(rows, shift=shift, scale=scale), tau_scale=scale * DEFAULT_TAU_SCALE))
     for one, other in zip(plain, moved, strict=True):
         if one.has_interval != other.has_interval:
             continue  # rounding decides whether runs that agree exactly still do
@@ -119,11 +116,8 @@ def test_one_cell_is_the_classical_paired_test(couples):
 
 
 @given(st.floats(-3, 3), st.floats(0.01, 3), st.floats(0.1, 2))
-def test_verdicts_mirror_and_a_wider_margin_never_unsettles(effect, reach, margin):
-    one = Estimate("", effect=effect, low=effect - reach, high=effect + reach, low90=effect - 0.8 * reach,
-                   high90=effect + 0.8 * reach)  # fmt: skip
-    other = Estimate("", effect=-effect, low=-effect - reach, high=-effect + reach, low90=-effect - 0.8 * reach,
-                     high90=-effect + 0.8 * reach)  # fmt: skip
+def test_verdicts_mirror_and_a_wider_margin_never_unsettles(effect, se, margin):
+    one, other = (t_estimate(Estimate("x"), value, se, 12, "") for value in (effect, -effect))
     mirror = {Verdict.POSITIVE: Verdict.NEGATIVE, Verdict.NEGATIVE: Verdict.POSITIVE}
     verdict = one.judged(margin).verdict
     assert other.judged(margin).verdict is mirror.get(verdict, verdict)

@@ -33,15 +33,15 @@ def layers(spec):
 
 def test_every_chart_is_valid_and_described(results, found):
     panel = alt.NamedData("panel")
-    plan = precision_plan(found)
+    plan = precision_plan(results, found)
     made = [
         charts.forest(found),
         charts.scaling(found),
         charts.learning_curve(panel, ARMS),
         charts.paired_runs(panel, ARMS, ["a", "b"]),
         charts.cost(panel, ARMS),
-        charts.half_widths(plan.by_seeds, 0.5, 3),
-        charts.half_widths(plan.by_datasets, 0.5, 3),
+        charts.half_widths(plan.seeds.half_widths, 0.5, 3),
+        charts.half_widths(plan.datasets.half_widths, 0.5, 3),
         charts.pretraining(results.pretraining),
         charts.shares(
             pl.DataFrame({"share": [0.1, 1.0], "effect": [2.0, 1.0], "low": [1.0, 0.5], "high": [3.0, 1.5]}), "p"

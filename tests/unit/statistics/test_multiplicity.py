@@ -19,7 +19,7 @@ def test_the_level_of_a_look_is_pococks(looks, limit):
 
 
 def test_holm_is_statsmodels():
-    p_values = np.random.default_rng(0).uniform(0, 0.2, 12)
+    p_values = np.random.default_rng(0).uniform(0, 0.2, 12).tolist()
     assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
 
 
