@@ -243,15 +243,16 @@ def half_widths(frame: pl.DataFrame, margin: float, now: int) -> Chart:
 
 
 def pretraining(frame: pl.DataFrame) -> Chart:
-    """Next-nucleotide loss in bits per base against nucleotides seen, a line per model."""
+    """Next-nucleotide loss in bits per base against nucleotides seen, a line per pretraining, a colour per model."""
     models = frame["model"].unique(maintain_order=True).to_list()
     legend = alt.Legend(title=None, orient="top", labelLimit=260)
     colour = alt.Color("model:N", legend=legend, scale=cycled(models, COLOURS))
     x = alt.X("tokens:Q", title="nucleotides seen", axis=alt.Axis(format="~s", tickCount=7))
     y = alt.Y("train_bits_per_base:Q", title="bits per base", scale=alt.Scale(zero=False))
-    base = alt.Chart(frame).encode(x=x, color=colour)
+    which = [alt.Tooltip("model:N"), alt.Tooltip("pretraining_seed:Q", title="seed"), alt.Tooltip("tokens:Q")]
+    base = alt.Chart(frame).encode(x=x, color=colour, detail=alt.Detail("weights_key:N"))
     train = base.mark_line(strokeWidth=1.4, opacity=0.8).encode(
-        y=y, tooltip=[alt.Tooltip("model:N"), alt.Tooltip("tokens:Q"), alt.Tooltip("train_bits_per_base:Q")]
+        y=y, tooltip=[*which, alt.Tooltip("train_bits_per_base:Q")]
     )
     held_out = (
         base.transform_filter("isValid(datum.validation_bits_per_base)")
@@ -259,11 +260,7 @@ def pretraining(frame: pl.DataFrame) -> Chart:
         .encode(
             y=alt.Y("validation_bits_per_base:Q"),
             shape=alt.Shape("model:N", legend=legend, scale=cycled(models, SHAPES)),
-            tooltip=[
-                alt.Tooltip("model:N"),
-                alt.Tooltip("tokens:Q"),
-                alt.Tooltip("validation_bits_per_base:Q", format=".4f"),
-            ],
+            tooltip=[*which, alt.Tooltip("validation_bits_per_base:Q", format=".4f")],
         )
     )
     return alt.layer(train, held_out).properties(

@@ -75,14 +75,13 @@ def _price(findings: Findings) -> str:
         )
     known = found["pretraining_minutes"].null_count() < found.height
     what = (
-        "Pretraining is paid once per size and serves every later data set; fine-tuning is paid by every run of both "
-        "arms."
+        "A pretraining is paid once and serves every later data set; fine-tuning is paid by every run of both arms."
         + ("" if known else " This study used existing weights, so the cost of pretraining them is not known here.")
     )
     headers = [
         "size",
         "minutes of one run",
-        "minutes of pretraining",
+        "minutes of one pretraining",
         "pretraining ÷ one run",
         f"benefit, {estimates.comparison.unit} [95 %]",
     ]
@@ -94,17 +93,19 @@ def _pretraining(steps: pl.DataFrame) -> Figure:
     rows = [
         [
             model,
+            "–" if seed is None else seed,
             f"{step:,}",
             f"{tokens:,}",
             f"{train:.4f}",
             "–" if held_out is None else f"{held_out:.4f}",
             f"{seconds / 60:.1f}",
         ]
-        for model, step, tokens, train, held_out, seconds in ends.iter_rows()
+        for model, seed, step, tokens, train, held_out, seconds in ends.iter_rows()
     ]
-    headers = ["model", "steps", "nucleotides", "train bits/base", "held-out bits/base", "minutes"]
+    headers = ["model", "seed", "steps", "nucleotides", "train bits/base", "held-out bits/base", "minutes"]
     caption = (
-        "Loss during pretraining. Predicting all four bases as equally likely scores 2 bits; points: held-out sequence."
+        "Loss during pretraining, a line per pretraining. Predicting all four bases as equally likely scores 2 bits; "
+        "points: held-out sequence."
     )
     listing = table(headers, rows, "Pretraining at its last step")
     return Figure("pretraining", charts.pretraining(steps), caption, listing)

@@ -21,10 +21,12 @@ def curve_table(results: Results, comparison: Comparison) -> pl.DataFrame:
     Band: pointwise 95 % t interval of the mean over the runs of a cell (its own spread). A cell with fewer than five
     runs has rows of single runs instead.
 
-    Columns: setting_id, dataset, size, parameters, init, epoch, mean, low, high, n, run, value.
+    Columns: setting_id, dataset, size, parameters, init, epoch, mean, low, high, n, run, value; `run` numbers the runs
+    of an arm, of which several can have the same seed.
     """
     names = ("setting_id", "dataset", "size", "parameters", "init")
-    runs = comparison.runs.select("run_id", *names, pl.col("seed").alias("run"))
+    number = pl.col("run_id").rank("dense").over("setting_id", "init").cast(pl.Int64)
+    runs = comparison.runs.select("run_id", *names, number.alias("run"))
     rows = results.epochs.select("run_id", "epoch", (pl.col("test_accuracy") * 100).alias("value"))
     rows = rows.join(runs, on="run_id").drop_nulls("value").with_columns(pl.col("epoch").cast(pl.Int64))
     grouped = rows.group_by(*names, "epoch").agg(
@@ -100,29 +102,38 @@ def cost_table(results: Results, comparison: Comparison) -> pl.DataFrame:
 def price_table(results: Results, comparison: Comparison, costs: pl.DataFrame) -> pl.DataFrame:
     """Minutes by size: of one fine-tuning run (mean over data sets and arms) and of its pretraining where known.
 
-    costs: the rows of `cost_table`. Columns: size, parameters, minutes, pretraining_minutes (null where the study did
-    not pretrain the weights itself).
+    costs: the rows of `cost_table`. Columns: size, parameters, minutes, pretraining_minutes (of one pretraining, the
+    mean of them; null where the study did not pretrain the weights itself).
     """
     mean = costs.group_by("size", "parameters").agg(pl.col("minutes").mean())
     names = comparison.cells.select("model", "size").unique()
-    took = results.pretraining.group_by("model").agg((pl.col("seconds").max() / 60).alias("pretraining_minutes"))
+    of_each = results.pretraining.group_by("model", "weights_key").agg(pl.col("seconds").max() / 60)
+    took = of_each.group_by("model").agg(pl.col("seconds").mean().alias("pretraining_minutes"))
     took = took.join(names, on="model").select("size", "pretraining_minutes")
     return mean.join(took, on="size", how="left").sort("parameters", "size")
 
 
 def pretraining_table(results: Results) -> pl.DataFrame:
-    """The logged steps of each pretraining: model, step, tokens, train and validation bits per base, seconds."""
-    return results.pretraining.sort("model", "step").select(
-        "model", "step", "tokens", "train_bits_per_base", "validation_bits_per_base", "seconds"
-    )
+    """The logged steps of each pretraining, in the order of models and of the seeds of their pretrainings.
+
+    Columns: model, pretraining_seed, weights_key, step, tokens, train and validation bits per base, seconds.
+    """
+    return results.pretraining.sort("model", "pretraining_seed", "weights_key", "step").select(
+        "model", "pretraining_seed", "weights_key",
+        "step", "tokens", "train_bits_per_base", "validation_bits_per_base", "seconds",
+    )  # fmt: skip
 
 
 def pretraining_ends(steps: pl.DataFrame) -> pl.DataFrame:
-    """The last value of each column of `pretraining_table`, one row per model."""
-    return steps.group_by("model", maintain_order=True).agg(
-        pl.col("step").last(),
-        pl.col("tokens").last(),
-        pl.col("train_bits_per_base").last(),
-        pl.col("validation_bits_per_base").drop_nulls().last(),
-        pl.col("seconds").last(),
+    """The last value of each column of `pretraining_table`, one row per pretraining, without its key."""
+    return (
+        steps.group_by("model", "pretraining_seed", "weights_key", maintain_order=True)
+        .agg(
+            pl.col("step").last(),
+            pl.col("tokens").last(),
+            pl.col("train_bits_per_base").last(),
+            pl.col("validation_bits_per_base").drop_nulls().last(),
+            pl.col("seconds").last(),
+        )
+        .drop("weights_key")
     )

@@ -240,17 +240,17 @@ def scores(accuracy: Any) -> dict[str, Any]:
     return found
 
 
-def pretraining_rows(model: str) -> list[dict[str, Any]]:
+def pretraining_rows(model: str, seed: int | None = None, step_seconds: float = 0.1) -> list[dict[str, Any]]:
     return [
         {
             "model": model,
-            "pretraining_seed": None,
-            "weights_key": f"key-of-{model}",
+            "pretraining_seed": seed,
+            "weights_key": f"key-of-{model}-{seed}",
             "step": step,
             "tokens": step * 65_536,
             "train_bits_per_base": 1.9 + 0.1 * np.exp(-step / 300),
             "validation_bits_per_base": 1.91 + 0.09 * np.exp(-step / 300) if step % 200 == 0 else None,
-            "seconds": step * 0.1,
+            "seconds": step * step_seconds,
         }
         for step in range(100, 2_001, 100)
     ]

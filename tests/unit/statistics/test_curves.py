@@ -1,13 +1,24 @@
 """The rows of learning curves and of costs."""
 
+import dataclasses
+
 import polars as pl
 import pytest
 from scipy import stats
 
 from analysis.results import load
-from analysis.statistics.curves import cost_table, curve_table, epochs_to_target, milestones, price_table
+from analysis.statistics.curves import (
+    cost_table,
+    curve_table,
+    epochs_to_target,
+    milestones,
+    pretraining_ends,
+    pretraining_table,
+    price_table,
+)
 from analysis.statistics.pairs import compare
-from tests.support.synthetic_results import Truth, write_results
+from tests.support.comparisons import crossed
+from tests.support.synthetic_results import Truth, pretraining_rows, write_results
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +82,36 @@ def test_cost_is_minutes_of_training(results):
     row = cost_table(results, compare(results)).filter(pl.col("size") == "a").row(0, named=True)
     runs = results.runs.filter((pl.col("model") == "net-a") & (pl.col("dataset") == row["dataset"]))
     assert row["minutes"] == pytest.approx(runs.filter(pl.col("init") == row["init"])["train_s"].mean() / 60)
+
+
+def test_runs_of_one_seed_and_several_pretrainings_are_lines_of_their_own(results):
+    several = crossed(results, ["one", "two"], [0.0, 5.0])
+    of_each = [
+        results.epochs.with_columns(run_id=pl.format("{}-{}", "run_id", pl.lit(name))) for name in ("one", "two")
+    ]
+    several = dataclasses.replace(several, epochs=pl.concat([results.epochs, *of_each]))
+    table = curve_table(several, compare(several)).drop_nulls("run")
+    small = (
+        table.filter((pl.col("size") == "a") & (pl.col("epoch") == 4))
+        .group_by("init")
+        .agg(pl.col("run").unique().sort())
+    )
+    assert dict(small.iter_rows()) == {"pretrained": [1, 2, 3, 4], "scratch": [1, 2]}
+    assert table.group_by("setting_id", "init", "run", "epoch").len()["len"].unique().to_list() == [1]
+
+
+def test_each_pretraining_of_a_size_has_its_own_steps_end_and_time(results):
+    several = [*pretraining_rows("net-a", 1), *pretraining_rows("net-a", 2, step_seconds=0.3)]
+    replicated = dataclasses.replace(results, pretraining=pl.DataFrame(several))
+    steps = pretraining_table(replicated)
+    assert steps["pretraining_seed"].to_list() == [1] * 20 + [2] * 20
+    assert steps["step"].to_list() == [*range(100, 2_001, 100)] * 2
+    ends = pretraining_ends(steps)
+    assert ends.select("model", "pretraining_seed", "step", "seconds").rows() == [
+        ("net-a", 1, 2_000, pytest.approx(200)),
+        ("net-a", 2, 2_000, pytest.approx(600)),
+    ]
+    comparison = compare(replicated)
+    row = price_table(replicated, comparison, cost_table(replicated, comparison)).row(0, named=True)
+    assert row["pretraining_minutes"] == pytest.approx(400 / 60)
+    assert row["pretraining_minutes"] == pytest.approx(ends["seconds"].mean() / 60)
