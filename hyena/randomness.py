@@ -27,7 +27,6 @@ STREAMS = {
     "turn": "order of the batches of like length: seeded by the epoch's number, the same for all seeds of a setting",
     "augmentation": "which training sequences are reverse-complemented",
     "dropout": "dropout masks",
-    "split": "which training examples become the validation split",
     "corpus": "which windows of a genome pretraining sees",
     "genome": "the synthetic genome",
     "tasks": "labelled sequences of the synthetic tasks",
