@@ -26,7 +26,7 @@ STUDY = """
 name = "overhead"
 [grid]
 models = ["nano"]
-datasets = ["synthetic_enhancers"]
+datasets = ["synthetic_diverged_tracts"]
 init = ["scratch"]
 seeds = {seeds}
 epochs = [1]

@@ -48,7 +48,7 @@ def test_custom_weights_go_in_and_fine_tuned_models_come_out(shared_data: Path, 
     assert {row["weights_digest"] for row in done.values()} == {None, found["digest"]}
 
     asked = load_study(study)
-    spec = data_spec(asked, "synthetic_enhancers", None)
+    spec = data_spec(asked, "synthetic_diverged_tracts", None)
     logits: dict[str, list[list[float]]] = {}
     for row in rows(results, "predictions"):
         logits.setdefault(row["run_id"], []).append(row["logits"])

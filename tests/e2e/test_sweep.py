@@ -38,6 +38,7 @@ path = "{data}/genomic_benchmarks/human_enhancers_cohn_v0.zip"
 [training]
 batch_size = 64
 max_length = 100
+train_fraction = 0.3
 [pretraining]
 corpus = ["{data}/genomes/GCF_000005845.2_ASM584v2_genomic.fna.gz"]
 steps = 20
@@ -121,7 +122,7 @@ def test_a_run_that_fails_is_a_row_and_stops_no_other(small: Path, tmp_path: Pat
             assert row["test_accuracy"] is None
     assert by_rate == {1e-3: {"done"}, 1e30: {"failed"}}
     assert "2 of 4 runs done" in ended.stdout
-    assert ended.stdout.count("failed: nano, synthetic_enhancers, scratch") == 2
+    assert ended.stdout.count("failed: nano, synthetic_diverged_tracts, scratch") == 2
 
 
 @pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM])
@@ -222,7 +223,7 @@ def test_a_killed_worker_costs_no_run(small: Path, tmp_path: Path) -> None:
         (("--address", "garbage"), "--address garbage: not the address of a Ray cluster"),
         (("--address", ""), "--address '': not the address of a Ray cluster"),
         (("--address", "127.0.0.1:1025"), "no Ray cluster answers at 127.0.0.1:1025"),
-        (("--set", 'datasets.synthetic_enhancers={format="csv", path="absent"}'), "absent"),
+        (("--set", 'datasets.synthetic_diverged_tracts={format="csv", path="absent"}'), "absent"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

@@ -20,7 +20,7 @@ from sweep.study import TOP_LEVEL, Analysis, Grid, Pretraining, Resources, Study
 
 BOUNDED = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 BASE: dict[str, Any] = {
-    "grid": {"models": ["m"], "datasets": ["synthetic_genes"], "seeds": [1, 2], "epochs": [1]},
+    "grid": {"models": ["m"], "datasets": ["synthetic_tracts"], "seeds": [1, 2], "epochs": [1]},
     "models": {"m": {"d_model": 8, "n_layer": 1, "l_max": 2_000}},
     "datasets": {"own": {"format": "csv"}},
     "pretraining": {"corpus": "synthetic", "steps": 1},

@@ -18,7 +18,7 @@ STUDY = """
 name = "small"
 [grid]
 models = ["nano"]
-datasets = ["synthetic_enhancers"]
+datasets = ["synthetic_diverged_tracts"]
 seeds = [1, 2]
 epochs = [2]
 [models.nano]

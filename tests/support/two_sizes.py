@@ -3,7 +3,7 @@
 TWO_SIZES = """
 [grid]
 models = ["small", "large"]
-datasets = ["synthetic_genes"]
+datasets = ["synthetic_tracts"]
 seeds = [1]
 epochs = [1]
 [models.small]

@@ -19,7 +19,7 @@ from sweep.study import Analysis, Grid, Pretraining, Resources, Study, Weights, 
 
 #: What a study builds, with the values that have no default, and where in its file the values stand.
 BUILT: dict[type, tuple[dict[str, Any], str]] = {
-    Grid: ({"models": ("m",), "datasets": ("synthetic_genes",), "seeds": (1,), "epochs": (1,)}, "grid"),
+    Grid: ({"models": ("m",), "datasets": ("synthetic_tracts",), "seeds": (1,), "epochs": (1,)}, "grid"),
     TrainingConfig: ({"epochs": 1}, "training"),
     HyenaConfig: ({"d_model": 8, "n_layer": 1, "l_max": 2_000}, "models.m"),
     SyntheticConfig: ({}, "synthetic"),
@@ -34,7 +34,7 @@ BOUNDS = [(kind, name, bounds) for kind in BUILT for name, bounds in bounds_of(k
 STUDY = """
 [grid]
 models = ["m"]
-datasets = ["synthetic_genes"]
+datasets = ["synthetic_tracts"]
 seeds = [1]
 epochs = [1]
 [models.m]

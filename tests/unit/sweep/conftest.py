@@ -7,7 +7,7 @@ import pytest
 STUDY = """
 [grid]
 models = ["small", "large"]
-datasets = ["synthetic_genes"]
+datasets = ["synthetic_tracts"]
 seeds = [1, 2, 3]
 epochs = [2, 1]
 [models.small]

@@ -21,7 +21,7 @@ def test_a_failed_pretraining_fails_only_the_runs_that_start_from_it(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = load_study(path, ("pretraining.seeds=[8, 9]", "grid.epochs=[1]", 'grid.models=["small"]'))
-    spec = data_spec(study, "synthetic_genes", None)
+    spec = data_spec(study, "synthetic_tracts", None)
     keys = {one: one.name for one in study.pretrainings}
     runs = plan(study, {spec.name: (spec, facts_of(load_data(spec)))}, keys)
     store, calls = Store(str(tmp_path / "results")), list[list[tuple[str, int]]]()

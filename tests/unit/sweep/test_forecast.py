@@ -226,7 +226,7 @@ def test_a_finished_study_costs_nothing_and_is_not_probed(path: Path, store: Sto
 
 
 def test_runs_of_an_unknown_data_set_count_as_planned_and_are_named_as_left_out(path: Path, store: Store) -> None:
-    more = ('exclude=[{datasets=["mine"], seeds=[3]}]', 'grid.datasets=["mine", "synthetic_genes"]',
+    more = ('exclude=[{datasets=["mine"], seeds=[3]}]', 'grid.datasets=["mine", "synthetic_tracts"]',
             'datasets.mine.format="csv"', 'datasets.mine.path="mine"')  # fmt: skip
     asked = request(path, store, *more, unknown=["mine"])
     text = said(asked)

@@ -132,7 +132,7 @@ def test_larger_stacks_are_measured_while_they_fit_and_pay_off(
 
 def train_for_an_epoch(run: RunSpec, device: torch.device) -> Run:
     """Train as a worker does, on synthetic sequences."""
-    data = synthetic_dataset("synthetic_enhancers", SyntheticConfig(train_examples=512, test_examples=256))
+    data = synthetic_dataset("synthetic_diverged_tracts", SyntheticConfig(train_examples=512, test_examples=256))
     model = Classifier(run.config, 2)
     initialise(model, 0)
     training = Run(model.to(device), PreparedData.of(data, run.training, 0, device), run.training, 0)

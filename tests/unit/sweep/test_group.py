@@ -29,7 +29,7 @@ ONE_CELL = (
 #: Lists that make two cells of it.
 TWO_CELLS = (
     'grid.models=["small", "twin"]',
-    'grid.datasets=["synthetic_genes", "synthetic_enhancers"]',
+    'grid.datasets=["synthetic_tracts", "synthetic_diverged_tracts"]',
     "grid.epochs=[1, 2]",
     "grid.learning_rate=[1e-3, 1e-4]",
     "grid.train_fraction=[0.5, 1.0]",

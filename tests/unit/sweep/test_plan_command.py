@@ -81,7 +81,7 @@ def say(bare: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[i
     return said
 
 
-@pytest.mark.parametrize(("name", "runs"), [("quickstart", 48), ("replication", 48), ("benchmark", 630)])
+@pytest.mark.parametrize(("name", "runs"), [("quickstart", 24), ("replication", 48), ("benchmark", 630)])
 def test_the_shipped_studies_are_planned_on_a_bare_machine(name: str, runs: int, say, bare: Path) -> None:
     code, out, err = say(str(STUDIES / f"{name}.toml"), "--plan", "--set", "resources.price_per_hour=0.05")
     assert (code, err) == (0, "")

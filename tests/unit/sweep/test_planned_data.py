@@ -12,7 +12,7 @@ from sweep.study import Study, load_study
 STUDY = """
 [grid]
 models = ["hyenadna-tiny-1k-seqlen"]
-datasets = ["synthetic_genes", "human_ensembl_regulatory", "mine"]
+datasets = ["synthetic_tracts", "human_ensembl_regulatory", "mine"]
 init = ["scratch"]
 seeds = [1]
 epochs = [1]
@@ -43,7 +43,7 @@ def known(found: dict[str, PlannedData | Unknown], name: str) -> PlannedData:
 
 
 def test_a_data_set_on_this_machine_is_read(study: Study, tmp_path: Path) -> None:
-    data = known(planned_data(study, None, tmp_path), "synthetic_genes")
+    data = known(planned_data(study, None, tmp_path), "synthetic_tracts")
     assert (data.here, data.source, data.missing, data.download) == (True, "", "", False)
     assert (data.facts.train_examples, data.facts.test_examples) == (20, 10)
     assert data.lengths_bp[-1] == data.facts.longest

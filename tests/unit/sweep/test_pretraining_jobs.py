@@ -83,7 +83,7 @@ def jobs(path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> tuple[Rem
 
 def start(study: Study, store: Store, *pretrainings: PretrainingId) -> PretrainingJobs:
     """Start the jobs that the runs from these pretrainings need."""
-    spec = data_spec(study, "synthetic_genes", None)
+    spec = data_spec(study, "synthetic_tracts", None)
     keys = weights_keys(study, "corpus")
     runs = plan(study, {spec.name: (spec, facts_of(load_data(spec)))}, keys)
     return PretrainingJobs(study, store, keys, [run for run in runs if run.pretraining in pretrainings], SHARE)

@@ -30,7 +30,7 @@ from sweep.trials import DataSpec, Trial, facts_of, load_data
 from tests.support.runs import OTHER_VALUES, RUN
 
 SPEC = DataSpec(
-    "synthetic_enhancers",
+    "synthetic_diverged_tracts",
     None,
     SyntheticConfig(genome_bases=10_000, sequence_length=40, train_examples=24, test_examples=8),
     None,
@@ -220,7 +220,7 @@ def test_an_error_becomes_a_failed_row_with_its_reason(start: Any, tmp_path: Pat
     assert outcomes(start(facts=dataclasses.replace(spec.facts, digest="f" * 64))) == [Outcome.ENDED]
     (row,) = rows(tmp_path)
     assert (row["status"], row["test_loss"]) == ("failed", None)
-    assert row["failure"].startswith("RuntimeError: data set 'synthetic_enhancers' on ")
+    assert row["failure"].startswith("RuntimeError: data set 'synthetic_diverged_tracts' on ")
 
 
 def test_a_failed_row_that_cannot_be_written_is_written_later_without_training(

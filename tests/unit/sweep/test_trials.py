@@ -185,7 +185,7 @@ def test_values_that_mean_the_same_run_are_planned_once(path: Path) -> None:
     assert ids(planned(path)) < ids(runs)
     study = load_study(path, overrides)
     assert merged_points(study, data_of(study)) == [
-        "max_length 121, 125 and 130 are the same for data set 'synthetic_genes' (longest sequence 120): planned once"
+        "max_length 121, 125 and 130 are the same for data set 'synthetic_tracts' (longest sequence 120): planned once"
     ]
     assert merged_points(load_study(path), data_of(study)) == []
     assert merged_points(study, {}) == []
@@ -198,7 +198,7 @@ def test_lengths_that_change_the_padding_are_different_runs(path: Path) -> None:
     assert merged_points(study, data_of(study)) == []
     crossed = load_study(path, ("grid.max_length=[125, 130]", 'grid.padding=["left", "right"]'))
     assert merged_points(crossed, data_of(crossed)) == [
-        "max_length 125 and 130 are the same for data set 'synthetic_genes' (longest sequence 120): planned once"
+        "max_length 125 and 130 are the same for data set 'synthetic_tracts' (longest sequence 120): planned once"
     ]
 
 
@@ -208,20 +208,20 @@ def facts_with(study: Study, **values: object) -> dict:
 
 
 def test_the_plan_refuses_a_class_too_rare_to_split(path: Path) -> None:
-    study = load_study(path, ('datasets.synthetic_genes={format="csv", path="/somewhere/genes"}',))
+    study = load_study(path, ('datasets.synthetic_tracts={format="csv", path="/somewhere/genes"}',))
     weights = dict.fromkeys(study.pretrainings, "w")
-    spec, facts = data_spec(study, "synthetic_genes", None), DataFacts("d", ("a", "2"), (20, 1), 60, 0, 5)
+    spec, facts = data_spec(study, "synthetic_tracts", None), DataFacts("d", ("a", "2"), (20, 1), 60, 0, 5)
     with pytest.raises(InputError) as error:
         plan(study, {spec.name: (spec, facts)}, weights)
     assert str(error.value) == (
-        "data set 'synthetic_genes' (/somewhere/genes): class '2' has 1 training sequence, and a validation fraction "
+        "data set 'synthetic_tracts' (/somewhere/genes): class '2' has 1 training sequence, and a validation fraction "
         "of 0.1 leaves none: set training.validation_fraction = 0 or provide a validation split"
     )
     assert plan(study, {spec.name: (spec, dataclasses.replace(facts, validation_examples=3))}, weights)
     uncut = load_study(path, ("training.validation_fraction=0",))
     assert plan(uncut, facts_with(uncut, class_counts=(20, 1)), weights)
     crossed = load_study(path, ("grid.validation_fraction=[0.0, 0.5]",))
-    with pytest.raises(InputError, match=r"data set 'synthetic_genes': class 'gene' has 1 .* fraction of 0\.5 leaves"):
+    with pytest.raises(InputError, match=r"'synthetic_tracts': class 'phased' has 1 .* fraction of 0\.5 leaves"):
         plan(crossed, facts_with(crossed, class_counts=(20, 1)), weights)
 
 
@@ -229,7 +229,7 @@ def test_the_plan_refuses_more_classes_than_labels_can_store(path: Path) -> None
     study = load_study(path)
     weights = dict.fromkeys(study.pretrainings, "w")
     names = tuple(map(str, range(2**15 + 1)))
-    with pytest.raises(InputError, match="'synthetic_genes': 32769 classes; it must have at most 32768"):
+    with pytest.raises(InputError, match="'synthetic_tracts': 32769 classes; it must have at most 32768"):
         plan(study, facts_with(study, classes=names, class_counts=(9,) * len(names)), weights)
     assert plan(study, facts_with(study, classes=names[1:], class_counts=(9,) * (len(names) - 1)), weights)
 

@@ -37,7 +37,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
     return synthetic_dataset(
-        "synthetic_genes", SyntheticConfig(sequence_length=40, train_examples=60, test_examples=20)
+        "synthetic_tracts", SyntheticConfig(sequence_length=40, train_examples=60, test_examples=20)
     )
 
 

@@ -31,7 +31,7 @@ def tuned() -> Classifier:
 
 def test_a_trained_model_comes_back_bit_for_bit(tmp_path: Path) -> None:
     dataset = synthetic_dataset(
-        "synthetic_genes", SyntheticConfig(train_examples=40, test_examples=20, sequence_length=50)
+        "synthetic_tracts", SyntheticConfig(train_examples=40, test_examples=20, sequence_length=50)
     )
     config = TrainingConfig(epochs=1, batch_size=8, learning_rate=1e-2)
     model = Classifier(SMALL, 2, config.pooling, config.padding)
