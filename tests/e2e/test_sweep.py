@@ -125,7 +125,7 @@ def test_a_run_that_fails_is_a_row_and_stops_no_other(small: Path, tmp_path: Pat
     assert ended.stdout.count("failed: nano, synthetic_diverged_tracts, scratch") == 2
 
 
-@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("way", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupted_sweep_keeps_what_is_done_and_says_how_to_continue(
     small: Path, tmp_path: Path, way: int
 ) -> None:
@@ -141,6 +141,7 @@ def test_an_interrupted_sweep_keeps_what_is_done_and_says_how_to_continue(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # five sweeps
 def test_a_real_study_survives_sigkill_and_equals_an_undisturbed_one(shared_data: Path, tmp_path: Path) -> None:
     study, whole, killed = tmp_path / "real.toml", tmp_path / "whole", tmp_path / "killed"
     study.write_text(REAL.format(data=shared_data))
