@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
 
@@ -66,8 +67,9 @@ class Comparison:
         """Whether the arms correlate enough over seeds (above 0.1) for pairs to narrow the intervals."""
         return self.correlation is not None and self.correlation > 0.1
 
-    @property
+    @cached_property
     def estimable(self) -> pl.DataFrame:
+        """The rows of `cells` whose effect can be computed."""
         return self.cells.filter(pl.col("effect").is_not_null())
 
     @property
