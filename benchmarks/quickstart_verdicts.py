@@ -21,11 +21,11 @@ import polars as pl
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from analysis import estimate  # noqa: E402
 from analysis.page.wording import BENEFIT, GROWTH  # noqa: E402
 from analysis.results import Results, load  # noqa: E402
 from analysis.statistics.effect import Estimate  # noqa: E402
-from analysis.statistics.estimates import estimate  # noqa: E402
-from analysis.statistics.pairs import compare  # noqa: E402
+from analysis.statistics.verdicts import Verdict  # noqa: E402
 from benchmarks.machine import add_output, finish, header  # noqa: E402
 from sweep.shipped_studies import QUICKSTART  # noqa: E402
 from sweep.study import load_study  # noqa: E402
@@ -48,11 +48,11 @@ def with_seeds(results: Results, seeds: list[int]) -> Results:
 
 def answer(results: Results) -> dict[str, Any]:
     """Verdicts and intervals as on the page, and the mean accuracy of every cell of both arms, in percent."""
-    found = estimate(compare(results), results.margin, results.looks, results.tau_scale)
+    found = estimate(results)
     means = results.runs.group_by("model", "dataset", "init").agg(pl.col("test_accuracy").mean() * 100)
     return {
-        "benefit": BENEFIT[found.overall.verdict],
-        "growth": GROWTH[found.growth.verdict],
+        "benefit": BENEFIT[found.overall.verdict or Verdict.NOT_ESTIMABLE],
+        "growth": GROWTH[found.growth.verdict or Verdict.NOT_ESTIMABLE],
         "benefit_points": interval(found.overall),
         "growth_points": interval(found.growth),
         "accuracy": {f"{model} {data} {arm}": round(mean, 1) for model, data, arm, mean in sorted(means.iter_rows())},

@@ -41,6 +41,8 @@ from hyena.ranges import Range, Seed, require_ranges
 LETTERS = np.frombuffer(b"ACGT", dtype=np.uint8)
 #: Letters of both halves of an element's period, as integers, and the letters of a half.
 ELEMENTS = {"helix": (((0, 3), (1, 2)), 5), "tracts": (((0, 2), (1, 3)), 6), "ketos": (((0, 1), (2, 3)), 7)}
+#: Lengths of runs and of interruptions, drawn alike, in halves of a period; an odd interruption shifts the phase.
+RUNS, INTERRUPTIONS, SHIFTING_INTERRUPTIONS = (4, 4, 6), (2, 2), (1, 3)
 #: Substituted share of each task's letters, and its classes.
 TASKS = {"synthetic_tracts": 0.05, "synthetic_diverged_tracts": 0.1}
 CLASSES = ("shifted", "phased")
@@ -105,8 +107,8 @@ class Genome:
         rhythm = self.rhythm(name, length + 2 * half)
         pieces, taken = [], 0
         while taken < len(rhythm):
-            run = int(self.rng.choice((4, 4, 6))) * half
-            interruption = int(self.rng.choice((1, 3) if shifted else (2, 2))) * half
+            run = int(self.rng.choice(RUNS)) * half
+            interruption = int(self.rng.choice(SHIFTING_INTERRUPTIONS if shifted else INTERRUPTIONS)) * half
             pieces += [rhythm[taken : taken + run], self.background(interruption, gc)]
             taken += run
         start = int(self.rng.integers(2 * half))
